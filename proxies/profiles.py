@@ -1,0 +1,56 @@
+"""What a proxy is made for: the sizes, formats and limits of one reader."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+# Raised by one whenever `render` gives other pixels or bytes for the same input, so that proxies of
+# the older recipe count as stale.
+RECIPE_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyProfile:
+    """One reader's wishes.
+
+    Attributes:
+        name: the profile's name, kept with each proxy.
+        shorter_side: px of the upright picture's shorter side at the most; None for no such cap.
+        longest_side: px of its longer side at the most.
+        quality: JPEG quality, 1 to 95.
+        formats: Pillow's names of the formats that the reader accepts.
+        byte_limit: bytes of a file at the most.
+        suffix: what the proxy's file name ends in, before the extension.
+        recipe_version: the version of the rendering code's result.
+    """
+
+    name: str
+    shorter_side: int | None
+    longest_side: int
+    quality: int
+    formats: frozenset[str]
+    byte_limit: int
+    suffix: str
+    recipe_version: int = RECIPE_VERSION
+
+    @property
+    def recipe(self) -> str:
+        """All that decides the proxy's bytes, in one line: a proxy of another recipe is stale."""
+        return (
+            f"{self.name}-{self.shorter_side or 'any'}x{self.longest_side}"
+            f"-q{self.quality}-v{self.recipe_version}"
+        )
+
+
+# Amazon Nova user guide, "Image understanding": PNG, JPEG, GIF and WebP; 8000 x 8000 px at the most;
+# 25 MB for a whole request with the picture in base64, which leaves about 18 MB for its bytes.
+NOVA: Final = ProxyProfile(
+    name="nova",
+    shorter_side=896,
+    longest_side=8000,
+    quality=85,
+    formats=frozenset({"JPEG", "PNG", "GIF", "WEBP"}),
+    byte_limit=18_000_000,
+    suffix="nova",
+)
