@@ -56,9 +56,19 @@ class FileTooLarge(MediaError):
 
 
 class NotAnImage(MediaError):
-    """A video where an image is asked for."""
+    """A video where an image is asked for.
+
+    Attributes:
+        format: the video format's short name, such as ``MP4``.
+        content_type: its media type, such as ``video/mp4``.
+    """
 
     code = "not_an_image"
+
+    def __init__(self, message: str, *, format: str = "", content_type: str = "") -> None:  # noqa: A002
+        super().__init__(message)
+        self.format = format
+        self.content_type = content_type
 
 
 class MemoryLimit(MediaError):

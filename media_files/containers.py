@@ -1,0 +1,162 @@
+"""What a file's container says, read by ourselves where Pillow would have to allocate or decode to know."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Final
+
+from PIL import ImageFile
+
+from media_files import gif, png
+from media_files.errors import CorruptImage, ImageTooLarge, UnsupportedFormat
+from media_files.exif import Metadata, read_exif, read_tiff_metadata, xmp_has_location
+from media_files.tiff import Directory, TiffError, TiffReader
+
+MAX_STRIPS: Final = 262_144
+"""Strips or tiles of a TIFF page. Pillow makes an object of each when it opens the file."""
+
+PLAIN_BITS: Final = 8
+"""Bits a sample, beyond which a picture must be brought down before it is sent."""
+
+_XMP_BYTES: Final = 1 << 20
+_WIDTH, _LENGTH, _BITS, _SUBFILE, _STRIPS, _TILES, _SUB_IFDS, _XMP = 256, 257, 258, 254, 273, 324, 330, 700
+_DNG_VERSION: Final = 50706
+_CR2_MARK: Final = b"CR"
+_MPF_PICTURES: Final = 0xB001
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The facts that stand in the container.
+
+    Attributes:
+        metadata: what EXIF and XMP say.
+        frames: frames, pages or pictures; None where only the decoder knows.
+        deep: whether there are more than 8 bits a sample, or a colour space that no profile tells of.
+        size: px of the stored picture, width and height, where they had to be known before the decoder
+            is called; None elsewhere.
+        png: the chunks, of a PNG file only.
+    """
+
+    metadata: Metadata = Metadata()  # noqa: RUF009 - frozen
+    frames: int | None = None
+    deep: bool = False
+    size: tuple[int, int] | None = None
+    png: png.PngFacts | None = None
+
+
+def read_container(stream: BinaryIO, format_name: str, max_frames: int) -> Container:
+    """What the container of an allowed format says, before any decoder sees it.
+
+    Frames are counted to ``max_frames`` + 1 at the most.
+
+    Raises:
+        CorruptImage, ImageTooLarge, UnsupportedFormat: of the file's fault.
+    """
+    reader = _READERS.get(format_name)
+    return reader(stream, max_frames) if reader else Container()
+
+
+def _read_png(stream: BinaryIO, _max_frames: int) -> Container:
+    found = png.read_png(stream)
+    metadata = _with_xmp(read_exif(found.exif), found.xmp)
+    return Container(
+        metadata=metadata,
+        frames=found.frames,
+        deep=found.header.depth > PLAIN_BITS or found.foreign_code_points,
+        size=(found.header.width, found.header.height),
+        png=found,
+    )
+
+
+def _read_gif(stream: BinaryIO, max_frames: int) -> Container:
+    return Container(size=gif.screen_size(stream), frames=gif.count_frames(stream, max_frames + 1))
+
+
+def _read_webp(stream: BinaryIO, _max_frames: int) -> Container:
+    """The canvas, for which libwebp allocates when it is opened. Source: RFC 9649, sections 2.5 to 2.7."""
+    stream.seek(12)
+    head = stream.read(18)
+    kind, data = head[:4], head[8:].ljust(10, b"\x00")
+    if kind == b"VP8X":
+        size = 1 + int.from_bytes(data[4:7], "little"), 1 + int.from_bytes(data[7:10], "little")
+    elif kind == b"VP8L":
+        bits = int.from_bytes(data[1:5], "little")
+        size = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    else:
+        size = int.from_bytes(data[6:8], "little") & 0x3FFF, int.from_bytes(data[8:10], "little") & 0x3FFF
+    return Container(size=size)
+
+
+def _read_tiff(stream: BinaryIO, max_frames: int) -> Container:
+    try:
+        reader = TiffReader(stream)
+        chain = reader.directories(max_frames + 1)
+        page = next(chain, Directory({}, 0))
+        _refuse_camera_raw(stream, reader, page)
+        _check_strips(page)
+        size = reader.integer(page.entries.get(_WIDTH), 0), reader.integer(page.entries.get(_LENGTH), 0)
+        deep = max(reader.integers(page.entries.get(_BITS)), default=1) > PLAIN_BITS
+        xmp = reader.raw(page.entries.get(_XMP), _XMP_BYTES)
+        frames = 1 + sum(1 for _ in chain)
+    except TiffError as error:
+        raise CorruptImage(
+            f"The TIFF file is damaged or incomplete: {error}. Send the original file again."
+        ) from error
+    metadata = _with_xmp(read_tiff_metadata(stream), xmp)
+    return Container(metadata=metadata, frames=frames, deep=deep, size=size)
+
+
+def _refuse_camera_raw(stream: BinaryIO, reader: TiffReader, page: Directory) -> None:
+    """Raw files are TIFF files whose first page is a thumbnail: read as TIFF they would give a stamp."""
+    stream.seek(8)
+    reduced = reader.integer(page.entries.get(_SUBFILE), 0) & 1
+    if _DNG_VERSION in page.entries or stream.read(2) == _CR2_MARK or (reduced and _SUB_IFDS in page.entries):
+        raise UnsupportedFormat(
+            "This is a camera raw file, which holds no finished picture. Export it as JPEG or TIFF."
+        )
+
+
+def _check_strips(page: Directory) -> None:
+    for tag in (_STRIPS, _TILES):
+        entry = page.entries.get(tag)
+        if entry is not None and entry.count > MAX_STRIPS:
+            raise ImageTooLarge(
+                f"The TIFF page is cut into {entry.count} pieces; {MAX_STRIPS} are allowed. "
+                "Save it again with larger strips or tiles."
+            )
+
+
+_READERS: Final[dict[str, Callable[[BinaryIO, int], Container]]] = {
+    "PNG": _read_png,
+    "GIF": _read_gif,
+    "WEBP": _read_webp,
+    "TIFF": _read_tiff,
+}
+
+
+def metadata_of(image: ImageFile.ImageFile) -> Metadata:
+    """What EXIF and XMP say in a picture whose decoder hands them over with the header."""
+    exif = image.info.get("exif")
+    metadata = read_exif(exif) if isinstance(exif, bytes) else Metadata()
+    segments = [data for name, data in getattr(image, "applist", ()) if name == "APP1"]
+    packets = [image.info.get("xmp"), *segments]
+    return _with_xmp(metadata, b"\x00".join(packet for packet in packets if isinstance(packet, bytes)))
+
+
+def _with_xmp(metadata: Metadata, xmp: bytes) -> Metadata:
+    return replace(metadata, has_location=True) if xmp and xmp_has_location(xmp) else metadata
+
+
+def frames_of(image: ImageFile.ImageFile) -> int:
+    """Frames in a picture whose decoder has counted them, or whose MPF block has (CIPA DC-007, 5.2.3)."""
+    block = image.info.get("mp")
+    if not isinstance(block, bytes):
+        return getattr(image, "n_frames", 1)
+    try:
+        reader = TiffReader(io.BytesIO(block))
+        return max(reader.integer(reader.directory(reader.first).entries.get(_MPF_PICTURES), 1), 1)
+    except TiffError:
+        return 1

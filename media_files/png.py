@@ -1,0 +1,252 @@
+"""The chunks of a PNG file, read without decoding a pixel.
+
+Pillow reads the chunks behind the pixels only by decoding them, and cameras, phones and editors write
+EXIF there. Source: W3C, Portable Network Graphics (Third Edition), sections 5 and 11.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from media_files.errors import CorruptImage, ImageTooLarge
+
+SIGNATURE_BYTES: Final = 8
+MAX_CHUNKS: Final = 1_000_000
+"""Encoders write 8 KB or more to a chunk of pixels, so that this is far beyond the byte limit."""
+
+MAX_UNPACKED: Final = 1 << 20
+"""Bytes that a compressed text or profile may unpack to: the bound that Pillow sets too."""
+
+_HEAD_BYTES: Final = 8
+_HEADER_BYTES: Final = 13
+_BLOCK: Final = 1 << 20
+_CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+# Interlaced pictures come in seven passes: first column and row, then the step of columns and of rows.
+_ADAM7: Final = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+_SRGB_CODE_POINTS: Final = bytes((1, 13))
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One chunk: its type, the offset of its data in the stream and the data's size, both in bytes."""
+
+    type: bytes
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The IHDR chunk."""
+
+    width: int
+    height: int
+    depth: int
+    colour_type: int
+    interlaced: bool
+
+    @property
+    def inflated_bytes(self) -> int:
+        """The bytes that the whole picture unpacks to: a filter byte and the samples of each row."""
+        bits = self.depth * _CHANNELS.get(self.colour_type, 1)
+        passes = _ADAM7 if self.interlaced else ((0, 0, 1, 1),)
+        total = 0
+        for left, top, across, down in passes:
+            columns = (self.width - left + across - 1) // across
+            rows = (self.height - top + down - 1) // down
+            if columns > 0 and rows > 0:
+                total += rows * (1 + (columns * bits + 7) // 8)
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class PngFacts:
+    """What the chunks say without a pixel decoded.
+
+    Attributes:
+        header: the IHDR chunk.
+        frames: pictures in the file; more than one for an APNG.
+        exif: the EXIF block, before or behind the pixels; empty for none.
+        xmp: the XMP packet; empty for none.
+        foreign_code_points: whether a cICP chunk names a colour space other than sRGB (HDR, Display P3).
+        idat: the chunks of pixels of the picture that is shown first.
+    """
+
+    header: Header
+    frames: int
+    exif: bytes
+    xmp: bytes
+    foreign_code_points: bool
+    idat: tuple[Chunk, ...]
+
+
+def _chunks(stream: BinaryIO) -> Iterator[Chunk]:
+    """The chunks in file order. Ends where the file does, or with IEND."""
+    offset = SIGNATURE_BYTES
+    for _ in range(MAX_CHUNKS):
+        stream.seek(offset)
+        head = stream.read(_HEAD_BYTES)
+        if len(head) < _HEAD_BYTES:
+            return
+        chunk = Chunk(head[4:], offset + _HEAD_BYTES, int.from_bytes(head[:4], "big"))
+        yield chunk
+        if chunk.type == b"IEND":
+            return
+        offset = chunk.offset + chunk.size + 4
+
+
+def _data(stream: BinaryIO, chunk: Chunk, most: int) -> bytes:
+    stream.seek(chunk.offset)
+    return stream.read(min(chunk.size, most))
+
+
+def _inflate(packed: bytes, what: str) -> bytes:
+    inflater = zlib.decompressobj()
+    try:
+        plain = inflater.decompress(packed, MAX_UNPACKED)
+    except zlib.error:
+        return b""
+    if inflater.unconsumed_tail:
+        raise ImageTooLarge(
+            f"Its {what} unpacks to more than {MAX_UNPACKED} bytes, which is what is allowed. "
+            "Save it again without its metadata."
+        )
+    return plain
+
+
+def _header(data: bytes) -> Header:
+    if len(data) < _HEADER_BYTES:
+        raise CorruptImage("The PNG file ends within its header. Send the whole file again.")
+    return Header(
+        width=int.from_bytes(data[0:4], "big"),
+        height=int.from_bytes(data[4:8], "big"),
+        depth=data[8],
+        colour_type=data[9],
+        interlaced=bool(data[12]),
+    )
+
+
+def _text(kind: bytes, data: bytes) -> tuple[bytes, bytes]:
+    """The keyword and the text of a tEXt, zTXt or iTXt chunk."""
+    keyword, _, rest = data.partition(b"\x00")
+    if kind == b"zTXt":
+        return keyword, _inflate(rest[1:], f"text {keyword[:40]!r}")
+    if kind == b"iTXt":
+        packed, text = rest[:1] == b"\x01", rest[2:].split(b"\x00", 2)[-1]
+        return keyword, _inflate(text, f"text {keyword[:40]!r}") if packed else text
+    return keyword, rest
+
+
+def _raw_profile(text: bytes) -> bytes:
+    """The bytes of ImageMagick's ``Raw profile type``: a name, a length, then hexadecimal digits."""
+    try:
+        return bytes.fromhex(b"".join(text.split()[2:]).decode("ascii"))
+    except ValueError:
+        return b""
+
+
+class _Gatherer:
+    """Takes the chunks one by one and keeps what `PngFacts` tells."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.frames = 1
+        self.exif = b""
+        self.xmp = b""
+        self.foreign_code_points = False
+        self.idat: list[Chunk] = []
+
+    def take(self, chunk: Chunk) -> None:
+        if chunk.type == b"IDAT":
+            self.idat.append(chunk)
+        elif chunk.type == b"eXIf":
+            self.exif = _data(self._stream, chunk, MAX_UNPACKED)
+        elif chunk.type == b"acTL":
+            self.frames = max(int.from_bytes(_data(self._stream, chunk, 4), "big"), 1)
+        elif chunk.type == b"cICP":
+            self.foreign_code_points = _data(self._stream, chunk, 2) != _SRGB_CODE_POINTS
+        elif chunk.type == b"iCCP":
+            _inflate(_data(self._stream, chunk, chunk.size).partition(b"\x00")[2][1:], "colour profile")
+        elif chunk.type in (b"tEXt", b"zTXt", b"iTXt"):
+            self._take_text(*_text(chunk.type, _data(self._stream, chunk, chunk.size)))
+
+    def _take_text(self, keyword: bytes, text: bytes) -> None:
+        if keyword == b"XML:com.adobe.xmp":
+            self.xmp = text
+        elif keyword == b"Raw profile type xmp":
+            self.xmp = self.xmp or _raw_profile(text)
+        elif keyword in (b"Raw profile type exif", b"Raw profile type APP1"):
+            self.exif = self.exif or _raw_profile(text)
+
+
+def read_png(stream: BinaryIO) -> PngFacts:
+    """What the chunks of a PNG file say.
+
+    Raises:
+        CorruptImage: the header is missing.
+        ImageTooLarge: a text or a profile unpacks to more than `MAX_UNPACKED` bytes.
+    """
+    chunks = _chunks(stream)
+    first = next(chunks, None)
+    if first is None or first.type != b"IHDR":
+        raise CorruptImage("The PNG file does not begin with its header. Send the original file again.")
+    header = _header(_data(stream, first, _HEADER_BYTES))
+    gathered = _Gatherer(stream)
+    for chunk in chunks:
+        gathered.take(chunk)
+    return PngFacts(
+        header=header,
+        frames=gathered.frames,
+        exif=gathered.exif,
+        xmp=gathered.xmp,
+        foreign_code_points=gathered.foreign_code_points,
+        idat=tuple(gathered.idat),
+    )
+
+
+def checksums_hold(stream: BinaryIO, facts: PngFacts) -> bool:
+    """Whether each chunk of pixels has the checksum written behind it, which Pillow does not look at."""
+    for chunk in facts.idat:
+        stream.seek(chunk.offset)
+        checksum, left = zlib.crc32(chunk.type), chunk.size
+        while left:
+            block = stream.read(min(left, _BLOCK))
+            if not block:
+                return False
+            checksum, left = zlib.crc32(block, checksum), left - len(block)
+        if stream.read(4) != checksum.to_bytes(4, "big"):
+            return False
+    return True
+
+
+def has_all_rows(stream: BinaryIO, facts: PngFacts) -> bool:
+    """Whether the chunks of pixels unpack to the whole picture.
+
+    Pillow takes a packed stream that ends early for a whole one, and leaves the missing rows black. This
+    unpacks everything once more, in blocks of a constant size.
+    """
+    inflater = zlib.decompressobj()
+    found = 0
+    for chunk in facts.idat:
+        stream.seek(chunk.offset)
+        left = chunk.size
+        while left and not inflater.eof:
+            packed = stream.read(min(left, _BLOCK))
+            if not packed:
+                return False
+            left -= len(packed)
+            while packed and not inflater.eof:
+                found += len(inflater.decompress(packed, _BLOCK))
+                packed = inflater.unconsumed_tail
+    return found >= facts.header.inflated_bytes
