@@ -10,7 +10,7 @@ import posixpath
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
@@ -63,6 +63,8 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
     ``region_name``, ``endpoint_url``, ``access_key`` and ``secret_key``.
     """
 
+    location: str
+
     def get_default_settings(self) -> dict[str, Any]:
         """Return django-storages' defaults (its AWS_... settings) with ours in place of some."""
         defaults: dict[str, Any] = super().get_default_settings()
@@ -91,7 +93,7 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
             read_timeout=READ_TIMEOUT,
             max_pool_connections=CONNECTIONS,
             retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-            s3={"addressing_style": addressing_style},
+            s3={"addressing_style": cast("Any", addressing_style)},
         )
 
     def put(self, name: str, content: bytes | BinaryIO, *, content_type: str = OCTETS) -> Stored:
@@ -105,7 +107,8 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
             condition["VersionId"] = version
         with self._failures("read", name):
             answer = self.client.get_object(Bucket=self.bucket_name, Key=self._key(name), **condition)  # type: ignore[arg-type]
-            with answer["Body"] as body:
+            # Not "with answer['Body']": that gives the raw stream, which checks neither length nor checksum.
+            with closing(answer["Body"]) as body:
                 return self._spooled(iter(lambda: body.read(CHUNK_BYTES), b""))
 
     def stat(self, name: str) -> Stored:

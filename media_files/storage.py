@@ -187,6 +187,10 @@ class LocalStorage(MediaStorage, FileSystemStorage):
                         swept += 1
         return swept
 
+    def size(self, name: str) -> int:
+        """Return the file's bytes."""
+        return self.stat(name).bytes
+
     def delete(self, name: str) -> None:
         """Remove the file; one that is gone already is no error."""
         self._path(name)
@@ -197,6 +201,9 @@ class LocalStorage(MediaStorage, FileSystemStorage):
         """List folders and files, without the folder of writes in progress."""
         folders, files = super().listdir(path)
         return [name for name in folders if name != self.INCOMING], files
+
+    def _open(self, name: str, mode: str = "rb") -> File[Any]:
+        return File(self.fetch(name), name) if mode == "rb" else super()._open(name, mode)  # type: ignore[misc]
 
     def _save(self, name: str, content: File[Any]) -> str:
         """Write under `name`, or under another free name if a second writer was faster to take it."""

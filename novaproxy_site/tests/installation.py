@@ -1,0 +1,138 @@
+"""A throw-away installation of NovaProxy, driven from outside as a person drives his: by `manage.py`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from novaproxy_site.tests.environment import clean_environment
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class Installation:
+    """Data folder, database and broker of their own, in an environment of their own.
+
+    Attributes:
+        folder: NOVAPROXY_DATA_DIR; nothing outside it is written to, except the database's server.
+        environment: the whole environment of its processes; a test may change it.
+    """
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        self.environment = clean_environment(os.environ)
+        # Of the tests' own settings module, which pytest-django names in the environment.
+        self.environment.pop("DJANGO_SETTINGS_MODULE", None)
+        self.environment |= {
+            "NOVAPROXY_DATA_DIR": str(folder),
+            "DATABASE_URL": f"sqlite:///{folder / 'novaproxy.sqlite3'}",
+            "PYTHONUNBUFFERED": "1",
+        } | environment
+        self._started: list[subprocess.Popen[str]] = []
+
+    def manage(
+        self,
+        *arguments: str | Path,
+        check: bool = True,
+        timeout: float = 120,
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``manage.py`` to its end.
+
+        Raises:
+            AssertionError: it exited with another code than 0, and `check` is set.
+            subprocess.TimeoutExpired: it took longer than `timeout` seconds; it is killed then.
+        """
+        result = subprocess.run(
+            self._command(*arguments),
+            env=self.environment | dict(environment or {}),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check and result.returncode:
+            raise AssertionError(
+                f"manage.py {arguments} exited with {result.returncode}:\n{result.stdout}\n{result.stderr}"
+            )
+        return result
+
+    def shell(self, source: str) -> str:
+        """Run Python `source` with Django set up, and return what it prints."""
+        return self.manage("shell", "--no-imports", "-c", textwrap.dedent(source)).stdout
+
+    def popen(
+        self,
+        *arguments: str | Path,
+        output: IO[str] | None = None,
+        new_session: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[str]:
+        """Start ``manage.py`` and return at once; whatever it started is gone when the test ends.
+
+        Args:
+            arguments: the command and its arguments.
+            output: a file for all that it writes; a pipe (stdout) where none is given.
+            new_session: start it in a process group of its own, that a test may send a signal to.
+            environment: further variables.
+        """
+        process = subprocess.Popen(
+            self._command(*arguments),
+            env=self.environment | dict(environment or {}),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output or subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=new_session,
+        )
+        self._started.append(process)
+        return process
+
+    def processes(self) -> list[psutil.Process]:
+        """Return all living processes of this installation: those whose environment names its folder."""
+        ours = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                    continue
+                if process.environ().get("NOVAPROXY_DATA_DIR") == str(self.folder):
+                    ours.append(process)
+        return ours
+
+    def close(self) -> None:
+        """Kill every process of this installation."""
+        # More than once, for one that is killed may just have started another.
+        while left := self.processes():
+            for process in left:
+                with suppress(psutil.Error):
+                    process.kill()
+            psutil.wait_procs(left, timeout=5)
+        for started in self._started:
+            started.wait()
+            if started.stdout:
+                started.stdout.close()
+
+    def _command(self, *arguments: str | Path) -> list[str]:
+        return [sys.executable, str(ROOT / "manage.py"), *map(str, arguments)]
+
+
+def wait_for(condition: Callable[[], Any], *, seconds: float = 30, what: str = "") -> Any:
+    """Return the first true answer of `condition`. Raises AssertionError when it is too long in coming."""
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"Not within {seconds:g} s: {what or condition}")
+        time.sleep(0.05)
+    return answer
