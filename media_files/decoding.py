@@ -16,6 +16,7 @@ from typing import BinaryIO, Final, cast
 from PIL import Image, ImageFile, features
 
 from media_files.errors import CorruptImage, ImageTooLarge, MediaError, MemoryLimit, UnsupportedFormat
+from media_files.jpeg import JpegSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,7 @@ def open_decoder(stream: BinaryIO, format_name: str, max_pixels: int) -> ImageFi
     # Pillow's own guard is one figure for the process. It must not refuse what the limits allow, and it
     # must stay, for it is asked before the allocations of decoders that know the size first.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
-    stream.seek(0)
+    source = cast("BinaryIO", JpegSource(stream)) if format_name == "JPEG" else stream
+    source.seek(0)
     with named_errors(format_name):
-        return factory(stream)
+        return factory(source)

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from PIL import Image, ImageChops
+from PIL import Image
 
 from media_files import icc
 
@@ -36,6 +36,20 @@ def is_transparent(image: Image.Image) -> bool:
     if image.mode == "P":
         return _palette_is_transparent(image)
     return _alpha_below_opaque(image.convert("RGBA"))
+
+
+def may_be_transparent(image: Image.Image) -> bool:
+    """Whether a decoded picture has to be resized with its alpha: a quick answer that errs to yes."""
+    if image.mode == "P" and "transparency" in image.info:
+        return _palette_is_transparent(image)
+    return image.mode in ALPHA_MODES or "transparency" in image.info
+
+
+def drop_opaque_alpha(image: Image.Image) -> Image.Image:
+    """A picture of mode RGBA without its alpha if that hides nothing, else the picture itself."""
+    if image.mode != "RGBA" or _alpha_below_opaque(image):
+        return image
+    return image.convert("RGB")
 
 
 def _alpha_below_opaque(image: Image.Image) -> bool:
@@ -148,8 +162,3 @@ def _convert(image: Image.Image, profile: bytes, space: str) -> Image.Image:
     converted = transform.apply(image.convert("RGB"))
     converted.putalpha(image.getchannel("A"))
     return converted
-
-
-def invert(image: Image.Image) -> Image.Image:
-    """Every sample of an 8-bit picture counted from the other end."""
-    return ImageChops.invert(image)

@@ -7,18 +7,21 @@ upright and bring to sRGB, which are cheap on the small picture, then encode onc
 from __future__ import annotations
 
 import hashlib
-import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from typing import BinaryIO, Final, Literal
 
-from PIL import Image
+from PIL import Image, ImageChops
 
+from media_files.damage import watch
 from media_files.decoding import named_errors
+from media_files.errors import CorruptImage
 from media_files.inspection import DEFAULT_LIMITS, FIRST_SIDEWAYS, ImageFacts, Limits, Opened, open_image
-from proxies.colour import is_transparent, to_8_bit, to_srgb
+from proxies.colour import drop_opaque_alpha, is_transparent, may_be_transparent, to_8_bit, to_srgb
+from proxies.encoding import encode
 from proxies.profiles import ProxyProfile
 from proxies.resizing import Box, Resizer, resize
 
@@ -141,52 +144,85 @@ def render(
     with open_image(stream, limits) as opened:
         target = calculate_target_dimensions(opened.facts.width, opened.facts.height, profile)
         stored_target = target if opened.turn < FIRST_SIDEWAYS else target[::-1]
-        box = _decode(opened, stored_target)
+        box = _decode(opened, stream, stored_target)
         with named_errors(opened.facts.format):
-            proxy, provenance = _make(opened, stored_target, box, resizer)
-            data, format_name = _encode(proxy, profile)
-        provenance["facts_changed"] = opened.facts != facts
+            made = _make(opened, stored_target, box, resizer)
+            encoded = encode(made.image, profile, resizer)
+        provenance: dict[str, Json] = {
+            **made.provenance,
+            "quality": encoded.quality,
+            "facts_changed": opened.facts != facts,
+        }
+    width, height = encoded.size
     return Rendered(
-        data=data,
-        format=format_name,
-        width=proxy.width,
-        height=proxy.height,
-        sha256=hashlib.sha256(data).hexdigest(),
+        data=encoded.data,
+        format=encoded.format,
+        width=width,
+        height=height,
+        sha256=hashlib.sha256(encoded.data).hexdigest(),
         provenance=provenance,
     )
 
 
-def _decode(opened: Opened, target: tuple[int, int]) -> Box:
-    """Decodes in place, at a smaller scale where the format can; returns the box that holds the picture."""
+def _decode(opened: Opened, stream: BinaryIO, target: tuple[int, int]) -> Box:
+    """Decodes in place, at a smaller scale where the format can; returns the box that holds the picture.
+
+    Raises:
+        CorruptImage: the decoder complains, or says nothing but has left pixels out.
+    """
     image = opened.image
     with named_errors(opened.facts.format):
         box: Box = (0, 0, *image.size)
+        find_damage = watch(image, stream, opened.png)
         if opened.facts.format == "JPEG":
-            least = tuple(max(1, int(side * DECODE_MARGIN)) for side in target)
-            drafted = image.draft(None, (least[0], least[1]))
+            width, height = (max(1, math.ceil(side * DECODE_MARGIN)) for side in target)
+            drafted = image.draft(None, (width, height))
             if drafted is not None:
                 box = drafted[1]
         image.load()
+        damage = find_damage()
+    if damage is not None:
+        raise CorruptImage(
+            f"The {opened.facts.format} picture is damaged or incomplete: {damage}. "
+            "Send the original file again."
+        )
     return box
 
 
-def _make(
-    opened: Opened, target: tuple[int, int], box: Box, resizer: Resizer
-) -> tuple[Image.Image, dict[str, Json]]:
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The finished picture before it is encoded."""
+
+    image: Image.Image
+    provenance: dict[str, Json]
+
+
+def _make(opened: Opened, target: tuple[int, int], box: Box, resizer: Resizer) -> _Made:
     image = opened.image
     profile = image.info.get("icc_profile")
-    alpha = is_transparent(image)
-    small, resized_by = resize(to_8_bit(image, alpha=alpha), target, box, resizer)
-    coloured = to_srgb(_upright(small, opened.turn), profile)
+    plain = to_8_bit(image, alpha=may_be_transparent(image))
+    small, resized_by = resize(plain, target, box, resizer)
+    if _counts_ink_from_white(opened):
+        small = ImageChops.invert(small)
+    coloured = to_srgb(drop_opaque_alpha(_upright(small, opened.turn)), profile)
     provenance: dict[str, Json] = {
         "decode_scale": _decode_scale(opened, image),
         "orientation": opened.facts.orientation,
         "profile": coloured.profile,
         "frames_dropped": opened.facts.frames - 1,
-        "alpha": "kept" if alpha else "none",
+        "alpha": "kept" if coloured.image.mode == "RGBA" else "none",
         "resizer": resized_by,
     }
-    return coloured.image, provenance
+    return _Made(coloured.image, provenance)
+
+
+def _counts_ink_from_white(opened: Opened) -> bool:
+    """Whether a CMYK JPEG's samples came out of the decoder the wrong way round.
+
+    Pillow takes each for one of Adobe's, which are inverted. Those carry Adobe's marker.
+    """
+    image = opened.image
+    return opened.facts.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info
 
 
 def _decode_scale(opened: Opened, image: Image.Image) -> int:
@@ -197,11 +233,3 @@ def _decode_scale(opened: Opened, image: Image.Image) -> int:
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
     method = _TRANSPOSE.get(orientation)
     return image if method is None else image.transpose(method)
-
-
-def _encode(image: Image.Image, profile: ProxyProfile) -> tuple[bytes, str]:
-    output = io.BytesIO()
-    image.info = {}
-    format_name = "PNG" if image.mode == "RGBA" else "JPEG"
-    image.save(output, format_name, quality=profile.quality)
-    return output.getvalue(), format_name

@@ -1,0 +1,192 @@
+"""JPEG files that end early, and those that only seem to.
+
+libjpeg decodes whatever it is given: where data are missing it fills in mid-grey and says so in a warning
+that Pillow does not pass on. On the other hand Pillow refuses whole pictures that merely lack the marker at
+their end. So the marker is supplied here, and a picture that looks unfinished is examined.
+Source: ITU-T T.81, annex B (markers) and section F.1.2 (Huffman coding).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterator
+from typing import BinaryIO, Final, NamedTuple
+
+from PIL import Image, JpegImagePlugin
+
+START_OF_IMAGE: Final = b"\xff\xd8"
+END_OF_IMAGE: Final = b"\xff\xd9"
+HOLE_BYTES: Final = 1024
+"""Zero bytes in a row that encoders do not write within a scan: 40 blocks of one impossible kind."""
+
+_HOLE: Final = bytes(HOLE_BYTES)
+_MARKER_IN_SCAN: Final = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_RESTART: Final = re.compile(rb"\xff[\xd0-\xd7]")
+_SEQUENTIAL: Final = frozenset({0xC0, 0xC1})
+_HUFFMAN_TABLES: Final = 0xC4
+_SCAN: Final = 0xDA
+_END: Final = 0xD9
+_BARE_MARKERS: Final = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
+_PADDING: Final = 0xFF
+_CODE_LENGTHS: Final = 16
+_RESTARTS: Final = 8
+# Any bits would do that are no run of one code; 0xff would begin a marker.
+_FILLER: Final = bytes((0x5A, 0xC3, 0x17, 0x9E, 0x64, 0xB1, 0x2D, 0x88)) * 64
+_GREY: Final = range(126, 131)
+
+
+class JpegSource(io.RawIOBase):
+    """A stream of a JPEG file that ends in the end-of-image marker, whether the file does or not.
+
+    Attributes:
+        end_supplied: whether the decoder read beyond the end of the file.
+        hole_seen: whether a run of zero bytes was read, `HOLE_BYTES` long or longer, anywhere in the file.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._last = b""
+        self.end_supplied = False
+        self.hole_seen = False
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        if not data and not self.end_supplied:
+            self.end_supplied = True
+            return END_OF_IMAGE.removeprefix(self._last)
+        self._last = data[-1:]
+        self.hole_seen = self.hole_seen or _HOLE in data
+        return data
+
+    def whole_file(self) -> bytes:
+        """The bytes as they are in the file."""
+        self._stream.seek(0)
+        return self._stream.read()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+
+def find_damage(source: JpegSource, decoded: Image.Image) -> str | None:
+    """What is missing in a picture that was decoded from ``source`` without complaint; None for nothing.
+
+    A picture that gives no cause for suspicion costs a look at its last row.
+    """
+    if not (source.end_supplied or source.hole_seen or _ends_in_grey(decoded)):
+        return None
+    data = source.whole_file()
+    if source.end_supplied and data.endswith(_HOLE):
+        return "the end of the file is all zeros"
+    if source.hole_seen and _has_hole(data):
+        return "a part of the file is all zeros"
+    if (source.end_supplied or _ends_in_grey(decoded)) and not _is_complete(data, decoded.size):
+        return "it holds fewer pixels than its header promises"
+    return None
+
+
+def _ends_in_grey(image: Image.Image) -> bool:
+    """Whether the last row is what libjpeg fills in where data are missing: 128 in every component."""
+    samples = image.crop((0, image.height - 1, image.width, image.height)).tobytes()
+    return min(samples) in _GREY and max(samples) in _GREY
+
+
+class _Segment(NamedTuple):
+    """A marker, and where its content begins and ends; the coded data behind a scan end at ``data_end``."""
+
+    marker: int
+    start: int
+    end: int
+    data_end: int
+
+
+def _segments(data: bytes) -> Iterator[_Segment]:
+    at = len(START_OF_IMAGE)
+    while (at := data.find(b"\xff", at)) >= 0 and at + 1 < len(data):
+        marker = data[at + 1]
+        at += 1 if marker == _PADDING else 2
+        if marker == _END:
+            return
+        if marker == _PADDING or marker in _BARE_MARKERS:
+            continue
+        start, end = at + 2, at + int.from_bytes(data[at : at + 2], "big")
+        found = _MARKER_IN_SCAN.search(data, end) if marker == _SCAN else None
+        at = end if marker != _SCAN else found.start() if found else len(data)
+        yield _Segment(marker, start, end, at)
+
+
+def _is_complete(data: bytes, size: tuple[int, int]) -> bool:
+    """Whether the scans hold everything that the decoder asks for.
+
+    Bits appended to a scan that is complete are never looked at; appended to one that ends early they are
+    taken for the missing pixels. So the picture is decoded twice, at the scale of ``size``, once with bits
+    appended to every scan, and the two must be equal.
+    """
+    as_is, filled, at = [], [], 0
+    for segment in _segments(data):
+        if segment.marker == _SCAN:
+            piece = data[at : segment.data_end]
+            as_is.append(piece)
+            filled += [piece, _filler_after(piece)]
+            at = segment.data_end
+    rest = data[at:] + END_OF_IMAGE
+    return _decoded([*as_is, rest], size) == _decoded([*filled, rest], size)
+
+
+def _filler_after(scan: bytes) -> bytes:
+    """Bits to append to a scan, with the restart markers that a decoder may wait for, in their order."""
+    restarts = _RESTART.findall(scan)
+    following = restarts[-1][1] + 1 if restarts else 0
+    order = ((following + step) % _RESTARTS for step in range(_RESTARTS))
+    return _FILLER + b"".join(bytes((0xFF, 0xD0 + number)) + _FILLER for number in order)
+
+
+def _decoded(pieces: list[bytes], size: tuple[int, int]) -> bytes:
+    with JpegImagePlugin.JpegImageFile(io.BytesIO(b"".join(pieces))) as image:
+        image.draft(None, size)
+        return image.tobytes()
+
+
+def _has_hole(data: bytes) -> bool:
+    """Whether a run of zeros lies in coded data where it cannot be the code of an even area.
+
+    Zero bits are the first code of each Huffman table. Where that code means "the rest of the block is
+    zero", as in tables made for one picture, an even area may well be a long run of zeros. In progressive
+    files runs of zeros may mean many things: those are not judged.
+    """
+    sequential = False
+    ends_block: dict[int, bool] = {}
+    for segment in _segments(data):
+        content = data[segment.start : segment.end]
+        if segment.marker in _SEQUENTIAL:
+            sequential = True
+        elif segment.marker == _HUFFMAN_TABLES:
+            ends_block |= _first_codes(content)
+        elif segment.marker == _SCAN and sequential and data.find(_HOLE, segment.end, segment.data_end) >= 0:
+            tables = (selector & 15 for selector in content[2 : 2 + 2 * content[0] : 2])
+            if not all(ends_block.get(table, True) for table in tables):
+                return True
+    return False
+
+
+def _first_codes(tables: bytes) -> dict[int, bool]:
+    """For each AC table of a DHT segment, by its number, whether its first code ends a block."""
+    found: dict[int, bool] = {}
+    at = 0
+    while at + _CODE_LENGTHS < len(tables):
+        symbols = at + 1 + _CODE_LENGTHS
+        if tables[at] >> 4:
+            found[tables[at] & 15] = tables[symbols : symbols + 1] == b"\x00"
+        at = symbols + sum(tables[at + 1 : symbols])
+    return found

@@ -1,0 +1,81 @@
+"""The finished picture as bytes that the reader accepts, with nothing in them but the picture."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from PIL import Image
+
+from media_files.errors import FileTooLarge
+from proxies.profiles import ProxyProfile
+from proxies.resizing import Resizer, resize
+
+ProxyFormat = Literal["JPEG", "PNG"]
+
+_LOWER_QUALITIES: Final = (75, 60, 45)
+"""Tried in turn below the profile's own. Below 45 a smaller picture shows more than a coarser one."""
+
+_SHRINK_TO: Final = 0.8
+_PNG_LEVEL: Final = 6
+_MODES: Final[dict[str, ProxyFormat]] = {"RGBA": "PNG", "LA": "PNG", "RGB": "JPEG", "L": "JPEG"}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An encoded picture.
+
+    Attributes:
+        data: the file.
+        format: ``JPEG`` or ``PNG``.
+        size: px, width and height; smaller than asked for where the byte limit made it so.
+        quality: JPEG quality; None for PNG.
+    """
+
+    data: bytes
+    format: ProxyFormat
+    size: tuple[int, int]
+    quality: int | None
+
+
+def encode(image: Image.Image, profile: ProxyProfile, resizer: Resizer) -> Encoded:
+    """A picture of mode L, RGB (as JPEG), LA or RGBA (as PNG), within the profile's byte limit.
+
+    What is larger is encoded at lower qualities, and then made smaller step by step.
+
+    Raises:
+        FileTooLarge: not even one pixel fits into the limit.
+    """
+    for attempt in _attempts(image, profile, resizer):
+        if len(attempt.data) <= profile.byte_limit:
+            return attempt
+    raise FileTooLarge(
+        f"No picture fits into the {profile.byte_limit} bytes that the profile {profile.name} allows. "
+        "Raise its byte limit."
+    )
+
+
+def _attempts(image: Image.Image, profile: ProxyProfile, resizer: Resizer) -> Iterator[Encoded]:
+    """Ever smaller files, each made only when the one before was too large."""
+    format_name = _MODES[image.mode]
+    lower = [quality for quality in _LOWER_QUALITIES if quality < profile.quality]
+    qualities = [profile.quality, *lower] if format_name == "JPEG" else [None]
+    for quality in qualities:
+        yield _encode(image, format_name, quality)
+    while max(image.size) > 1:
+        size = max(1, int(image.width * _SHRINK_TO)), max(1, int(image.height * _SHRINK_TO))
+        image, _ = resize(image, size, (0, 0, *image.size), resizer)
+        yield _encode(image, format_name, qualities[-1])
+
+
+def _encode(image: Image.Image, format_name: ProxyFormat, quality: int | None) -> Encoded:
+    output = io.BytesIO()
+    # Pillow would write the original's comment, profile and resolution from here.
+    image.info = {}
+    if quality is None:
+        image.save(output, format_name, compress_level=_PNG_LEVEL)
+    else:
+        image.save(output, format_name, quality=quality)
+    return Encoded(output.getvalue(), format_name, image.size, quality)
