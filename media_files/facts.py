@@ -1,0 +1,53 @@
+"""What is read of a file as it goes by: its facts and its fingerprint, in one pass over the bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from media_files.errors import NotAnImage
+from media_files.inspection import CONTENT_TYPES, ImageFacts, Limits, inspect
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """Everything a row keeps of a file's bytes.
+
+    Attributes:
+        file_type: ``image`` or ``video``.
+        format: Pillow's name of an image's format, or the container of a video.
+        content_type: MIME type, by the bytes.
+        bytes: how many.
+        sha256: their SHA-256, in hexadecimal.
+        image: the facts of an image's header; None for a video.
+    """
+
+    file_type: str
+    format: str
+    content_type: str
+    bytes: int
+    sha256: str
+    image: ImageFacts | None
+
+
+def read_facts(stream: BinaryIO, limits: Limits) -> FileFacts:
+    """Read the header and hash the bytes of a seekable ``stream``; it is left at its beginning.
+
+    The header is judged first, so that a hostile file costs no more than its header.
+
+    Raises:
+        MediaError: one of the named errors, for what is neither an allowed image nor a video.
+    """
+    image: ImageFacts | None
+    try:
+        image = inspect(stream, limits)
+    except NotAnImage as video:
+        image, file_type, format_, content_type = None, "video", video.format, video.content_type
+    else:
+        file_type, format_, content_type = "image", image.format, CONTENT_TYPES[image.format]
+    stream.seek(0)
+    sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    size = stream.tell()
+    stream.seek(0)
+    return FileFacts(file_type, format_, content_type, size, sha256, image)

@@ -1,0 +1,13 @@
+"""The composing app: it joins the parts of the other three, and nobody imports from it."""
+
+from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
+
+
+class NovaProxyAdminConfig(AdminConfig):
+    default_site = "novaproxy_site.admin_site.NovaProxyAdminSite"
+
+
+class NovaProxySiteConfig(AppConfig):
+    name = "novaproxy_site"
+    verbose_name = "NovaProxy"

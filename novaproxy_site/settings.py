@@ -1,0 +1,249 @@
+"""Every setting of NovaProxy, read once from the environment (and a `.env` beside `manage.py`).
+
+Each variable stands in the README's table; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from environs import Env, validate
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = Env()
+env.read_env(BASE_DIR / ".env", recurse=False)
+
+# -- Where things lie --------------------------------------------------------------------------
+
+DATA_DIR = env.path("NOVAPROXY_DATA_DIR", BASE_DIR / "var").resolve()
+MEDIA_ROOT = DATA_DIR / "media"
+
+
+def _database(url: str) -> dict[str, Any]:
+    """The database of ``url``, with what the ledger relies on."""
+    config: dict[str, Any] = env.dj_db_url("DATABASE_URL", url)
+    config["CONN_MAX_AGE"] = None
+    config["CONN_HEALTH_CHECKS"] = True
+    if config["ENGINE"] == "django.db.backends.sqlite3":
+        # IMMEDIATE: a transaction takes its write lock at its beginning, where waiting works; taken
+        # halfway it fails at once. WAL: readers never wait for the writer. NORMAL: with WAL a power
+        # cut may lose the last commits but never damages the file, and the ledger makes them again.
+        config["OPTIONS"] = {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000;",
+        }
+        # A test database in memory cannot be shared with the processes that tests start.
+        config["TEST"] = {
+            "NAME": str(Path(tempfile.gettempdir()) / f"novaproxy-test-{secrets.token_hex(4)}.sqlite3")
+        }
+    return config
+
+
+DATABASES = {"default": _database(f"sqlite:///{DATA_DIR / 'novaproxy.sqlite3'}")}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+
+def _storage(alias: str) -> dict[str, Any]:
+    """The folder or the bucket behind a storage alias."""
+    with env.prefixed(f"NOVAPROXY_{alias.upper()}_"):
+        folder = env.path("FOLDER", MEDIA_ROOT).resolve()
+        bucket = env.str("BUCKET", "")
+        prefix = env.str("PREFIX", "")
+        region = env.str("REGION", "")
+        endpoint = env.str("ENDPOINT", "")
+    if not bucket:
+        return {"BACKEND": "media_files.storage.LocalStorage", "OPTIONS": {"location": str(folder)}}
+    return {
+        "BACKEND": "media_files.storage.BucketStorage",
+        "OPTIONS": {
+            "bucket_name": bucket,
+            "location": prefix,
+            "region_name": region or None,
+            "endpoint_url": endpoint or None,
+        },
+    }
+
+
+STORAGES = {
+    "originals": _storage("originals"),
+    "proxies": _storage("proxies"),
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+STORAGES["default"] = STORAGES["originals"]
+
+# -- Who may come in ---------------------------------------------------------------------------
+
+DEBUG = env.bool("DEBUG", True)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", [])
+# Off where the site is served over plain http, as `make run` does on this machine alone.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("SECURE_COOKIES", not DEBUG)
+
+
+def _secret_key(given: str) -> str:
+    """The key given; on a developer's machine else one made once and kept with the data."""
+    if given:
+        return given
+    if not DEBUG:
+        raise ImproperlyConfigured(
+            "SECRET_KEY is not set, and DEBUG is off. Set SECRET_KEY to a long random string, the same on "
+            "every machine of this installation: sessions and queued tasks are signed with it."
+        )
+    path = DATA_DIR / "secret_key"
+    DATA_DIR.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("x") as file:
+            path.chmod(0o600)
+            file.write(secrets.token_urlsafe(50))
+    except FileExistsError:
+        pass  # made by an earlier start
+    return path.read_text()
+
+
+SECRET_KEY = _secret_key(env.str("SECRET_KEY", ""))
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+
+# -- What proxies are like ---------------------------------------------------------------------
+
+NOVAPROXY_TARGET = env.int("NOVAPROXY_TARGET", 896, validate=validate.Range(min=1, max=65_535))
+NOVAPROXY_LONGEST_SIDE = env.int("NOVAPROXY_LONGEST_SIDE", 8000, validate=validate.Range(min=1, max=65_535))
+NOVAPROXY_QUALITY = env.int("NOVAPROXY_QUALITY", 85, validate=validate.Range(min=1, max=95))
+NOVAPROXY_MAX_PIXELS = env.int("NOVAPROXY_MAX_PIXELS", 250_000_000, validate=validate.Range(min=1))
+NOVAPROXY_MAX_UPLOAD = env.int("NOVAPROXY_MAX_UPLOAD", 1024 * 1024 * 1024, validate=validate.Range(min=1))
+NOVAPROXY_ON_SAVE = env.str("NOVAPROXY_ON_SAVE", "queue", validate=validate.OneOf(["queue", "inline", "off"]))
+NOVAPROXY_RESIZER = env.str("NOVAPROXY_RESIZER", "auto", validate=validate.OneOf(["auto", "pillow"]))
+
+# -- The queue ---------------------------------------------------------------------------------
+
+NOVAPROXY_WORKERS = env.int("NOVAPROXY_WORKERS", 2, validate=validate.Range(min=1))
+NOVAPROXY_BROKER = env.str("NOVAPROXY_BROKER", "orm", validate=validate.Regexp(r"^(orm|rediss?://.+)$"))
+
+# Why these figures: docs/architecture.md, "The queue's times". The system check proxies.E003 refuses others
+# that would deliver a task again while it is still being worked on.
+Q_CLUSTER: dict[str, Any] = {
+    "name": "novaproxy",
+    "workers": NOVAPROXY_WORKERS,
+    "timeout": 120,
+    "retry": 600,
+    "queue_limit": NOVAPROXY_WORKERS,
+    "bulk": 1,
+    "ack_failures": True,
+    "max_attempts": 3,
+    "save_limit": 50,
+    "poll": 0.2,
+    "guard_cycle": 0.5,
+    "catch_up": False,
+    "recycle": 500,
+    "label": "Queue",
+    "log_level": "WARNING",
+} | ({"orm": "default"} if NOVAPROXY_BROKER == "orm" else {"redis": NOVAPROXY_BROKER})
+
+# -- Django ------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "novaproxy_site.apps.NovaProxyAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_q",
+    "rest_framework",
+    "rest_framework.authtoken",
+    "django_filters",
+    "drf_spectacular",
+    "media_files",
+    "proxies",
+    "analysis",
+    "novaproxy_site.apps.NovaProxySiteConfig",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "novaproxy_site.urls"
+WSGI_APPLICATION = "novaproxy_site.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+LANGUAGE_CODE = "en-gb"
+USE_TZ = True
+TIME_ZONE = env.str("TIME_ZONE", "UTC")
+
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+WHITENOISE_USE_FINDERS = True  # the embedded server needs no collectstatic
+
+APPEND_SLASH = False  # API addresses have none; both forms are routed
+LOGIN_URL = "admin:login"
+
+# Uploads stream to disk; what is held in memory at once stays small.
+FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
+FILE_UPLOAD_PERMISSIONS = 0o644
+
+REST_FRAMEWORK = {
+    # Tokens first: it is the first that names the challenge, so a missing login is 401 and not 403.
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "rest_framework.authentication.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": [
+        "rest_framework.parsers.JSONParser",
+        "media_files.parsers.JSONInFormParser",
+        "rest_framework.parsers.MultiPartParser",
+    ],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "media_files.api_errors.exception_handler",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "NovaProxy",
+    "DESCRIPTION": "Photographs in, image proxies for models out.",
+    "VERSION": "0.1.0",
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {"django-q": {"level": "WARNING"}},
+}

@@ -1,0 +1,24 @@
+"""Pages that belong to no app."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, JsonResponse
+from django.utils.timezone import now
+
+from proxies.models import WorkerState
+
+
+def healthz(request: HttpRequest) -> JsonResponse:
+    """200 when requests can be answered; says also whether a worker is alive, which they do not need."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        workers = WorkerState.objects.filter(
+            state="running", beat_at__gt=now() - timedelta(minutes=2)
+        ).count()
+    except DatabaseError as error:
+        return JsonResponse({"status": "unavailable", "database": type(error).__name__}, status=503)
+    return JsonResponse({"status": "ok", "database": "ok", "workers": workers})

@@ -1,0 +1,172 @@
+"""The REST API's parts for proxies and batches; the site composes them with those of originals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Prefetch, QuerySet
+from django.http import HttpResponseBase
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import mixins, serializers, status, viewsets
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+
+from media_files.api import NewestFirst, StrictSerializer
+from media_files.models import MediaFile
+from media_files.permissions import ActionPermissions
+from media_files.serving import file_response
+from proxies.conf import conf
+from proxies.models import Proxy
+from proxies.outcomes import NEEDS_WORK, NOT_NEEDED
+from proxies.queries import proxy_state_of
+from proxies.services import ImageProxyService, ProxyResult
+
+PROXY_STATES = ["current", "stale", "missing", "not_needed"]
+
+
+class ProxySerializer(serializers.ModelSerializer[Proxy]):
+    url = serializers.HyperlinkedIdentityField(view_name="proxy-detail")
+    content_url = serializers.SerializerMethodField(help_text="The proxy's bytes.")
+    source_id = serializers.IntegerField(read_only=True)
+    path = serializers.CharField(source="image.name", read_only=True)
+
+    class Meta:
+        model = Proxy
+        fields = [
+            "id", "url", "content_url", "source_id", "file_type", "profile", "path", "width", "height",
+            "format", "bytes", "sha256", "recipe", "provenance", "seconds", "created_at",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+    def get_content_url(self, row: Proxy) -> str:
+        return reverse("proxy-content", args=[row.pk], request=self.context.get("request"))
+
+
+class ProxyFieldsMixin(serializers.Serializer[Any]):
+    """What a file's row says of its proxies."""
+
+    proxies = ProxySerializer(many=True, read_only=True)
+    proxy_state = serializers.ChoiceField(choices=PROXY_STATES, read_only=True)
+    proxy_status = serializers.SerializerMethodField()
+
+    PROXY_FIELDS = ["proxy_state", "proxy_status", "proxies"]
+
+    @extend_schema_field(serializers.DictField())
+    def get_proxy_status(self, row: Any) -> dict[str, Any]:
+        """The image proxy in one look: its id and size, or that none is needed, or that it is on its way."""
+        proxy = next((p for p in row.proxies.all() if p.profile == "nova"), None)
+        state = row.proxy_state
+        if state == "current" and proxy:
+            return {
+                "state": state,
+                "id": proxy.pk,
+                "bytes": proxy.bytes,
+                "width": proxy.width,
+                "height": proxy.height,
+            }
+        if state == "not_needed":
+            return {"state": state, "message": "A model can read this original as it is."}
+        if conf().on_save == "off":
+            return {"state": state, "message": "Ask for it with POST create-image-proxy."}
+        return {"state": state, "message": "On its way. Ask again shortly."}
+
+
+class ProxyFilterMixin(filters.FilterSet):
+    proxy_state = filters.ChoiceFilter(choices=[(state, state) for state in PROXY_STATES])
+
+
+class ForceSerializer(StrictSerializer):
+    force = serializers.BooleanField(
+        default=False, help_text="Make it again even where a current one stands."
+    )
+    profile = serializers.ChoiceField(choices=["nova"], default="nova")
+
+
+class ProxyActionsMixin(viewsets.GenericViewSet[MediaFile]):
+    """What can be done about a file's proxies."""
+
+    def get_queryset(self) -> QuerySet[MediaFile]:
+        return (
+            super()
+            .get_queryset()
+            .annotate(proxy_state=proxy_state_of(conf().nova))
+            .prefetch_related(Prefetch("proxies", Proxy.objects.order_by("id")))
+        )
+
+    @extend_schema(request=ForceSerializer, responses={200: dict, 201: dict})
+    @action(detail=True, methods=["post"], url_path="create-image-proxy")
+    def create_image_proxy(self, request: Request, pk: str | None = None) -> Response:
+        """Make this file's image proxy now, and answer when it stands."""
+        body = ForceSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        row = self.get_object()
+        service = ImageProxyService(profile=body.validated_data["profile"])
+        result = service.create_proxy(row, force=body.validated_data["force"])
+        made = result.outcome in NEEDS_WORK
+        return Response(
+            _answer(result, request), status=status.HTTP_201_CREATED if made else status.HTTP_200_OK
+        )
+
+
+class ProxyViewSet(
+    mixins.ListModelMixin,
+    mixins.RetrieveModelMixin,
+    mixins.DestroyModelMixin,
+    viewsets.GenericViewSet[Proxy],
+):
+    """Proxies: listed, shown, deleted. They are made through their files."""
+
+    queryset = Proxy.objects.all()
+    serializer_class = ProxySerializer
+    filter_backends = [filters.DjangoFilterBackend]
+    filterset_fields = ["source", "profile", "file_type"]
+    pagination_class = NewestFirst
+    permission_classes = [ActionPermissions]
+    # To see a proxy is to see its original.
+    action_permissions = {
+        "list": "media_files.view_mediafile",
+        "retrieve": "media_files.view_mediafile",
+        "content": "media_files.view_mediafile",
+        "destroy": "proxies.delete_proxy",
+    }
+
+    @action(detail=True)
+    def content(self, request: Request, pk: str | None = None) -> HttpResponseBase:
+        """The proxy's bytes."""
+        row = self.get_object()
+        return file_response(
+            request,
+            row.image.storage,
+            row.image.name,
+            content_type=f"{row.file_type}/{row.format.lower()}",
+            sha256=row.sha256,
+            filename=row.image.name.rpartition("/")[2],
+        )
+
+
+def _answer(result: ProxyResult, request: Request) -> dict[str, Any]:
+    """The keys that existing callers read, and ours beside them."""
+    source, proxy = result.source, result.proxy
+    sent = proxy.bytes if proxy else source.bytes
+    return {
+        "proxy_id": proxy.pk if proxy else None,
+        "source_id": source.pk,
+        "original_size_bytes": source.bytes,
+        "proxy_size_bytes": proxy.bytes if proxy else None,
+        "savings_percent": savings_percent(source.bytes, sent),
+        "original_dimensions": [source.width, source.height],
+        "proxy_dimensions": [proxy.width, proxy.height] if proxy else None,
+        "outcome": result.outcome,
+        "reasons": result.reasons or [NOT_NEEDED],
+        "url": reverse("proxy-content", args=[proxy.pk], request=request) if proxy else None,
+    }
+
+
+def savings_percent(original: int | None, sent: int | None) -> float:
+    """How much less has to be sent, in percent of the original's bytes; negative where it is more."""
+    if not original or sent is None:
+        return 0.0
+    return round(100 * (1 - sent / original), 1)

@@ -1,0 +1,10 @@
+from django.apps import AppConfig
+
+
+class ProxiesConfig(AppConfig):
+    name = "proxies"
+    verbose_name = "Proxies"
+
+    def ready(self) -> None:
+        # The operation registers itself, and the queue's bell is hung.
+        from proxies import checks, image_operation, receivers, tasks  # noqa: F401

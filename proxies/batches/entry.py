@@ -1,0 +1,46 @@
+"""How files enter the ledger: by one INSERT ... SELECT a page, whatever their number."""
+
+from __future__ import annotations
+
+from django.db import connection
+from django.db.models import Case, CharField, DateTimeField, F, QuerySet, Value, When
+from django.db.models.expressions import Combinable
+from django.utils.timezone import now
+
+from media_files.models import MediaFile
+from proxies.models import Batch, BatchItem
+from proxies.outcomes import NEEDS_WORK
+
+
+def insert_items(batch: Batch, files: QuerySet[MediaFile]) -> None:
+    """Add ``files``, annotated by the batch's operation: what needs work waits, the rest is done.
+
+    The queue's columns are those of `BatchItem`; the annotations are ``outcome`` and, of a settled
+    file, ``settled_reasons``, ``settled_error`` and ``settled_message``.
+    """
+    to_do = [outcome.value for outcome in NEEDS_WORK]
+    moment = Value(now(), DateTimeField())
+    waits = When(outcome__in=to_do, then=Value(BatchItem.State.QUEUED.value))
+    columns: dict[str, Combinable] = {
+        "batch_id": Value(batch.pk),
+        "file_id": F("pk"),
+        "state": Case(waits, default=Value(BatchItem.State.DONE.value), output_field=CharField()),
+        "outcome": Case(
+            When(outcome__in=to_do, then=Value("")), default=F("outcome"), output_field=CharField()
+        ),
+        "reasons": F("settled_reasons"),
+        "error": F("settled_error"),
+        "message": F("settled_message"),
+        "attempts": Value(0),
+        "transient_failures": Value(0),
+        "available_at": moment,
+        "lease_holder": Value(""),
+        "finished_at": Case(When(outcome__in=to_do, then=None), default=moment, output_field=DateTimeField()),
+    }
+    selected = files.annotate(**{f"item_{name}": value for name, value in columns.items()})
+    rows = selected.order_by("pk").values_list(*(f"item_{name}" for name in columns))
+    sql, parameters = rows.query.sql_with_params()
+    with connection.cursor() as cursor:
+        quoted = ", ".join(connection.ops.quote_name(name) for name in columns)
+        table = connection.ops.quote_name(BatchItem._meta.db_table)
+        cursor.execute(f"INSERT INTO {table} ({quoted}) {sql}", parameters)  # noqa: S608 - our own names

@@ -1,0 +1,215 @@
+"""A batch's life: started, paused, resumed, cancelled, tried again, finished."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils.timezone import now
+
+from media_files.models import MediaFile
+from proxies import signals
+from proxies.batches import lanes, operations
+from proxies.batches.entry import insert_items
+from proxies.batches.plan import Plan
+from proxies.batches.selection import Selection
+from proxies.holders import is_dead, this_holder
+from proxies.models import Batch, BatchItem, Quarantine
+from proxies.outcomes import NEEDS_WORK, Outcome
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+
+
+class WrongState(Exception):
+    """The batch's state does not allow what was asked."""
+
+
+def plan(operation: str, selection: Selection, parameters: Mapping[str, Any]) -> Plan:
+    """What `start` would do. Reads only; the same for every door.
+
+    Raises:
+        UnknownOperation: there is none of that name.
+    """
+    return operations.get(operation).plan(selection, parameters)
+
+
+def start(
+    operation: str,
+    selection: Selection,
+    parameters: Mapping[str, Any],
+    *,
+    by: AbstractBaseUser | None = None,
+    executor: Batch.Executor = Batch.Executor.QUEUE,
+    limit: int | None = None,
+    with_settled: bool = True,
+    planned: Plan | None = None,
+) -> Batch:
+    """Write a batch and its items, and ring for it.
+
+    Files whose outcome the rows tell already enter in their final state, unless ``with_settled`` is
+    False; ``limit`` counts files that need work. Nobody works on a batch before it is whole.
+
+    Raises:
+        UnknownOperation: there is none of that name.
+    """
+    batch = Batch.objects.create(
+        operation=operations.get(operation).name,
+        parameters=dict(parameters),
+        executor=executor,
+        created_by=by,
+        holder=this_holder(),
+        plan=planned.as_json() if planned else {},
+    )
+    left = limit
+    for page in selection.pages():
+        with transaction.atomic():
+            left = _add_page(batch, page, left, with_settled=with_settled)
+        if left == 0:
+            break
+    Batch.objects.filter(pk=batch.pk).update(started_at=now())
+    batch.refresh_from_db()
+    finish_if_done(batch)
+    if batch.executor == Batch.Executor.QUEUE and batch.is_open:
+        lanes.wake(lanes.lane_count())
+    return batch
+
+
+def add_to_uploads(source_id: int) -> None:
+    """Have a saved file worked on before all batches: an item in the caller's transaction, and a ring
+    after its commit. A file that waits there already does not wait twice."""
+    batch_id = _uploads_id()
+    BatchItem.objects.bulk_create([BatchItem(batch_id=batch_id, file_id=source_id)], ignore_conflicts=True)
+    transaction.on_commit(lanes.wake)
+
+
+def pause(batch: Batch, *, by: AbstractBaseUser | None = None, reason: str = "") -> None:
+    """No further item is begun; those in hand are finished.
+
+    Raises:
+        WrongState: it is not running.
+    """
+    _change(batch, [Batch.State.RUNNING], Batch.State.PAUSED, by, paused_reason=reason[:255])
+
+
+def resume(batch: Batch, *, by: AbstractBaseUser | None = None) -> None:
+    """Go on with a paused batch.
+
+    Raises:
+        WrongState: it is not paused.
+    """
+    _change(batch, [Batch.State.PAUSED], Batch.State.RUNNING, by, paused_reason="")
+    finish_if_done(batch)
+    if batch.executor == Batch.Executor.QUEUE and batch.is_open:
+        lanes.wake(lanes.lane_count())
+
+
+def cancel(batch: Batch, *, by: AbstractBaseUser | None = None, reason: str = "") -> None:
+    """End a batch as it stands. What was made stays; items in hand are not recorded any more.
+
+    Raises:
+        WrongState: it has ended already.
+    """
+    _change(
+        batch,
+        list(Batch.OPEN_STATES),
+        Batch.State.CANCELLED,
+        by,
+        finished_at=now(),
+        paused_reason=reason[:255],
+    )
+
+
+def retry_failed(batch: Batch, *, by: AbstractBaseUser | None = None) -> int:
+    """Put the failed and quarantined items of a batch back to their beginning; return how many.
+
+    Raises:
+        WrongState: it was cancelled, or nothing in it has failed.
+    """
+    failed = batch.items.filter(state=BatchItem.State.DONE, outcome__in=[Outcome.FAILED, Outcome.QUARANTINED])
+    if not failed.exists():
+        raise WrongState(f"Nothing in {batch.job_id} has failed.")
+    states = [state for state in Batch.State if state != Batch.State.CANCELLED]
+    with transaction.atomic():
+        _change(batch, states, Batch.State.RUNNING, by, finished_at=None, paused_reason="")
+        Quarantine.objects.filter(source__in=failed.values("file")).delete()
+        count = failed.update(
+            state=BatchItem.State.QUEUED,
+            outcome="",
+            error="",
+            message="",
+            attempts=0,
+            transient_failures=0,
+            available_at=now(),
+            finished_at=None,
+        )
+    if batch.executor == Batch.Executor.QUEUE:
+        lanes.wake(lanes.lane_count())
+    return count
+
+
+def finish_if_done(batch: Batch) -> bool:
+    """Complete a batch that has no item left to do."""
+    if batch.standing or batch.items.exclude(state=BatchItem.State.DONE).exists():
+        return False
+    finished = Batch.objects.filter(
+        pk=batch.pk, state=Batch.State.RUNNING, standing=None, started_at__isnull=False
+    ).update(state=Batch.State.COMPLETED, finished_at=now())
+    if finished:
+        batch.refresh_from_db()
+        transaction.on_commit(partial(signals.batch_finished.send_robust, Batch, batch=batch))
+    return bool(finished)
+
+
+def finish_stragglers() -> None:
+    """Complete what nobody looked at after its last item, and end what was never wholly written."""
+    running = Batch.objects.filter(state=Batch.State.RUNNING, standing=None)
+    for batch in running.filter(started_at__isnull=False):
+        finish_if_done(batch)
+    for batch in running.filter(started_at=None):
+        if is_dead(batch.holder) or batch.created_at < now() - timedelta(hours=6):
+            cancel(batch, reason="The process that was writing this batch ended before it was whole.")
+
+
+def _change(
+    batch: Batch,
+    allowed: list[Batch.State],
+    state: Batch.State,
+    by: AbstractBaseUser | None,
+    **values: Any,
+) -> None:
+    changed = Batch.objects.filter(pk=batch.pk, state__in=allowed, standing=None).update(
+        state=state, changed_by=by, **values
+    )
+    batch.refresh_from_db()
+    if not changed:
+        raise WrongState(
+            f"{batch.job_id} is {batch.state}; only one that is {' or '.join(allowed)} can become {state}."
+        )
+
+
+def _uploads_id() -> int:
+    uploads = Batch.objects.filter(standing=Batch.UPLOADS).values_list("pk", flat=True).first()
+    if uploads is None:
+        batch, _ = Batch.objects.get_or_create(
+            standing=Batch.UPLOADS, defaults={"operation": "image-proxy", "started_at": now()}
+        )
+        uploads = batch.pk
+    return uploads
+
+
+def _add_page(
+    batch: Batch, page: QuerySet[MediaFile], limit: int | None, *, with_settled: bool
+) -> int | None:
+    """Add a page's files as items; return how many more that need work may be added."""
+    files = operations.get(batch.operation).annotate(page, batch.parameters)
+    to_do = files.filter(outcome__in=[outcome.value for outcome in NEEDS_WORK])
+    if limit is not None:
+        ids = list(to_do.order_by("pk").values_list("pk", flat=True)[:limit])
+        files, limit = files.filter(pk__in=ids), limit - len(ids)
+    insert_items(batch, files if with_settled else to_do)
+    return limit

@@ -1,0 +1,78 @@
+"""What can be done to many files. An operation registers here; the engine knows no other thing of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.db.models import QuerySet
+
+from media_files.models import MediaFile
+
+if TYPE_CHECKING:
+    from proxies.batches.plan import Plan
+    from proxies.batches.selection import Selection
+    from proxies.batches.work import Work
+
+Parameters = Mapping[str, Any]
+
+
+class UnknownOperation(LookupError):
+    """No operation has that name."""
+
+
+class Operation(ABC):
+    """One kind of work over files.
+
+    Attributes:
+        name: in URLs and in the ledger, as ``image-proxy``.
+        label: on buttons.
+        description: one sentence for the person who is about to press it.
+        permission: who may start it.
+        options: the parameters that a person may set, each with a sentence.
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    description: ClassVar[str]
+    permission: ClassVar[str]
+    options: ClassVar[Mapping[str, str]] = {}
+
+    @abstractmethod
+    def annotate(self, files: QuerySet[MediaFile], parameters: Parameters) -> QuerySet[MediaFile]:
+        """Add ``outcome``: the outcome that each file would have, as far as its row tells."""
+
+    @abstractmethod
+    def plan(self, selection: Selection, parameters: Parameters) -> Plan:
+        """What a run over the selection would do. Reads only."""
+
+    @abstractmethod
+    def perform(self, work: Work) -> None:
+        """Do the claimed items one by one, telling `work` of each, until it says to stop."""
+
+
+_registered: dict[str, Operation] = {}
+
+
+def register(operation: Operation) -> None:
+    """Make an operation known to every door."""
+    _registered[operation.name] = operation
+
+
+def get(name: str) -> Operation:
+    """The operation of that name.
+
+    Raises:
+        UnknownOperation: there is none.
+    """
+    try:
+        return _registered[name]
+    except KeyError:
+        known = ", ".join(sorted(_registered))
+        raise UnknownOperation(f"There is no operation {name!r}. Known are: {known}.") from None
+
+
+def registered() -> list[Operation]:
+    """All operations, by name."""
+    return [_registered[name] for name in sorted(_registered)]

@@ -1,0 +1,90 @@
+"""A plan: what a run would do, in numbers, before it does anything."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxies.outcomes import NEEDS_WORK
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """How many bytes the proxies to be made will have, learned from those that are there.
+
+    Attributes:
+        sample: how many proxies it was learned from.
+        bytes: the expected sum; None where there is no sample.
+        low: the lower end of the 90 % interval.
+        high: its upper end.
+    """
+
+    sample: int
+    bytes: int | None = None
+    low: int | None = None
+    high: int | None = None
+
+
+@dataclass(slots=True)
+class Plan:
+    """The sums over a selection.
+
+    Attributes:
+        outcomes: how many files would have each outcome.
+        reasons: how many files need a proxy for each reason; a file may have several.
+        unknown_facts: how many files nothing was read of yet; their outcome is a guess.
+        bytes_originals: of all files of the selection.
+        bytes_kept: of the current proxies that would be reused.
+        bytes_replaced: of the proxies that would be replaced.
+        bytes_to_send: of the originals that have, or would have, a proxy to be sent in their place.
+        forecast: of the proxies to be made.
+    """
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    unknown_facts: int = 0
+    bytes_originals: int = 0
+    bytes_kept: int = 0
+    bytes_replaced: int = 0
+    bytes_to_send: int = 0
+    forecast: Forecast = Forecast(0)
+
+    @property
+    def total(self) -> int:
+        return self.outcomes.total()
+
+    @property
+    def needs_work(self) -> int:
+        return sum(self.outcomes[outcome] for outcome in NEEDS_WORK)
+
+    @property
+    def bytes_proxies(self) -> int | None:
+        return None if self.forecast.bytes is None else self.bytes_kept + self.forecast.bytes
+
+    @property
+    def bytes_disk_added(self) -> int | None:
+        """What the storage of proxies would grow by."""
+        return None if self.forecast.bytes is None else self.forecast.bytes - self.bytes_replaced
+
+    @property
+    def bytes_not_sent(self) -> int | None:
+        """What no longer has to be sent for an analysis: another thing than disk, which only grows."""
+        return None if self.bytes_proxies is None else self.bytes_to_send - self.bytes_proxies
+
+    def as_json(self) -> dict[str, Any]:
+        """The contract's keys."""
+        return {
+            **{str(outcome): count for outcome, count in sorted(self.outcomes.items())},
+            "total": self.total,
+            "reasons": dict(sorted(self.reasons.items())),
+            "bytes_originals": self.bytes_originals,
+            "bytes_proxies": self.bytes_proxies,
+            "bytes_disk_added": self.bytes_disk_added,
+            "bytes_not_sent": self.bytes_not_sent,
+            "forecast": {
+                "sample": self.forecast.sample,
+                "low": self.forecast.low,
+                "high": self.forecast.high,
+            },
+        }

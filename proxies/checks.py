@@ -1,0 +1,61 @@
+"""Queue settings that would lose or double work are refused at start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from proxies.batches.slices import SLICE_SECONDS
+
+
+@register
+def check_queue_times(**kwargs: Any) -> list[CheckMessage]:
+    """A task must have ended, or been ended, before the broker delivers it a second time."""
+    queue = settings.Q_CLUSTER
+    timeout, retry = queue.get("timeout"), queue.get("retry", 60)
+    messages: list[CheckMessage] = []
+    if not timeout or int(timeout) != timeout or timeout < 10 * SLICE_SECONDS:
+        messages.append(
+            Error(
+                f"Q_CLUSTER['timeout'] is {timeout!r}: a slice that hangs would never be ended.",
+                hint="Set it to a whole number of seconds, 120 for instance.",
+                id="proxies.E001",
+            )
+        )
+        return messages
+    # Tasks wait in a cluster's memory while their clock runs.
+    waiting = queue.get("queue_limit", queue["workers"] ** 2) / queue["workers"] + 1
+    if retry <= waiting * timeout:
+        messages.append(
+            Error(
+                f"Q_CLUSTER['retry'] is {retry} s: a task may be delivered again while it is worked on.",
+                hint=f"Set it above {waiting * timeout:.0f} s (time-out times tasks that wait for a worker).",
+                id="proxies.E002",
+            )
+        )
+    if not queue.get("ack_failures") or not queue.get("max_attempts"):
+        messages.append(
+            Error(
+                "Q_CLUSTER lets a failing task come back for ever.",
+                hint="Set ack_failures to True and max_attempts to 3.",
+                id="proxies.E003",
+            )
+        )
+    return messages
+
+
+@register
+def check_embedded_database(**kwargs: Any) -> list[CheckMessage]:
+    """SQLite takes one writer at a time, which two workers do not notice and eight do."""
+    engine = settings.DATABASES["default"]["ENGINE"]
+    if not engine.endswith("sqlite3") or settings.NOVAPROXY_WORKERS <= 4:
+        return []
+    return [
+        Warning(
+            f"{settings.NOVAPROXY_WORKERS} workers on SQLite wait for each other's writes.",
+            hint="Set DATABASE_URL to a PostgreSQL database, or NOVAPROXY_WORKERS to 4 at the most.",
+            id="proxies.W001",
+        )
+    ]

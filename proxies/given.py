@@ -1,0 +1,95 @@
+"""Proxies that somebody else made and gives to us, as those of videos."""
+
+from __future__ import annotations
+
+import hashlib
+from io import BytesIO
+from pathlib import PurePath
+from typing import Any, BinaryIO, Literal
+
+from django.core.files.base import File
+from django.db import transaction
+
+from media_files.conf import limits
+from media_files.errors import EmptyFile, StorageError
+from media_files.inspection import inspect
+from media_files.models import MediaFile
+from media_files.names import safe_stem
+from proxies import leases
+from proxies.conf import conf
+from proxies.models import Proxy, proxies_storage
+from proxies.names import EXTENSIONS, FOLDERS, build_image_proxy_filename
+from proxies.removal import discard_proxy_file
+
+
+def create_proxy_file(
+    source: MediaFile,
+    content: bytes | BinaryIO | File[Any],
+    *,
+    file_type: Literal["video", "image"] = "video",
+    extension: str = "mp4",
+    width: int | None = None,
+    height: int | None = None,
+) -> Proxy:
+    """Store ``content`` as a proxy of ``source`` and record it; a given one again replaces the older.
+
+    A video's lies under ``proxy_video/`` with ``extension``; width and height in pixels where the
+    caller knows them. An image's is measured, and stands for the profile ``nova``.
+
+    Raises:
+        EmptyFile: there are no bytes.
+        MediaError: an image that may not be kept; or the storage does not answer.
+    """
+    stream = BytesIO(content) if isinstance(content, bytes) else content
+    stream.seek(0)
+    sha256, size = _measure(stream)
+    values: dict[str, Any] = {"file_type": file_type, "bytes": size, "sha256": sha256}
+    if file_type == "image":
+        profile = conf().nova
+        facts = inspect(stream, limits())
+        name = build_image_proxy_filename(
+            source.original_name, source.pk, format=facts.format if facts.format in EXTENSIONS else "JPEG"
+        )
+        values |= {"width": facts.width, "height": facts.height, "format": facts.format}
+        values |= {"recipe": profile.recipe, "provenance": {"given": True}}
+        profile_name, content_type = profile.name, f"image/{facts.format.lower()}"
+    else:
+        name = f"{safe_stem(source.original_name)}_{source.pk}_proxy.{safe_stem(extension.lstrip('.'))}"
+        values |= {"width": width, "height": height, "format": PurePath(name).suffix[1:].upper()}
+        profile_name, content_type = "video", f"video/{PurePath(name).suffix[1:].lower()}"
+    values |= {"source_fingerprint": source.fingerprint, "image": f"{FOLDERS[file_type]}/{name}"}
+    return _replace(source, profile_name, stream, content_type, values)
+
+
+def _measure(stream: BinaryIO | File[Any]) -> tuple[str, int]:
+    sha256 = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        sha256.update(block)
+    size = stream.tell()
+    stream.seek(0)
+    if size == 0:
+        raise EmptyFile("The proxy given holds no bytes. Give the file's content, read from its beginning.")
+    return sha256.hexdigest(), size
+
+
+def _replace(
+    source: MediaFile,
+    profile: str,
+    stream: BinaryIO | File[Any],
+    content_type: str,
+    values: dict[str, Any],
+) -> Proxy:
+    token = leases.acquire(source.pk, profile, stem=values["image"].rpartition(".")[0])
+    if token is None:
+        raise StorageError(f"Another process is writing a proxy of file {source.pk}. Ask again shortly.")
+    try:
+        proxies_storage().put(values["image"], stream, content_type=content_type)
+        with transaction.atomic():
+            before = Proxy.objects.filter(source=source, profile=profile).first()
+            proxy = Proxy(pk=before.pk if before else None, source=source, profile=profile, **values)
+            proxy.save()
+            if before and before.image.name != proxy.image.name:
+                discard_proxy_file(source.pk, profile, before.image.name)
+    finally:
+        leases.release(source.pk, profile, token)
+    return proxy

@@ -1,0 +1,309 @@
+"""Proxies, and the ledger of the work that makes them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.files.storage import Storage, storages
+from django.db import models
+from django.db.models import F, Q
+from django.utils.timezone import now
+
+from media_files.models import MediaFile
+from proxies.outcomes import Outcome
+from proxies.profiles import ProxyProfile
+
+
+def proxies_storage() -> Storage:
+    """The storage of proxies: a callable, so that migrations name no place."""
+    return storages["proxies"]
+
+
+class MeasuredImageField(models.ImageField):
+    """An image whose width and height its maker knows, so that no instance ever opens the file."""
+
+    def update_dimension_fields(self, *args: Any, **kwargs: Any) -> None:
+        """The generator has filled them."""
+
+
+class ProxyQuerySet(models.QuerySet["Proxy"]):
+    def current(self, profile: ProxyProfile) -> ProxyQuerySet:
+        """Those made of today's bytes by today's recipe: told by columns, no file is opened."""
+        return self.filter(
+            profile=profile.name, recipe=profile.recipe, source_fingerprint=F("source__fingerprint")
+        )
+
+    def stale(self, profile: ProxyProfile) -> ProxyQuerySet:
+        """Those of an older file, or of an older recipe."""
+        return self.filter(profile=profile.name).exclude(
+            recipe=profile.recipe, source_fingerprint=F("source__fingerprint")
+        )
+
+
+class Proxy(models.Model):
+    """What a model reads instead of the original: one for each source and profile.
+
+    ``image`` is written by the generator alone. Width and height are in pixels, those of the file.
+    """
+
+    class FileType(models.TextChoices):
+        IMAGE = "image"
+        VIDEO = "video"
+
+    source = models.ForeignKey(MediaFile, on_delete=models.CASCADE, related_name="proxies")
+    file_type = models.CharField(max_length=5, choices=FileType, default=FileType.VIDEO)
+    profile = models.CharField(max_length=32, default="nova")
+    image = MeasuredImageField(
+        storage=proxies_storage,
+        max_length=1024,
+        width_field="width",
+        height_field="height",
+        db_index=True,
+    )
+    width = models.PositiveIntegerField(null=True, blank=True)
+    height = models.PositiveIntegerField(null=True, blank=True)
+    format = models.CharField(max_length=16, blank=True)
+    bytes = models.BigIntegerField()
+    sha256 = models.CharField("SHA-256", max_length=64)
+    source_fingerprint = models.CharField(max_length=80, blank=True)
+    recipe = models.CharField(max_length=80, blank=True)
+    provenance = models.JSONField(default=dict, blank=True)
+    seconds = models.FloatField("time taken", null=True, blank=True)
+    created_at = models.DateTimeField(default=now)
+
+    objects = ProxyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "proxies"
+        ordering = ["-id"]
+        constraints = [models.UniqueConstraint(fields=["source", "profile"], name="one_proxy_per_profile")]
+
+    def __str__(self) -> str:
+        return self.image.name or f"proxy {self.pk}"
+
+    def is_current(self, source: MediaFile, profile: ProxyProfile) -> bool:
+        """The same test as `ProxyQuerySet.current`, of rows that are at hand."""
+        return (self.source_fingerprint, self.recipe) == (source.fingerprint, profile.recipe)
+
+
+class ProxyLease(models.Model):
+    """The right to write one source's proxy of one profile, through whatever door.
+
+    Two writers of one name would leave a row that says *current* over the other's bytes.
+    """
+
+    source_id = models.BigIntegerField()
+    profile = models.CharField(max_length=32)
+    token = models.UUIDField()
+    holder = models.CharField(max_length=128)
+    until = models.DateTimeField()
+    # The proxy's name up to its extension: where to look when the holder died with its source gone.
+    stem = models.CharField(max_length=1024, blank=True)
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["source_id", "profile"], name="one_lease_per_proxy")]
+
+    def __str__(self) -> str:
+        return f"{self.profile} proxy of file {self.source_id}, held by {self.holder}"
+
+
+class DiscardedProxy(models.Model):
+    """A proxy's file that no row names any more, to be removed after the commit that said so.
+
+    Unlike an original's, its name may be used again: it is removed under the lease of its source.
+    """
+
+    source_id = models.BigIntegerField()
+    profile = models.CharField(max_length=32)
+    name = models.CharField(max_length=1024, db_index=True)
+    created_at = models.DateTimeField(default=now)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Batch(models.Model):
+    """Work over many files: what is to be done, by whom, and how far it is.
+
+    The counts are a cache, made anew from the items when they are older than their making is dear.
+    """
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        PAUSED = "paused"
+        COMPLETED = "completed"
+        CANCELLED = "cancelled"
+        FAILED = "failed"
+
+    class Executor(models.TextChoices):
+        QUEUE = "queue"
+        LOCAL = "local"
+
+    operation = models.CharField(max_length=32)
+    parameters = models.JSONField(default=dict, blank=True)
+    executor = models.CharField(max_length=8, choices=Executor, default=Executor.QUEUE)
+    state = models.CharField(max_length=16, choices=State, default=State.RUNNING)
+    # A standing batch takes items for ever, is never finished, and is served before all others.
+    standing = models.CharField(max_length=32, unique=True, null=True, editable=False)  # noqa: DJ001
+    holder = models.CharField(max_length=128, blank=True, editable=False)
+    served_at = models.DateTimeField(default=now, editable=False)
+
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    changed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    paused_reason = models.CharField(max_length=255, blank=True)
+    created_at = models.DateTimeField(default=now)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    counts = models.JSONField(default=dict, blank=True, editable=False)
+    counted_at = models.DateTimeField(null=True, editable=False)
+    counting_seconds = models.FloatField(default=0, editable=False)
+    plan = models.JSONField(default=dict, blank=True, editable=False)
+
+    class Meta:
+        verbose_name_plural = "batches"
+        ordering = ["-id"]
+        indexes = [
+            models.Index(
+                fields=["served_at"], name="batch_running", condition=Q(state="running", executor="queue")
+            )
+        ]
+
+    UPLOADS: Final = "uploads"
+    OPEN_STATES: Final = (State.RUNNING, State.PAUSED)
+
+    def __str__(self) -> str:
+        return self.job_id
+
+    @property
+    def job_id(self) -> str:
+        """The name that the API gives a batch: ``batch-image-proxy-12``."""
+        return f"batch-{self.operation}-{self.pk}"
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in self.OPEN_STATES
+
+
+class BatchItemQuerySet(models.QuerySet["BatchItem"]):
+    def claimable(self) -> BatchItemQuerySet:
+        return self.filter(state=BatchItem.State.QUEUED, available_at__lte=now())
+
+
+class BatchItem(models.Model):
+    """One file of a batch: where it stands, and what became of it."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        DONE = "done"
+
+    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="items")
+    # No constraint in the database: the ledger tells of files that are gone, too.
+    file = models.ForeignKey(
+        MediaFile, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+", db_index=False
+    )
+    state = models.CharField(max_length=8, choices=State, default=State.QUEUED)
+    outcome = models.CharField(max_length=12, blank=True, choices=[(o.value, o.value) for o in Outcome])
+    reasons = models.JSONField(default=list, blank=True)
+    error = models.CharField(max_length=32, blank=True)
+    message = models.TextField(blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    transient_failures = models.PositiveSmallIntegerField(default=0)
+    available_at = models.DateTimeField(default=now)
+    lease_token = models.UUIDField(null=True, editable=False)
+    lease_holder = models.CharField(max_length=128, blank=True, editable=False)
+    lease_until = models.DateTimeField(null=True, editable=False)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = BatchItemQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ("view",)
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["batch", "file"], condition=Q(state="queued"), name="one_queued_item_per_file"
+            )
+        ]
+        indexes = [
+            models.Index(fields=["batch", "id"], condition=Q(state="queued"), name="item_queued"),
+            models.Index(fields=["lease_until"], condition=Q(state="running"), name="item_running"),
+            # Counting and listing by outcome read this index alone.
+            models.Index(fields=["batch", "state", "outcome", "id"], name="item_outcome"),
+            models.Index(fields=["file"], name="item_file"),
+        ]
+
+    def __str__(self) -> str:
+        return f"file {self.file_id} in batch {self.batch_id}"
+
+
+class Lane(models.Model):
+    """One of the few places in the queue: a chain of slices, each of which rings for the next.
+
+    ``generation`` numbers the slices of a lane; one of an older generation was delivered twice, or
+    comes back from the dead, and exits at once.
+    """
+
+    class State(models.TextChoices):
+        IDLE = "idle"
+        RUNG = "rung"
+        RUNNING = "running"
+
+    number = models.PositiveSmallIntegerField(primary_key=True)
+    generation = models.PositiveBigIntegerField(default=0)
+    state = models.CharField(max_length=8, choices=State, default=State.IDLE)
+    holder = models.CharField(max_length=128, blank=True)
+    changed_at = models.DateTimeField(default=now)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"lane {self.number}, generation {self.generation}, {self.state}"
+
+
+class Quarantine(models.Model):
+    """A file whose decoding has ended its process several times: left alone until a person decides."""
+
+    source = models.OneToOneField(MediaFile, on_delete=models.CASCADE, related_name="quarantine")
+    fingerprint = models.CharField(max_length=80, blank=True)
+    message = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name_plural = "quarantine"
+
+    def __str__(self) -> str:
+        return f"file {self.source_id}"
+
+
+class WorkerState(models.Model):
+    """What a supervisor last said of the cluster in its care."""
+
+    host = models.CharField(max_length=128)
+    pid = models.PositiveIntegerField()
+    cluster_pid = models.PositiveIntegerField(null=True)
+    processes = models.PositiveSmallIntegerField(default=0)
+    started_at = models.DateTimeField()
+    beat_at = models.DateTimeField()
+    last_task_at = models.DateTimeField(null=True)
+    state = models.CharField(max_length=16)
+    restarts = models.PositiveIntegerField(default=0)
+    message = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        default_permissions = ("view",)
+        constraints = [models.UniqueConstraint(fields=["host", "pid"], name="one_row_per_supervisor")]
+
+    def __str__(self) -> str:
+        return f"worker on {self.host} ({self.pid}), {self.state}"

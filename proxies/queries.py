@@ -1,0 +1,124 @@
+"""The rules of `proxies.imaging` once more, in SQL: what a plan needs to judge a million rows.
+
+Each reason stands here as a condition on the row's columns; a property test holds the two together.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import or_
+
+from django.db.models import (
+    Case,
+    CharField,
+    Exists,
+    JSONField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    TextField,
+    Value,
+    When,
+)
+from django.db.models.expressions import Combinable
+
+from media_files.errors import NotAnImage, Quarantined
+from media_files.models import MediaFile
+from proxies.imaging import Reason
+from proxies.models import Proxy, Quarantine
+from proxies.outcomes import NOT_NEEDED, Outcome
+from proxies.profiles import ProxyProfile
+
+FACTS_UNKNOWN = Q(width=None)
+
+
+def reason_conditions(profile: ProxyProfile) -> dict[Reason, Q]:
+    """For each reason the condition under which a file's row has it; the facts must be known."""
+    side = profile.shorter_side
+    shorter_side = Q(width__gt=side, height__gt=side) if side is not None else Q(pk__in=[])
+    return {
+        Reason.SHORTER_SIDE: shorter_side,
+        Reason.LONGER_SIDE: Q(width__gt=profile.longest_side) | Q(height__gt=profile.longest_side),
+        Reason.FORMAT: ~Q(format__in=sorted(profile.formats)),
+        Reason.BYTES: Q(bytes__gt=profile.byte_limit),
+        Reason.ORIENTATION: ~Q(orientation=1),
+        Reason.COLOUR: Q(standard_colour=False),
+        Reason.LOCATION: Q(has_location=True),
+    }
+
+
+def needs_proxy(profile: ProxyProfile) -> Q:
+    """Images that have a reason, or whose facts are still to be read."""
+    conditions = [FACTS_UNKNOWN, *reason_conditions(profile).values()]
+    return Q(file_type=MediaFile.FileType.IMAGE) & reduce(or_, conditions)
+
+
+def has_proxy(profile: ProxyProfile) -> Exists:
+    return Exists(Proxy.objects.filter(source=OuterRef("pk"), profile=profile.name))
+
+
+def has_current_proxy(profile: ProxyProfile) -> Exists:
+    return Exists(
+        Proxy.objects.filter(
+            source=OuterRef("pk"),
+            profile=profile.name,
+            recipe=profile.recipe,
+            source_fingerprint=OuterRef("fingerprint"),
+        )
+    )
+
+
+def is_quarantined() -> Exists:
+    return Exists(Quarantine.objects.filter(source=OuterRef("pk"), fingerprint=OuterRef("fingerprint")))
+
+
+def outcome_of(profile: ProxyProfile, *, force: bool = False) -> Case:
+    """The outcome that a run would have for each file, as far as its row tells."""
+    whens = [
+        When(~Q(file_type=MediaFile.FileType.IMAGE), then=_word(Outcome.FAILED)),
+        When(is_quarantined(), then=_word(Outcome.QUARANTINED)),
+        When(~needs_proxy(profile), then=_word(Outcome.SKIPPED)),
+    ]
+    if not force:
+        whens.append(When(has_current_proxy(profile), then=_word(Outcome.REUSED)))
+    whens.append(When(has_proxy(profile), then=_word(Outcome.REPLACED)))
+    return Case(*whens, default=_word(Outcome.CREATED), output_field=CharField())
+
+
+def with_outcome(
+    files: QuerySet[MediaFile], profile: ProxyProfile, *, force: bool = False
+) -> QuerySet[MediaFile]:
+    """Annotate ``outcome`` and, for files that are settled by it, what the ledger says of them."""
+    skipped = When(outcome=Outcome.SKIPPED.value, then=Value([NOT_NEEDED], JSONField()))
+    held = Quarantine.objects.filter(source=OuterRef("pk")).values("message")
+    return files.annotate(outcome=outcome_of(profile, force=force)).annotate(
+        settled_reasons=Case(skipped, default=Value([], JSONField()), output_field=JSONField()),
+        settled_error=Case(
+            When(outcome=Outcome.FAILED.value, then=Value(NotAnImage.code)),
+            When(outcome=Outcome.QUARANTINED.value, then=Value(Quarantined.code)),
+            default=Value(""),
+            output_field=CharField(),
+        ),
+        settled_message=Case(
+            When(outcome=Outcome.FAILED.value, then=Value("A video. Image proxies are made of images only.")),
+            When(outcome=Outcome.QUARANTINED.value, then=Subquery(held)),
+            default=Value(""),
+            output_field=TextField(),
+        ),
+    )
+
+
+def proxy_state_of(profile: ProxyProfile) -> Case:
+    """Where a file's proxy stands: ``current``, ``stale``, ``missing``, or ``not_needed``."""
+    return Case(
+        When(has_current_proxy(profile), then=Value("current")),
+        When(~needs_proxy(profile), then=Value("not_needed")),
+        When(has_proxy(profile), then=Value("stale")),
+        default=Value("missing"),
+        output_field=CharField(),
+    )
+
+
+def _word(outcome: Outcome) -> Combinable:
+    return Value(outcome.value)

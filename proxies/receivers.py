@@ -1,0 +1,57 @@
+"""What follows from a change to an original or to a proxy."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.db.models.signals import post_delete, post_save
+from django.dispatch import receiver
+
+from media_files.errors import MediaError
+from media_files.models import MediaFile
+from proxies.batches.lifecycle import add_to_uploads
+from proxies.conf import conf
+from proxies.imaging import proxy_reasons
+from proxies.models import Proxy
+from proxies.removal import discard_proxy_file
+from proxies.services import create_image_proxy_internal
+
+logger = logging.getLogger(__name__)
+
+
+@receiver(post_save, sender=MediaFile)
+def make_proxy_on_save(instance: MediaFile, raw: bool, **kwargs: Any) -> None:
+    """See to the proxy of a saved original, where one is needed and no current one stands."""
+    mode = conf().on_save
+    if raw or mode == "off" or not _lacks_proxy(instance):
+        return
+    if mode == "queue":
+        add_to_uploads(instance.pk)
+    else:
+        transaction.on_commit(partial(_make_now, instance.pk))
+
+
+@receiver(post_delete, sender=Proxy)
+def remove_file(instance: Proxy, **kwargs: Any) -> None:
+    discard_proxy_file(instance.source_id, instance.profile, instance.image.name)
+
+
+def _lacks_proxy(source: MediaFile) -> bool:
+    profile = conf().nova
+    if source.file_type != MediaFile.FileType.IMAGE:
+        return False
+    proxy = Proxy.objects.filter(source=source, profile=profile.name).first()
+    if source.facts is not None and not proxy_reasons(source.facts, profile):
+        return proxy is not None  # one of an older file, to be removed
+    return proxy is None or not proxy.is_current(source, profile)
+
+
+def _make_now(source_id: int) -> None:
+    """A proxy that fails never fails the save."""
+    try:
+        create_image_proxy_internal(source_id)
+    except MediaError as error:
+        logger.warning("No proxy of file %s: %s", source_id, error)

@@ -1,0 +1,392 @@
+"""The one way a proxy comes to be, is reused, is replaced and is removed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import BinaryIO, Final, Literal
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from PIL import Image
+
+from media_files.conf import limits
+from media_files.errors import MediaError, NotAnImage, Quarantined, SourceMissing, StorageError
+from media_files.facts import FileFacts, read_facts
+from media_files.models import MediaFile
+from media_files.storage import SourceChanged
+from proxies import imaging, leases, signals
+from proxies.conf import conf
+from proxies.given import create_proxy_file
+from proxies.imaging import Reason, Rendered
+from proxies.models import DiscardedProxy, Proxy, Quarantine, proxies_storage
+from proxies.names import EXTENSIONS, FOLDERS, build_image_proxy_filename
+from proxies.outcomes import Outcome
+from proxies.profiles import ProxyProfile
+from proxies.removal import discard_proxy_file
+
+logger = logging.getLogger(__name__)
+
+
+class ProxyBusy(StorageError):
+    """Another process is making this very proxy."""
+
+
+class LeaseLost(Exception):
+    """The lease ran out while the proxy was being made; what was put may lie over another's bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyResult:
+    """What became of one file.
+
+    Attributes:
+        outcome: the contract's word.
+        source: the original's row.
+        reasons: why a proxy was needed; empty where none was.
+        proxy: the row, where there is a current one.
+    """
+
+    outcome: Outcome
+    source: MediaFile
+    reasons: list[Reason] = field(default_factory=list)
+    proxy: Proxy | None = None
+
+
+@dataclass(slots=True)
+class Making:
+    """A proxy in the making: begun under a lease, and not recorded yet."""
+
+    source: MediaFile
+    token: UUID
+    reasons: list[Reason]
+    began: float
+    new_facts: FileFacts | None = None
+    stored_name: str = ""
+    is_stored: bool = False
+
+
+class ImageProxyService:
+    """Makes image proxies of one profile.
+
+    `create_proxy` is the whole way. A batch takes its steps one by one, so that reading and storing
+    overlap with rendering: `begin`, `fetch`, `render`, `store`, `finish`, or `abandon`. `fetch` and
+    `store` touch no database and may run in a thread of their own.
+    """
+
+    # How often a proxy is made anew because its original changed under the making.
+    MAX_CHANGES: Final = 3
+    # How long a caller waits for another who makes the same proxy, in seconds.
+    PATIENCE: Final = 20.0
+
+    def __init__(
+        self,
+        target_dimension: int | None = None,
+        jpeg_quality: int | None = None,
+        *,
+        profile: ProxyProfile | str = "nova",
+    ) -> None:
+        """The profile's sizes unless others are given: a shorter side in px, a JPEG quality of 1 to 95."""
+        chosen = conf().profiles[profile] if isinstance(profile, str) else profile
+        if target_dimension is not None:
+            chosen = replace(chosen, shorter_side=target_dimension)
+        if jpeg_quality is not None:
+            chosen = replace(chosen, quality=jpeg_quality)
+        self.profile = chosen
+
+    # -- The rules, for callers who ask before they act ------------------------------------------
+
+    def needs_proxy(self, width: int, height: int) -> bool:
+        """Whether the shorter side, in px, is above the target: the size part of `proxy_reasons`."""
+        side = self.profile.shorter_side
+        return side is not None and min(width, height) > side
+
+    def calculate_target_dimensions(self, width: int, height: int) -> tuple[int, int]:
+        """The proxy's width and height in px, for an upright original of this width and height."""
+        return imaging.calculate_target_dimensions(width, height, self.profile)
+
+    def get_optimal_format(self, source: Image.Image | BinaryIO) -> Literal["JPEG", "PNG"]:
+        """``PNG`` where some pixel really is transparent, else ``JPEG``."""
+        if isinstance(source, Image.Image):
+            return imaging.get_optimal_format(source)
+        with Image.open(source) as image:
+            return imaging.get_optimal_format(image)
+
+    # -- The whole way ---------------------------------------------------------------------------
+
+    def create_proxy(self, source: MediaFile | int, *, force: bool = False) -> ProxyResult:
+        """Make the proxy of ``source``, unless a current one stands or none is needed.
+
+        Raises:
+            MediaError: one of the named errors. What stood before stands still.
+        """
+        source_id = source if isinstance(source, int) else source.pk
+        try:
+            return self._create(source_id, force=force)
+        except MediaError as error:
+            signals.proxy_failed.send(type(self), source_id=source_id, error=error)
+            raise
+
+    def _create(self, source_id: int, *, force: bool) -> ProxyResult:
+        for _ in range(self.MAX_CHANGES):
+            making = self._begin_patiently(source_id, force=force)
+            if isinstance(making, ProxyResult):
+                return making
+            try:
+                with self.fetch(making) as stream:
+                    rendered = self.render(making, stream)
+                if rendered is not None:
+                    self.store(making, rendered)
+                return self.finish(making, rendered)
+            except (SourceChanged, LeaseLost) as change:
+                logger.info("File %s changed while its proxy was being made: %s", source_id, change)
+                self.abandon(making)
+            except BaseException:
+                self.abandon(making)
+                raise
+        raise StorageError(
+            f"File {source_id} changed {self.MAX_CHANGES} times while its proxy was being made. "
+            "Ask again once it has settled."
+        )
+
+    def _begin_patiently(self, source_id: int, *, force: bool) -> ProxyResult | Making:
+        """Begin, and where another is making the same proxy, wait for that one."""
+        until = time.monotonic() + self.PATIENCE
+        while True:
+            try:
+                return self.begin(source_id, force=force)
+            except ProxyBusy:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+
+    # -- Its steps -------------------------------------------------------------------------------
+
+    def begin(self, source_id: int, *, force: bool = False) -> ProxyResult | Making:
+        """Settle the file at once if its row tells enough, else take the lease.
+
+        Raises:
+            SourceMissing: the row is gone.
+            NotAnImage: it is a video.
+            Quarantined: it has ended its process too often.
+            ProxyBusy: another holds the lease.
+        """
+        began = time.monotonic()
+        source = MediaFile.objects.filter(pk=source_id).first()
+        if source is None:
+            raise SourceMissing(f"There is no file {source_id}. It may have been deleted.")
+        settled = self._settle(source, force=force)
+        if settled is not None:
+            return settled
+        token = leases.acquire(source_id, self.profile.name, stem=self._stem(source))
+        if token is None:
+            raise ProxyBusy(f"Another process is making the proxy of file {source_id}. Ask again shortly.")
+        # Whoever held the lease until now may have made it.
+        settled = None if force else self._reuse(source)
+        if settled is not None:
+            leases.release(source_id, self.profile.name, token)
+            return settled
+        return Making(source=source, token=token, reasons=self._reasons(source), began=began)
+
+    def fetch(self, making: Making) -> BinaryIO:
+        """One read of the original. No database is touched.
+
+        Raises:
+            SourceMissing, StorageError, SourceChanged: as the storage says.
+        """
+        source = making.source
+        # Ours never change under their name; those registered in place may.
+        etag = "" if source.managed else source.etag
+        stream: BinaryIO = source.file.storage.fetch(source.file.name, etag=etag)
+        return stream
+
+    def render(self, making: Making, stream: BinaryIO) -> Rendered | None:
+        """The pixels; None where the first full read shows that no proxy is needed.
+
+        Raises:
+            MediaError: what is wrong with the file.
+        """
+        facts = making.source.facts
+        if facts is None or not making.source.sha256:
+            making.new_facts = read_facts(stream, limits())
+            facts = making.new_facts.image
+            if facts is None:
+                raise not_an_image(making.source)
+            making.reasons = imaging.proxy_reasons(facts, self.profile)
+            if not making.reasons:
+                return None
+        return imaging.render(stream, facts, self.profile, limits=limits(), resizer=conf().resizer)
+
+    def store(self, making: Making, rendered: Rendered) -> None:
+        """One write of the proxy, whole or not at all. No database is touched.
+
+        Raises:
+            StorageError: as the storage says.
+        """
+        name = f"{self._stem(making.source)}.{EXTENSIONS[rendered.format]}"
+        making.stored_name = name
+        proxies_storage().put(name, rendered.data, content_type=f"image/{rendered.format.lower()}")
+        making.is_stored = True
+
+    def finish(
+        self,
+        making: Making,
+        rendered: Rendered | None,
+        *,
+        within: Callable[[ProxyResult], None] | None = None,
+    ) -> ProxyResult:
+        """One transaction: the proxy's row, the lease's end, and what ``within`` adds to it.
+
+        Raises:
+            SourceChanged: the original is another than the one that was read.
+            SourceMissing: it is gone; what was put has been removed.
+            LeaseLost: the making took so long that another may have begun.
+        """
+        try:
+            with transaction.atomic():
+                result = self._record(making, rendered)
+                if within is not None:
+                    within(result)
+        except IntegrityError as error:
+            # Between our look and our commit the original's row went.
+            if MediaFile.objects.filter(pk=making.source.pk).exists():
+                raise
+            raise self._gone(making) from error
+        return result
+
+    def abandon(self, making: Making) -> None:
+        """Give the lease back without a proxy, and leave no row that speaks of bytes we wrote over."""
+        source_id, profile, name = making.source.pk, self.profile.name, making.stored_name
+        with transaction.atomic():
+            written_over = Proxy.objects.filter(image=name) if name else Proxy.objects.none()
+            if making.is_stored:
+                written_over.delete()
+            else:
+                # A put that failed may have arrived all the same: not current, but not lost either.
+                written_over.update(recipe="")
+            if name:
+                discard_proxy_file(source_id, profile, name)
+            leases.release(source_id, profile, making.token)
+
+    # -- Inside ----------------------------------------------------------------------------------
+
+    def _stem(self, source: MediaFile) -> str:
+        """The proxy's name in its storage, up to the extension."""
+        filename = build_image_proxy_filename(
+            source.original_name or source.file.name or "", source.pk, suffix=self.profile.suffix
+        )
+        return f"{FOLDERS['image']}/{filename.rpartition('.')[0]}"
+
+    def _reasons(self, source: MediaFile) -> list[Reason]:
+        facts = source.facts
+        return [] if facts is None else imaging.proxy_reasons(facts, self.profile)
+
+    def _settle(self, source: MediaFile, *, force: bool) -> ProxyResult | None:
+        """The outcome, where the rows tell it without opening a file."""
+        if source.file_type != MediaFile.FileType.IMAGE:
+            raise not_an_image(source)
+        held = Quarantine.objects.filter(source=source, fingerprint=source.fingerprint).first()
+        if held is not None:
+            raise Quarantined(held.message)
+        if source.facts is not None and not self._reasons(source):
+            self._remove_superfluous(source)
+            return ProxyResult(Outcome.SKIPPED, source)
+        return None if force else self._reuse(source)
+
+    def _reuse(self, source: MediaFile) -> ProxyResult | None:
+        proxy = Proxy.objects.filter(source=source, profile=self.profile.name).first()
+        if proxy is None or not proxy.is_current(source, self.profile):
+            return None
+        proxy.source = source
+        return ProxyResult(Outcome.REUSED, source, self._reasons(source), proxy)
+
+    def _remove_superfluous(self, source: MediaFile) -> None:
+        """An older file needed a proxy, today's does not."""
+        for proxy in Proxy.objects.filter(source=source, profile=self.profile.name):
+            proxy.delete()
+
+    def _record(self, making: Making, rendered: Rendered | None) -> ProxyResult:
+        source = making.source
+        if not leases.release(source.pk, self.profile.name, making.token):
+            raise LeaseLost(f"the lease on file {source.pk} ran out")
+        today = MediaFile.objects.select_for_update().filter(pk=source.pk).first()
+        if today is None:
+            raise self._gone(making)
+        if today.fingerprint != source.fingerprint or today.file.name != source.file.name:
+            raise SourceChanged(f"File {source.pk} was replaced while its proxy was being made.")
+        if making.new_facts is not None:
+            today.set_facts(making.new_facts)
+            # Not by save(): nothing changed that its listeners should act on.
+            MediaFile.objects.filter(pk=today.pk).update(
+                **{name: getattr(today, name) for name in MediaFile.FACT_FIELDS}
+            )
+        if rendered is None:
+            self._remove_superfluous(today)
+            return ProxyResult(Outcome.SKIPPED, today)
+        return self._record_proxy(making, rendered, today)
+
+    def _record_proxy(self, making: Making, rendered: Rendered, source: MediaFile) -> ProxyResult:
+        values = {
+            "file_type": Proxy.FileType.IMAGE,
+            "image": making.stored_name,
+            "width": rendered.width,
+            "height": rendered.height,
+            "format": rendered.format,
+            "bytes": len(rendered.data),
+            "sha256": rendered.sha256,
+            "source_fingerprint": source.fingerprint,
+            "recipe": self.profile.recipe,
+            "provenance": rendered.provenance,
+            "seconds": round(time.monotonic() - making.began, 4),
+        }
+        before = Proxy.objects.filter(source=source, profile=self.profile.name).first()
+        proxy = Proxy(source=source, profile=self.profile.name, **values)
+        if before is None:
+            proxy.save(force_insert=True)
+        else:
+            proxy.pk = before.pk
+            proxy.save(force_update=True)
+            if before.image.name != making.stored_name:
+                discard_proxy_file(source.pk, self.profile.name, before.image.name)
+        # An earlier removal of this very name, cut short, must not take today's file.
+        DiscardedProxy.objects.filter(name=making.stored_name).delete()
+        outcome = Outcome.CREATED if before is None else Outcome.REPLACED
+        transaction.on_commit(
+            partial(signals.proxy_ready.send_robust, type(self), source=source, proxy=proxy, outcome=outcome)
+        )
+        return ProxyResult(outcome, source, making.reasons, proxy)
+
+    def _gone(self, making: Making) -> SourceMissing:
+        return SourceMissing(f"File {making.source.pk} was deleted while its proxy was being made.")
+
+
+def not_an_image(source: MediaFile) -> NotAnImage:
+    """The error for a video where an image is asked for."""
+    return NotAnImage(
+        f"{source} is a video ({source.content_type}). Image proxies are made of images; "
+        "a video's proxy is recorded with create_proxy_file()."
+    )
+
+
+def create_image_proxy_internal(source_id: int, *, force: bool = False, profile: str = "nova") -> ProxyResult:
+    """Make the proxy of one file by its id: what saving a file leads to.
+
+    Raises:
+        MediaError: one of the named errors.
+    """
+    return ImageProxyService(profile=profile).create_proxy(source_id, force=force)
+
+
+__all__ = [
+    "ImageProxyService",
+    "LeaseLost",
+    "Making",
+    "ProxyBusy",
+    "ProxyResult",
+    "build_image_proxy_filename",
+    "create_image_proxy_internal",
+    "create_proxy_file",
+]

@@ -1,0 +1,25 @@
+"""What the queue runs, and what rings its bell: the one file here that imports django-q2."""
+
+from __future__ import annotations
+
+from django_q.tasks import async_task
+
+from proxies.batches import lanes, slices, sweeper
+
+
+def run_slice(lane: int, generation: int) -> int:
+    """A second or two of work. Return how many items were taken up."""
+    return slices.run_slice(lane, generation)
+
+
+def sweep() -> str:
+    """What is done each minute; it is the queue's heartbeat, too."""
+    return str(sweeper.sweep())
+
+
+def ring(lane: int, generation: int) -> None:
+    """Put a slice into the queue."""
+    async_task(run_slice, lane, generation, group="slice")
+
+
+lanes.set_bell(ring)
