@@ -1,0 +1,77 @@
+"""``manage.py worker``: makes the proxies that others have put into the queue."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from proxies.pulse import VARIABLE, Pulse
+from proxies.worker import Supervisor, Times, cluster_command
+
+# django-q2 kills a task 3 s after its time is up, looking twice a second; the rest is for a busy machine.
+STALL_MARGIN = 30
+
+
+class Command(BaseCommand):
+    """Run the supervisor, or, when the supervisor calls it, the cluster."""
+
+    help = "Works off the queue until Ctrl-C, TERM or HUP stops it. Run one on each machine."
+    # A worker starts before the database is there to be asked, and waits for it.
+    requires_migrations_checks = False
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--workers",
+            type=int,
+            default=settings.Q_CLUSTER["workers"],
+            metavar="N",
+            help="processes that make proxies at the same time (default: %(default)s)",
+        )
+        parser.add_argument(
+            "--stalled-after",
+            type=float,
+            default=settings.Q_CLUSTER["timeout"] + STALL_MARGIN,
+            metavar="SECONDS",
+            help="start anew when there is work and none was finished for so long (default: %(default)s)",
+        )
+        parser.add_argument("--cluster", action="store_true", help=argparse.SUPPRESS)
+
+    def handle(self, *, workers: int, stalled_after: float, cluster: bool, **options: Any) -> None:
+        """Run until a signal comes."""
+        if cluster:
+            self._run_cluster()
+            return
+        if workers < 1:
+            raise CommandError("--workers: at least 1 process is needed.", returncode=2)
+        if stalled_after <= 0:
+            raise CommandError("--stalled-after: more than 0 seconds are needed.", returncode=2)
+        self._supervise(workers, stalled_after)
+
+    def _supervise(self, workers: int, stalled_after: float) -> None:
+        from proxies.cluster import tasks_waiting  # noqa: PLC0415 (django-q2 reads its settings then)
+        from proxies.worker_report import DatabaseReport  # noqa: PLC0415
+
+        os.environ["NOVAPROXY_WORKERS"] = str(workers)
+        report = DatabaseReport(tasks_waiting)
+        report.start()
+        Supervisor(
+            folder=Path(settings.DATA_DIR) / "workers",
+            command=cluster_command(Path(settings.BASE_DIR) / "manage.py"),
+            processes=workers,
+            times=Times(stalled_after=stalled_after),
+            report=report,
+        ).run()
+        report.close()
+
+    def _run_cluster(self) -> None:
+        from proxies.cluster import run  # noqa: PLC0415 (django-q2 reads its settings then)
+
+        pulse = Pulse.of_environment()
+        if pulse is None:
+            raise CommandError(f"--cluster is for the supervisor, which sets {VARIABLE}.", returncode=2)
+        run(pulse)

@@ -1,0 +1,133 @@
+"""What passes between the supervisor and the cluster in its care: a folder with four small files.
+
+Files, because they need no thread, no connection and no lock that could die with its holder: one byte is
+appended for each task, and the size is the count.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+# Names the folder to the cluster. It also marks the cluster's processes: each inherits it.
+VARIABLE: Final = "NOVAPROXY_WORKER_RUN"
+
+TAKEN: Final = "taken"
+DONE: Final = "done"
+DEATHS: Final = "deaths"
+STOP: Final = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """One cluster's folder, named after the supervisor's `proxies.holders.this_holder`.
+
+    Attributes:
+        folder: its path; the supervisor makes it, empties it before each start, and removes it.
+    """
+
+    folder: Path
+
+    @classmethod
+    def of_environment(cls) -> Pulse | None:
+        """Return that of the cluster which this process belongs to, if it does to one."""
+        folder = os.environ.get(VARIABLE)
+        return cls(Path(folder)) if folder else None
+
+    @property
+    def supervisor(self) -> str:
+        """The supervisor, as a holder: host, pid, start time."""
+        return self.folder.name
+
+    @property
+    def supervisor_pid(self) -> int:
+        return int(self.supervisor.rsplit(":", 2)[1])
+
+    # -- Written by the supervisor --
+
+    def reset(self) -> None:
+        """Make the folder as it is before a cluster has started."""
+        self.remove()
+        self.folder.mkdir(parents=True)
+        for name in (TAKEN, DONE, DEATHS):
+            (self.folder / name).touch()
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def ask_to_stop(self) -> None:
+        """Tell the slices that run to put down what they have not begun. See `stop_is_asked`."""
+        (self.folder / STOP).touch()
+
+    # -- Written by the cluster --
+
+    def note_taken(self, count: int) -> None:
+        """The pusher has `count` tasks more from the broker."""
+        self._append(TAKEN, b"." * count)
+
+    def note_done(self) -> None:
+        """A task's result has gone the whole way, or will never come."""
+        self._append(DONE, b".")
+
+    def note_death(self, message: str) -> None:
+        """A process of the cluster has died by a signal."""
+        self._append(DEATHS, f"{message}\n".encode())
+
+    # -- Read --
+
+    @property
+    def done(self) -> int:
+        """How many tasks this cluster has finished since its start."""
+        return self._size(DONE)
+
+    @property
+    def in_hand(self) -> int:
+        """How many tasks it has taken and not finished."""
+        return max(self._size(TAKEN) - self._size(DONE), 0)
+
+    @property
+    def last_done_at(self) -> datetime | None:
+        """When it last finished one."""
+        if not self.done:
+            return None
+        return datetime.fromtimestamp((self.folder / DONE).stat().st_mtime, UTC)
+
+    @property
+    def deaths(self) -> str:
+        """What died suddenly, one line each; empty where nothing did."""
+        with suppress(FileNotFoundError):
+            return (self.folder / DEATHS).read_text().strip()
+        return ""
+
+    @property
+    def stop_is_asked(self) -> bool:
+        return (self.folder / STOP).exists()
+
+    def _append(self, name: str, content: bytes) -> None:
+        # Without O_CREAT: a folder that its supervisor has removed does not come back.
+        with suppress(FileNotFoundError):
+            descriptor = os.open(self.folder / name, os.O_WRONLY | os.O_APPEND)
+            try:
+                os.write(descriptor, content)
+            finally:
+                os.close(descriptor)
+
+    def _size(self, name: str) -> int:
+        with suppress(FileNotFoundError):
+            return (self.folder / name).stat().st_size
+        return 0
+
+
+def stop_is_asked() -> bool:
+    """Say whether the worker that this process belongs to is being stopped; false outside a worker.
+
+    For a slice to look at between two items, so that a stop waits for the picture in hand and no longer.
+    It costs some microseconds.
+    """
+    pulse = Pulse.of_environment()
+    return pulse is not None and pulse.stop_is_asked

@@ -1,0 +1,364 @@
+"""The supervisor around django-q2's cluster: what ``manage.py worker`` runs.
+
+A bare ``qcluster`` hangs for ever on a signal to its process group, exits with 0 and leaves four processes
+behind when its sentinel is killed, and stands dead when a worker is killed at the wrong moment. So:
+
+* The cluster runs in a session of its own. Signals reach its main process only, by way of this one.
+* A stop asks, waits for a grace, and then kills the whole session. honcho waits 5 s for us, so we wait 4.
+* An end that nobody asked for, whatever its exit code, is a failure: what is left of the session is killed,
+  and a new cluster is started, later each time.
+* A sudden death inside, or work that lies there while nothing is finished, is a failure too.
+* Nothing is left behind: on Linux the kernel ends the cluster with its supervisor, and elsewhere the next
+  supervisor does so when it starts.
+
+This process runs no task, forks without exec never, and touches database and broker in a thread of its own
+(`proxies.worker_report`), so that neither can keep it from its work when they do not answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Final, Protocol, Self
+
+import psutil
+
+from proxies.holders import is_dead, this_holder
+from proxies.pulse import VARIABLE, Pulse
+
+log = logging.getLogger(__name__)
+
+TICK: Final = 0.5  # s between two looks at the cluster
+GRACE: Final = 4.0  # s that it is given to stop
+KILL_TIMEOUT: Final = 5.0  # s that the kernel is given to end what was killed
+FIRST_BACK_OFF: Final = 0.5  # s, doubled with each failure in a row
+LONGEST_BACK_OFF: Final = 30.0
+HEALTHY_AFTER: Final = 60.0  # s of work after which a failure counts as the first one again
+
+
+class State(StrEnum):
+    """What a supervisor says of itself."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    WAITING = "waiting"  # before it starts a cluster anew
+    STOPPED = "stopped"
+
+
+class Report(Protocol):
+    """Whom the supervisor tells its state, and asks for the length of the queue. No call may block."""
+
+    @property
+    def tasks_waiting(self) -> int | None:
+        """How many tasks no cluster has taken; None where that is not known."""
+
+    def say(self, status: Status) -> None:
+        """Make the status known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A supervisor's word on itself and its cluster.
+
+    Attributes:
+        state: what it is doing.
+        pulse: the folder in which its cluster's tasks are counted.
+        cluster_pid: the cluster's main process; None where there is none.
+        processes: the number of worker processes.
+        restarts: how often a cluster had to be started anew.
+        message: the last thing that went wrong, for people.
+    """
+
+    state: State
+    pulse: Pulse
+    cluster_pid: int | None
+    processes: int
+    restarts: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How patient a supervisor is, in seconds.
+
+    Attributes:
+        stalled_after: the longest that a healthy cluster with work can be without finishing any of it: a
+            task's time limit, the time it takes to enforce it, and some more.
+        grace: from the request to stop to the kill.
+        first_back_off: before the first new start; doubled with each failure in a row.
+    """
+
+    stalled_after: float
+    grace: float = GRACE
+    first_back_off: float = FIRST_BACK_OFF
+
+
+class Supervisor:
+    """Keeps one cluster running until it is told to stop.
+
+    Args:
+        folder: where supervisors of this installation keep their clusters' pulses.
+        command: starts the cluster, which is to call `proxies.cluster.run`.
+        processes: the number of worker processes, for the report.
+        times: its patience.
+        report: whom it tells its state.
+    """
+
+    def __init__(
+        self, *, folder: Path, command: list[str], processes: int, times: Times, report: Report
+    ) -> None:
+        self._pulse = Pulse(folder / this_holder())
+        self._command = command
+        self._processes = processes
+        self._times = times
+        self._report = report
+        self._signals = Signals()
+        self._cluster: Cluster | None = None
+        self._restarts = 0
+        self._failures_in_a_row = 0
+        self._message = ""
+
+    def run(self) -> None:
+        """Supervise until TERM, INT or HUP comes."""
+        with self._signals:
+            self._clear_leftovers()
+            try:
+                while self._signals.stop is None:
+                    self._run_one_cluster()
+            finally:
+                self._pulse.remove()
+                self._say(State.STOPPED)
+        log.info("The worker has stopped.")
+
+    def _run_one_cluster(self) -> None:
+        began = time.monotonic()
+        self._say(State.STARTING)
+        self._cluster = Cluster(self._command, self._pulse)
+        log.info("Cluster %d is starting with %d processes.", self._cluster.pid, self._processes)
+        try:
+            failure = self._watch(self._cluster)
+            self._say(State.STOPPING)
+        finally:
+            self._end(self._cluster)
+            self._cluster = None
+        if failure:
+            self._back_off(failure, time.monotonic() - began)
+
+    def _watch(self, cluster: Cluster) -> str:
+        """Return what went wrong with the cluster; nothing where it is to stop."""
+        stall = Stall()
+        while True:
+            self._say(State.RUNNING)
+            self._signals.wait(TICK)
+            if self._signals.stop is not None:
+                log.info("Got %s: stopping cluster %d.", self._signals.stop.name, cluster.pid)
+                return ""
+            if (exit_code := cluster.poll()) is not None:
+                return f"it ended with exit code {exit_code}, which nobody had asked for"
+            if deaths := self._pulse.deaths:
+                return deaths.replace("\n", ", ")
+            work = self._pulse.in_hand + (self._report.tasks_waiting or 0)
+            idle = stall.observe(time.monotonic(), done=self._pulse.done, work=work)
+            if idle > self._times.stalled_after:
+                return f"it has {work} tasks and has finished none of them for {idle:.0f} s"
+
+    def _end(self, cluster: Cluster) -> None:
+        """Have the cluster gone: by itself within the grace, or else by force."""
+        deadline = time.monotonic() + self._times.grace
+        cluster.ask_to_stop()
+        while cluster.poll() is None and (left := deadline - time.monotonic()) > 0:
+            self._signals.wait(min(left, TICK))
+        late = cluster.poll() is None
+        killed = cluster.kill()
+        if late:
+            log.warning(
+                "Cluster %d did not stop within %g s; its %d processes were killed.",
+                *(cluster.pid, self._times.grace, killed),
+            )
+        elif killed:
+            log.warning("Cluster %d left %d processes behind, which were killed.", cluster.pid, killed)
+
+    def _back_off(self, failure: str, seconds: float) -> None:
+        """Wait before the next start; longer with each failure in a row, and not at all for a stop."""
+        self._restarts += 1
+        self._failures_in_a_row = 1 if seconds > HEALTHY_AFTER else self._failures_in_a_row + 1
+        delay = min(self._times.first_back_off * 2 ** (self._failures_in_a_row - 1), LONGEST_BACK_OFF)
+        self._message = f"The cluster failed: {failure}."
+        log.error("%s It is started anew in %g s.", self._message, delay)
+        self._say(State.WAITING)
+        deadline = time.monotonic() + delay
+        while self._signals.stop is None and (left := deadline - time.monotonic()) > 0:
+            self._signals.wait(left)
+
+    def _clear_leftovers(self) -> None:
+        """Kill what supervisors of this folder left behind that were killed themselves."""
+        folder = self._pulse.folder.parent
+        for process, pulse in processes_of_clusters():
+            if pulse.folder.parent == folder and is_dead(pulse.supervisor):
+                log.warning("Killing process %d, whose supervisor is dead.", process.pid)
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+        for left in folder.glob("*:*:*"):
+            if is_dead(left.name):
+                Pulse(left).remove()
+
+    def _say(self, state: State) -> None:
+        self._report.say(
+            Status(
+                state=state,
+                pulse=self._pulse,
+                cluster_pid=self._cluster.pid if self._cluster else None,
+                processes=self._processes,
+                restarts=self._restarts,
+                message=self._message,
+            )
+        )
+
+
+class Cluster:
+    """A running cluster: its main process, which leads a session of its own, and all that came of it."""
+
+    def __init__(self, command: list[str], pulse: Pulse) -> None:
+        pulse.reset()
+        self._pulse = pulse
+        self._process = subprocess.Popen(  # noqa: S603 (our own manage.py)
+            command,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {VARIABLE: str(pulse.folder)},
+            start_new_session=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """Return the main process's exit code, negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    def ask_to_stop(self) -> None:
+        """Ask the main process alone: a signal to all of them is what hangs a cluster."""
+        self._pulse.ask_to_stop()
+        self._process.terminate()
+
+    def kill(self) -> int:
+        """Kill what is left of the session, and return how many processes that were."""
+        killed: set[int] = set()
+        deadline = time.monotonic() + KILL_TIMEOUT
+        # Once for all of them at the same instant; and then one by one, for what has left the group.
+        with suppress(ProcessLookupError, PermissionError):
+            killed |= {process.pid for process in self._processes()}
+            os.killpg(self.pid, signal.SIGKILL)
+        while left := list(self._processes()):
+            for process in left:
+                killed.add(process.pid)
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(left, timeout=0.1)
+            if time.monotonic() > deadline:
+                log.error("Processes %s cannot be killed.", [process.pid for process in left])
+                break
+        self._process.wait()
+        return len(killed)
+
+    def _processes(self) -> Iterator[psutil.Process]:
+        return (process for process, pulse in processes_of_clusters() if pulse == self._pulse)
+
+
+class Stall:
+    """For how long there has been work without any of it being finished."""
+
+    def __init__(self) -> None:
+        self._done = 0
+        self._since: float | None = None
+
+    def observe(self, now: float, *, done: int, work: int) -> float:
+        """Return the seconds, as of `now`, given how many tasks are done and how many there are."""
+        if done != self._done or not work:
+            self._done, self._since = done, None
+            return 0.0
+        if self._since is None:
+            self._since = now
+        return now - self._since
+
+
+class Signals:
+    """The signals that concern a supervisor, noted while the block runs, and a sleep that they end.
+
+    Attributes:
+        stop: the first signal that asked for a stop; None until then.
+    """
+
+    STOPPING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self.stop: signal.Signals | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._receiver, self._sender = socket.socketpair()
+        self._receiver.setblocking(False)
+        self._sender.setblocking(False)
+        self._wakeup_before = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
+        for number in self.STOPPING:
+            # nohup has HUP ignored and a shell's background job INT, and it is to stay so.
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._note)
+        # Only for the sleep to end when the cluster does.
+        self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _do_nothing)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup_before)
+        self._sender.close()
+        self._receiver.close()
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until a signal comes, `seconds` at the most."""
+        if select.select([self._receiver], [], [], seconds)[0]:
+            self._receiver.recv(4096)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.stop = self.stop or signal.Signals(number)
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """Handle a signal whose arrival is all that matters."""
+
+
+def processes_of_clusters() -> Iterator[tuple[psutil.Process, Pulse]]:
+    """Yield every living process of this machine that belongs to a cluster, by what it has inherited.
+
+    Not by session or process group: their numbers may have come round to a stranger meanwhile.
+    """
+    for process in psutil.process_iter():
+        # Processes of other users do not show their environment, and zombies have none.
+        with suppress(psutil.Error):
+            folder = process.environ().get(VARIABLE)
+            if folder and process.status() != psutil.STATUS_ZOMBIE:
+                yield process, Pulse(Path(folder))
+
+
+def cluster_command(manage: Path) -> list[str]:
+    """Return the command that starts a cluster."""
+    return [sys.executable, str(manage), "worker", "--cluster"]
