@@ -21,8 +21,9 @@ from media_files.conf import limits
 from media_files.errors import FileTooLarge
 from media_files.models import MediaFile
 from media_files.permissions import ActionPermissions
-from media_files.serving import file_response
 from media_files.services import add_file
+from media_files.serving import file_response
+from media_files.storage import media_storage
 
 
 class NewestFirst(CursorPagination):
@@ -103,7 +104,8 @@ class MediaFileViewSet(
 
     def get_parsers(self) -> list[Any]:
         # `action` is not known yet where DRF asks for parsers.
-        if self.request is not None and self.action_map.get(self.request.method.lower()) == "create":
+        method = str(self.request.method).lower() if self.request else ""
+        if self.action_map.get(method) == "create":
             return [MultiPartParser()]
         return cast(list[Any], super().get_parsers())
 
@@ -116,7 +118,7 @@ class MediaFileViewSet(
         """Upload an original. The same bytes again answer 200 with the row that is there."""
         body = UploadSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        upload: UploadedFile = body.validated_data["file"]
+        upload: UploadedFile[Any] = body.validated_data["file"]
         row, is_new = add_file(cast(Any, upload.file), upload.name or "", uploader=cast(Any, request.user))
         data = self.get_serializer(self.get_queryset().get(pk=row.pk)).data
         return Response(
@@ -131,8 +133,8 @@ class MediaFileViewSet(
         row = self.get_object()
         return file_response(
             request,
-            row.file.storage,
-            row.file.name,
+            media_storage(row.storage_alias),
+            str(row.file.name),
             content_type=row.content_type,
             sha256=row.sha256,
             filename=row.original_name,

@@ -19,5 +19,5 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     if not isinstance(error, MediaError):
         return default_handler(error, context)
     set_rollback()
-    headers = {"Retry-After": str(RETRY_AFTER)} if error.http_status == 503 else {}  # noqa: PLR2004
+    headers = {"Retry-After": str(RETRY_AFTER)} if error.http_status == 503 else {}
     return Response({"error": error.code, "message": str(error)}, status=error.http_status, headers=headers)

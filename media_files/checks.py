@@ -26,7 +26,7 @@ def check_codecs(**kwargs: Any) -> list[CheckMessage]:
     return [
         Error(
             f"Pillow was built without {kind} ({codec}).",
-            hint="Install Pillow's own binary wheel: pip install --force-reinstall --only-binary :all: Pillow",
+            hint="Install Pillow's own wheel: pip install --force-reinstall --only-binary :all: Pillow",
             id="media_files.E001",
         )
         for codec, kind in _CODECS.items()

@@ -65,7 +65,7 @@ class NotAnImage(MediaError):
 
     code = "not_an_image"
 
-    def __init__(self, message: str, *, format: str = "", content_type: str = "") -> None:  # noqa: A002
+    def __init__(self, message: str, *, format: str = "", content_type: str = "") -> None:
         super().__init__(message)
         self.format = format
         self.content_type = content_type

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO, Final
+
+from django.core.files.base import File
 
 from media_files.errors import NotAnImage
 from media_files.inspection import CONTENT_TYPES, ImageFacts, Limits, inspect
+
+_BLOCK: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,15 @@ class FileFacts:
     image: ImageFacts | None
 
 
+def measure(stream: BinaryIO | File[Any]) -> tuple[str, int]:
+    """The SHA-256 (hexadecimal) and the number of the bytes from here to the end."""
+    digest, size = hashlib.sha256(), 0
+    while block := stream.read(_BLOCK):
+        digest.update(block)
+        size += len(block)
+    return digest.hexdigest(), size
+
+
 def read_facts(stream: BinaryIO, limits: Limits) -> FileFacts:
     """Read the header and hash the bytes of a seekable ``stream``; it is left at its beginning.
 
@@ -47,7 +60,6 @@ def read_facts(stream: BinaryIO, limits: Limits) -> FileFacts:
     else:
         file_type, format_, content_type = "image", image.format, CONTENT_TYPES[image.format]
     stream.seek(0)
-    sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    size = stream.tell()
+    sha256, size = measure(stream)
     stream.seek(0)
     return FileFacts(file_type, format_, content_type, size, sha256, image)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import logging
+from datetime import datetime, timedelta
 from typing import Any, BinaryIO, cast
 from uuid import uuid4
 
 from django.conf import settings
 from django.core.files.base import File
-from django.core.files.storage import Storage, storages
+from django.core.files.storage import storages
 from django.db import models, transaction
 from django.db.models.fields.files import FieldFile
-from django.utils.timezone import get_default_timezone, is_naive, make_aware
+from django.utils.timezone import get_default_timezone, is_naive, make_aware, now
 
 from media_files.conf import limits
+from media_files.errors import MediaError
 from media_files.facts import FileFacts, read_facts
 from media_files.inspection import ImageFacts
 from media_files.names import readable_name, safe_stem
+from media_files.storage import MediaStorage, media_storage
+
+logger = logging.getLogger(__name__)
 
 
-def originals_storage() -> Storage:
+def originals_storage() -> MediaStorage:
     """The storage of new originals: a callable, so that migrations name no place."""
-    return storages["originals"]
+    return media_storage("originals")
 
 
 def stored_name(instance: MediaFile, filename: str) -> str:
@@ -31,15 +36,66 @@ def stored_name(instance: MediaFile, filename: str) -> str:
     return f"original/{unique[:2]}/{unique}/{safe_stem(filename)}.{extension}"
 
 
+class DiscardedFile(models.Model):
+    """A file that no row names any more, to be removed after the commit that said so.
+
+    Written in that transaction, so that a process killed before the removal leaves a note for the
+    sweeper instead of a file that nobody knows.
+    """
+
+    storage_alias = models.CharField(max_length=64)
+    name = models.CharField(max_length=1024)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.storage_alias}: {self.name}"
+
+    @classmethod
+    def discard(cls, storage_alias: str, name: str | None) -> None:
+        """Have the file under ``name`` removed once the current transaction has been committed."""
+        if name:
+            transaction.on_commit(cls.objects.create(storage_alias=storage_alias, name=name).remove)
+
+    def remove(self) -> bool:
+        """Remove the file, then this note. False where the storage did not answer; the note stays then.
+
+        A name that a row bears (a copied row shares its file) is left alone.
+        """
+        try:
+            if not MediaFile.objects.filter(storage_alias=self.storage_alias, file=self.name).exists():
+                storages[self.storage_alias].delete(self.name)
+        except MediaError as error:
+            logger.warning("Could not remove %s yet; the sweeper tries again: %s", self, error)
+            return False
+        self.delete()
+        return True
+
+    remove.alters_data = True  # type: ignore[attr-defined]
+
+    @classmethod
+    def remove_left_over(cls, older_than: timedelta) -> int:
+        """Remove the files whose removal was cut short; return how many went."""
+        left = cls.objects.filter(created_at__lt=now() - older_than).order_by("id")[:1000]
+        return sum(discarded.remove() for discarded in left)
+
+
 class OriginalFile(FieldFile):
     """The file of one row, in the storage that the row names."""
 
     instance: MediaFile
 
-    def __init__(self, instance: MediaFile, field: models.FileField[Any], name: str | None) -> None:
+    def __init__(self, instance: MediaFile, field: models.FileField, name: str | None) -> None:
         super().__init__(instance, field, name)
         if instance.storage_alias:
             self.storage = storages[instance.storage_alias]
+
+    @property
+    def is_stored(self) -> bool:
+        """False for a file that was assigned and lies in no storage yet."""
+        return bool(self._committed)
 
     def save(self, name: str | None, content: File[Any], save: bool = True) -> None:
         """Read the facts of ``content`` as it goes by, and put it under a new name.
@@ -54,9 +110,9 @@ class OriginalFile(FieldFile):
         instance.original_name = readable_name(instance.original_name or name or "")
         instance.storage_alias, instance.managed = "originals", True
         instance.set_facts(facts)
-        self.storage = storages["originals"]
+        self.storage = storage = originals_storage()
         stream.seek(0)
-        stored = self.storage.put(
+        stored = storage.put(
             self.field.generate_filename(instance, instance.original_name),
             stream,
             content_type=facts.content_type,
@@ -137,6 +193,23 @@ class MediaFile(models.Model):
     def __str__(self) -> str:
         return self.original_name or f"file {self.pk}"
 
+    def save(self, **kwargs: Any) -> None:
+        """Store a new file, if there is one, and the row; the file it replaces goes after the commit.
+
+        The bytes are stored before the transaction begins, and taken back where the row cannot be
+        written. What listens to the save writes in the row's own transaction.
+
+        Raises:
+            MediaError: the new file may not be kept; the row and its file are as before.
+        """
+        if self.file and not cast(OriginalFile, self.file).is_stored:
+            self._save_new_file(**kwargs)
+            return
+        with transaction.atomic():
+            super().save(**kwargs)
+
+    save.alters_data = True  # type: ignore[attr-defined]
+
     def set_facts(self, facts: FileFacts) -> None:
         """Take over what was read of the bytes, and the fingerprint with it."""
         self.file_type, self.format, self.content_type = facts.file_type, facts.format, facts.content_type
@@ -178,26 +251,7 @@ class MediaFile(models.Model):
             bytes=self.bytes,
         )
 
-    def save(self, **kwargs: Any) -> None:  # type: ignore[override]
-        """Store a new file, if there is one, and the row; the file it replaces goes after the commit.
-
-        The bytes are stored before the transaction begins, and taken back where the row cannot be
-        written. What listens to the save writes in the row's own transaction.
-
-        Raises:
-            MediaError: the new file may not be kept; the row and its file are as before.
-        """
-        if self.file and not self.file._committed:
-            self._save_new_file(**kwargs)
-            return
-        with transaction.atomic():
-            super().save(**kwargs)
-
-    save.alters_data = True  # type: ignore[attr-defined]
-
     def _save_new_file(self, **kwargs: Any) -> None:
-        from media_files.discards import discard
-
         before = MediaFile.objects.filter(pk=self.pk).first() if self.pk else None
         if before:
             self.content_key = None
@@ -205,33 +259,15 @@ class MediaFile(models.Model):
                 self.original_name = ""  # the new file brings its own
         if (fields := kwargs.get("update_fields")) is not None:
             kwargs["update_fields"] = {*fields, *self.FACT_FIELDS, *self.PLACE_FIELDS}
-        self.file.save(self.file.name, self.file.file, save=False)
+        self.file.save(str(self.file.name), self.file.file, save=False)
         try:
             with transaction.atomic():
                 super().save(**kwargs)
                 if before and before.managed:
-                    discard(before.storage_alias, before.file.name)
+                    DiscardedFile.discard(before.storage_alias, before.file.name)
         except BaseException:
-            self.file.storage.delete(self.file.name)
+            self.file.storage.delete(str(self.file.name))
             raise
-
-
-class DiscardedFile(models.Model):
-    """A file that no row names any more, to be removed after the commit that said so.
-
-    Written in that transaction, so that a process killed before the removal leaves a note for the
-    sweeper instead of a file that nobody knows.
-    """
-
-    storage_alias = models.CharField(max_length=64)
-    name = models.CharField(max_length=1024)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        default_permissions = ()
-
-    def __str__(self) -> str:
-        return f"{self.storage_alias}: {self.name}"
 
 
 def _aware(moment: datetime | None) -> datetime | None:

@@ -7,11 +7,10 @@ from typing import Any
 from django.db.models.signals import post_delete
 from django.dispatch import receiver
 
-from media_files.discards import discard
-from media_files.models import MediaFile
+from media_files.models import DiscardedFile, MediaFile
 
 
 @receiver(post_delete, sender=MediaFile)
 def remove_original(instance: MediaFile, **kwargs: Any) -> None:
     if instance.managed:
-        discard(instance.storage_alias, instance.file.name)
+        DiscardedFile.discard(instance.storage_alias, instance.file.name)

@@ -6,16 +6,16 @@ import hashlib
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from django.core.files.base import File
-from django.core.files.storage import storages
 from django.db import IntegrityError
 
 from media_files.conf import limits
 from media_files.facts import FileFacts, read_facts
 from media_files.models import MediaFile
 from media_files.names import readable_name
+from media_files.storage import media_storage
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser
+    from django.contrib.auth.models import User
 
 
 def find_same(facts: FileFacts) -> MediaFile | None:
@@ -24,7 +24,7 @@ def find_same(facts: FileFacts) -> MediaFile | None:
 
 
 def add_file(
-    stream: BinaryIO, name: str, *, uploader: AbstractBaseUser | None = None, facts: FileFacts | None = None
+    stream: BinaryIO, name: str, *, uploader: User | None = None, facts: FileFacts | None = None
 ) -> tuple[MediaFile, bool]:
     """Keep an original; return its row, and whether it is new.
 
@@ -63,7 +63,7 @@ def register_in_place(storage_alias: str, name: str, *, original_name: str = "")
         SourceMissing: nothing lies under ``name``.
         StorageError: the storage does not answer.
     """
-    stored = storages[storage_alias].stat(name)
+    stored = media_storage(storage_alias).stat(name)
     row = MediaFile.objects.filter(storage_alias=storage_alias, file=name, managed=False).first()
     if row and (row.etag, row.version, row.bytes) == (stored.etag, stored.version, stored.bytes):
         return row

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.files.storage import Storage
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseNotModified
+
+from media_files.storage import MediaStorage
 
 
 def file_response(
-    request: HttpRequest, storage: Storage, name: str, *, content_type: str, sha256: str, filename: str
+    request: HttpRequest, storage: MediaStorage, name: str, *, content_type: str, sha256: str, filename: str
 ) -> HttpResponse | FileResponse:
     """The bytes under ``name``, shown in place and never guessed at; nothing if the browser has them.
 

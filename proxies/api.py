@@ -19,7 +19,7 @@ from media_files.models import MediaFile
 from media_files.permissions import ActionPermissions
 from media_files.serving import file_response
 from proxies.conf import conf
-from proxies.models import Proxy
+from proxies.models import Proxy, proxies_storage
 from proxies.outcomes import NEEDS_WORK, NOT_NEEDED
 from proxies.queries import proxy_state_of
 from proxies.services import ImageProxyService, ProxyResult
@@ -139,11 +139,11 @@ class ProxyViewSet(
         row = self.get_object()
         return file_response(
             request,
-            row.image.storage,
-            row.image.name,
+            proxies_storage(),
+            str(row.image.name),
             content_type=f"{row.file_type}/{row.format.lower()}",
             sha256=row.sha256,
-            filename=row.image.name.rpartition("/")[2],
+            filename=str(row.image.name).rpartition("/")[2],
         )
 
 

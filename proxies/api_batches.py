@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.db.models import QuerySet
 from django.http import Http404, QueryDict
@@ -240,7 +240,7 @@ def _selection(wanted: dict[str, Any]) -> Selection:
     for page in selection.pages():
         known.update(page.values_list("pk", flat=True))
     if unknown := [id_ for id_ in ids if id_ not in known]:
-        shown = ", ".join(map(str, unknown[:20])) + (", ..." if len(unknown) > 20 else "")  # noqa: PLR2004
+        shown = ", ".join(map(str, unknown[:20])) + (", ..." if len(unknown) > 20 else "")
         raise ValidationError({"file_ids": [f"{len(unknown)} of {len(ids)} files are not there: {shown}."]})
     return selection
 
@@ -258,7 +258,7 @@ def _filtered(wanted: dict[str, Any]) -> QuerySet[MediaFile]:
     found = Filter(data, files)
     if not found.is_valid():
         raise ValidationError({"filter": found.errors})
-    return found.qs
+    return cast(QuerySet[MediaFile], found.qs)
 
 
 def _user(request: Request) -> Any:

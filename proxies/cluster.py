@@ -62,6 +62,7 @@ def watched_sentinel(pulse: Pulse) -> type[Any]:
 
     class WatchedSentinel(django_q_cluster.Sentinel):  # type: ignore[misc]
         def start(self) -> None:
+            pulse.note_sentinel(os.getpid())
             self.broker.dequeue = _counted(self.broker, pulse)
             super().start()
 

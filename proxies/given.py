@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from io import BytesIO
 from pathlib import PurePath
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 from django.core.files.base import File
 from django.db import transaction
 
 from media_files.conf import limits
 from media_files.errors import EmptyFile, StorageError
+from media_files.facts import measure
 from media_files.inspection import inspect
 from media_files.models import MediaFile
 from media_files.names import safe_stem
@@ -40,9 +40,12 @@ def create_proxy_file(
         EmptyFile: there are no bytes.
         MediaError: an image that may not be kept; or the storage does not answer.
     """
-    stream = BytesIO(content) if isinstance(content, bytes) else content
+    stream = cast(BinaryIO, BytesIO(content) if isinstance(content, bytes) else content)
     stream.seek(0)
-    sha256, size = _measure(stream)
+    sha256, size = measure(stream)
+    stream.seek(0)
+    if size == 0:
+        raise EmptyFile("The proxy given holds no bytes. Give the file's content, read from its beginning.")
     values: dict[str, Any] = {"file_type": file_type, "bytes": size, "sha256": sha256}
     if file_type == "image":
         profile = conf().nova
@@ -61,21 +64,10 @@ def create_proxy_file(
     return _replace(source, profile_name, stream, content_type, values)
 
 
-def _measure(stream: BinaryIO | File[Any]) -> tuple[str, int]:
-    sha256 = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        sha256.update(block)
-    size = stream.tell()
-    stream.seek(0)
-    if size == 0:
-        raise EmptyFile("The proxy given holds no bytes. Give the file's content, read from its beginning.")
-    return sha256.hexdigest(), size
-
-
 def _replace(
     source: MediaFile,
     profile: str,
-    stream: BinaryIO | File[Any],
+    stream: BinaryIO,
     content_type: str,
     values: dict[str, Any],
 ) -> Proxy:

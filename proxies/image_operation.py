@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 
@@ -32,7 +32,7 @@ class ImageProxyOperation(Operation):
     permission = "proxies.add_proxy"
     options: ClassVar = {"force": "Make proxies again even where a current one stands."}
 
-    def annotate(self, files: QuerySet[MediaFile], parameters: Parameters) -> QuerySet[MediaFile]:
+    def annotate(self, files: QuerySet[MediaFile], parameters: Parameters) -> QuerySet[Any]:
         return with_outcome(files, _profile(parameters), force=_force(parameters))
 
     def plan(self, selection: Selection, parameters: Parameters) -> Plan:

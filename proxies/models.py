@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django.conf import settings
-from django.core.files.storage import Storage, storages
 from django.db import models
 from django.db.models import F, Q
 from django.utils.timezone import now
 
 from media_files.models import MediaFile
+from media_files.storage import MediaStorage, media_storage
 from proxies.outcomes import Outcome
 from proxies.profiles import ProxyProfile
 
 
-def proxies_storage() -> Storage:
+def proxies_storage() -> MediaStorage:
     """The storage of proxies: a callable, so that migrations name no place."""
-    return storages["proxies"]
+    return media_storage("proxies")
 
 
 class MeasuredImageField(models.ImageField):

@@ -15,7 +15,7 @@ def build_image_proxy_filename(
     source_file_id: int,
     *,
     format: str = "JPEG",
-    suffix: str = "nova",  # noqa: A002
+    suffix: str = "nova",
 ) -> str:
     """``{original_stem}_{source_file_id}_{suffix}.{ext}``, without a folder.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Final
 
 from django.db.models import Count, FloatField, Q, QuerySet, Sum, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce, Greatest, Least
 
-from media_files.models import MediaFile
 from proxies.batches.plan import Forecast, Plan
 from proxies.batches.selection import Selection
 from proxies.models import Proxy
@@ -44,7 +44,7 @@ class _WorkSums:
         self.pixels = self.weighted = self.squares = 0.0
 
 
-def _add_outcomes(plan: Plan, work: _WorkSums, files: QuerySet[MediaFile], profile: ProxyProfile) -> None:
+def _add_outcomes(plan: Plan, work: _WorkSums, files: QuerySet[Any], profile: ProxyProfile) -> None:
     to_do = Q(outcome__in=[outcome.value for outcome in NEEDS_WORK])
     pixels = _target_pixels(profile)
     reasons = {
@@ -137,9 +137,10 @@ def _sample(profile: ProxyProfile) -> list[tuple[float, float]]:
         Proxy.objects.current(profile)
         .filter(source__width__gt=0, width__gt=0, source__bytes__gt=0)
         .order_by("-id")
-        .values_list("source__bytes", "source__width", "source__height", "bytes", "width", "height")[:SAMPLE]
+        .values_list("source__bytes", "source__width", "source__height", "bytes", "width", "height")
     )
-    return [(size / (w * h), proxy / (pw * ph)) for size, w, h, proxy, pw, ph in rows]
+    newest: Iterable[tuple[Any, ...]] = rows[:SAMPLE]
+    return [(size / (w * h), proxy / (pw * ph)) for size, w, h, proxy, pw, ph in newest]
 
 
 def _fit(sample: list[tuple[float, float]]) -> tuple[float, float, float, float]:

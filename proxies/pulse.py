@@ -1,4 +1,4 @@
-"""What passes between the supervisor and the cluster in its care: a folder with four small files.
+"""What passes between the supervisor and the cluster in its care: a folder with a few small files.
 
 Files, because they need no thread, no connection and no lock that could die with its holder: one byte is
 appended for each task, and the size is the count.
@@ -20,6 +20,7 @@ VARIABLE: Final = "NOVAPROXY_WORKER_RUN"
 TAKEN: Final = "taken"
 DONE: Final = "done"
 DEATHS: Final = "deaths"
+SENTINEL: Final = "sentinel"
 STOP: Final = "stop"
 
 
@@ -54,7 +55,7 @@ class Pulse:
         """Make the folder as it is before a cluster has started."""
         self.remove()
         self.folder.mkdir(parents=True)
-        for name in (TAKEN, DONE, DEATHS):
+        for name in (TAKEN, DONE, DEATHS, SENTINEL):
             (self.folder / name).touch()
 
     def remove(self) -> None:
@@ -65,6 +66,10 @@ class Pulse:
         (self.folder / STOP).touch()
 
     # -- Written by the cluster --
+
+    def note_sentinel(self, pid: int) -> None:
+        """The process that guards all others has started."""
+        self._append(SENTINEL, str(pid).encode())
 
     def note_taken(self, count: int) -> None:
         """The pusher has `count` tasks more from the broker."""
@@ -100,9 +105,13 @@ class Pulse:
     @property
     def deaths(self) -> str:
         """What died suddenly, one line each; empty where nothing did."""
-        with suppress(FileNotFoundError):
-            return (self.folder / DEATHS).read_text().strip()
-        return ""
+        return self._text(DEATHS)
+
+    @property
+    def sentinel_pid(self) -> int | None:
+        """The process that guards all others; None until it has started."""
+        pid = self._text(SENTINEL)
+        return int(pid) if pid else None
 
     @property
     def stop_is_asked(self) -> bool:
@@ -116,6 +125,11 @@ class Pulse:
                 os.write(descriptor, content)
             finally:
                 os.close(descriptor)
+
+    def _text(self, name: str) -> str:
+        with suppress(FileNotFoundError):
+            return (self.folder / name).read_text().strip()
+        return ""
 
     def _size(self, name: str) -> int:
         with suppress(FileNotFoundError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import reduce
 from operator import or_
+from typing import Any
 
 from django.db.models import (
     Case,
@@ -86,9 +87,7 @@ def outcome_of(profile: ProxyProfile, *, force: bool = False) -> Case:
     return Case(*whens, default=_word(Outcome.CREATED), output_field=CharField())
 
 
-def with_outcome(
-    files: QuerySet[MediaFile], profile: ProxyProfile, *, force: bool = False
-) -> QuerySet[MediaFile]:
+def with_outcome(files: QuerySet[MediaFile], profile: ProxyProfile, *, force: bool = False) -> QuerySet[Any]:
     """Annotate ``outcome`` and, for files that are settled by it, what the ledger says of them."""
     skipped = When(outcome=Outcome.SKIPPED.value, then=Value([NOT_NEEDED], JSONField()))
     held = Quarantine.objects.filter(source=OuterRef("pk")).values("message")

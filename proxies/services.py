@@ -17,7 +17,7 @@ from media_files.conf import limits
 from media_files.errors import MediaError, NotAnImage, Quarantined, SourceMissing, StorageError
 from media_files.facts import FileFacts, read_facts
 from media_files.models import MediaFile
-from media_files.storage import SourceChanged
+from media_files.storage import SourceChanged, media_storage
 from proxies import imaging, leases, signals
 from proxies.conf import conf
 from proxies.given import create_proxy_file
@@ -200,8 +200,7 @@ class ImageProxyService:
         source = making.source
         # Ours never change under their name; those registered in place may.
         etag = "" if source.managed else source.etag
-        stream: BinaryIO = source.file.storage.fetch(source.file.name, etag=etag)
-        return stream
+        return media_storage(source.storage_alias).fetch(str(source.file.name), etag=etag)
 
     def render(self, making: Making, stream: BinaryIO) -> Rendered | None:
         """The pixels; None where the first full read shows that no proxy is needed.

@@ -170,6 +170,9 @@ class Supervisor:
                 return f"it ended with exit code {exit_code}, which nobody had asked for"
             if deaths := self._pulse.deaths:
                 return deaths.replace("\n", ", ")
+            # Where main was in the middle of talking to it, it goes on waiting for an answer for ever.
+            if (sentinel := self._pulse.sentinel_pid) and not is_running(sentinel):
+                return f"its sentinel, process {sentinel}, is gone"
             work = self._pulse.in_hand + (self._report.tasks_waiting or 0)
             idle = stall.observe(time.monotonic(), done=self._pulse.done, work=work)
             if idle > self._times.stalled_after:
@@ -344,6 +347,14 @@ class Signals:
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:
     """Handle a signal whose arrival is all that matters."""
+
+
+def is_running(pid: int) -> bool:
+    """Say whether there is a process of that number that is no zombie."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def processes_of_clusters() -> Iterator[tuple[psutil.Process, Pulse]]:

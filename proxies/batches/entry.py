@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import connection
 from django.db.models import Case, CharField, DateTimeField, F, QuerySet, Value, When
 from django.db.models.expressions import Combinable
 from django.utils.timezone import now
 
-from media_files.models import MediaFile
 from proxies.models import Batch, BatchItem
 from proxies.outcomes import NEEDS_WORK
 
 
-def insert_items(batch: Batch, files: QuerySet[MediaFile]) -> None:
+def insert_items(batch: Batch, files: QuerySet[Any]) -> None:
     """Add ``files``, annotated by the batch's operation: what needs work waits, the rest is done.
 
     The queue's columns are those of `BatchItem`; the annotations are ``outcome`` and, of a settled
@@ -43,4 +44,4 @@ def insert_items(batch: Batch, files: QuerySet[MediaFile]) -> None:
     with connection.cursor() as cursor:
         quoted = ", ".join(connection.ops.quote_name(name) for name in columns)
         table = connection.ops.quote_name(BatchItem._meta.db_table)
-        cursor.execute(f"INSERT INTO {table} ({quoted}) {sql}", parameters)  # noqa: S608 - our own names
+        cursor.execute(f"INSERT INTO {table} ({quoted}) {sql}", parameters)

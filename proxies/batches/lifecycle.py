@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from proxies.models import Batch, BatchItem, Quarantine
 from proxies.outcomes import NEEDS_WORK, Outcome
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser
+    from django.contrib.auth.models import User
 
 
 class WrongState(Exception):
@@ -43,7 +43,7 @@ def start(
     selection: Selection,
     parameters: Mapping[str, Any],
     *,
-    by: AbstractBaseUser | None = None,
+    by: User | None = None,
     executor: Batch.Executor = Batch.Executor.QUEUE,
     limit: int | None = None,
     with_settled: bool = True,
@@ -87,7 +87,7 @@ def add_to_uploads(source_id: int) -> None:
     transaction.on_commit(lanes.wake)
 
 
-def pause(batch: Batch, *, by: AbstractBaseUser | None = None, reason: str = "") -> None:
+def pause(batch: Batch, *, by: User | None = None, reason: str = "") -> None:
     """No further item is begun; those in hand are finished.
 
     Raises:
@@ -96,7 +96,7 @@ def pause(batch: Batch, *, by: AbstractBaseUser | None = None, reason: str = "")
     _change(batch, [Batch.State.RUNNING], Batch.State.PAUSED, by, paused_reason=reason[:255])
 
 
-def resume(batch: Batch, *, by: AbstractBaseUser | None = None) -> None:
+def resume(batch: Batch, *, by: User | None = None) -> None:
     """Go on with a paused batch.
 
     Raises:
@@ -108,7 +108,7 @@ def resume(batch: Batch, *, by: AbstractBaseUser | None = None) -> None:
         lanes.wake(lanes.lane_count())
 
 
-def cancel(batch: Batch, *, by: AbstractBaseUser | None = None, reason: str = "") -> None:
+def cancel(batch: Batch, *, by: User | None = None, reason: str = "") -> None:
     """End a batch as it stands. What was made stays; items in hand are not recorded any more.
 
     Raises:
@@ -124,7 +124,7 @@ def cancel(batch: Batch, *, by: AbstractBaseUser | None = None, reason: str = ""
     )
 
 
-def retry_failed(batch: Batch, *, by: AbstractBaseUser | None = None) -> int:
+def retry_failed(batch: Batch, *, by: User | None = None) -> int:
     """Put the failed and quarantined items of a batch back to their beginning; return how many.
 
     Raises:
@@ -177,9 +177,9 @@ def finish_stragglers() -> None:
 
 def _change(
     batch: Batch,
-    allowed: list[Batch.State],
+    allowed: Sequence[Batch.State],
     state: Batch.State,
-    by: AbstractBaseUser | None,
+    by: User | None,
     **values: Any,
 ) -> None:
     changed = Batch.objects.filter(pk=batch.pk, state__in=allowed, standing=None).update(

@@ -40,7 +40,7 @@ class Operation(ABC):
     options: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
-    def annotate(self, files: QuerySet[MediaFile], parameters: Parameters) -> QuerySet[MediaFile]:
+    def annotate(self, files: QuerySet[MediaFile], parameters: Parameters) -> QuerySet[Any]:
         """Add ``outcome``: the outcome that each file would have, as far as its row tells."""
 
     @abstractmethod

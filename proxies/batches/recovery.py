@@ -9,8 +9,8 @@ from django.utils.timezone import now
 
 from media_files.errors import Quarantined
 from media_files.models import MediaFile
-from proxies.holders import is_dead
 from proxies.batches.work import UNLEASED
+from proxies.holders import is_dead
 from proxies.models import Batch, BatchItem, BatchItemQuerySet, Quarantine
 from proxies.outcomes import Outcome
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 from django.db.models import Exists, F, OuterRef
@@ -10,7 +11,7 @@ from django.utils.timezone import now
 
 from proxies.batches import lanes, operations
 from proxies.batches.lifecycle import finish_if_done
-from proxies.batches.work import claim
+from proxies.batches.work import Work, claim
 from proxies.models import Batch, BatchItem
 
 # Long enough that the queue's cost of a few milliseconds a task does not show, short enough that a
@@ -24,15 +25,14 @@ def run_slice(number: int, generation: int) -> int:
     """What the queue runs. Return how many items were taken up."""
     if not lanes.enter(number, generation):
         return 0
-    taken = 0
+    deadline = time.monotonic() + SLICE_SECONDS
     try:
-        taken = _work_until(time.monotonic() + SLICE_SECONDS)
+        return _work_until(lambda: time.monotonic() > deadline)
     finally:
         lanes.leave(number, generation, more=due_batch() is not None)
         # Whoever saved between our last look and our lying idle saw a busy lane and rang for nobody.
         if due_batch() is not None:
             lanes.wake()
-    return taken
 
 
 def due_batch() -> Batch | None:
@@ -50,18 +50,23 @@ def due_batch() -> Batch | None:
     )
 
 
-def _work_until(deadline: float) -> int:
+def _work_until(is_time_up: Callable[[], bool]) -> int:
     taken = 0
     while (batch := due_batch()) is not None:
-        work = claim(batch, CLAIM, deadline=deadline)
+        work = claim(batch, CLAIM, is_time_up)
         if work is not None:
             Batch.objects.filter(pk=batch.pk).update(served_at=now())
             taken += len(work.items)
-            try:
-                operations.get(batch.operation).perform(work)
-            finally:
-                work.put_back_the_rest()
+            perform(work)
         finish_if_done(batch)
-        if time.monotonic() > deadline:
+        if is_time_up():
             break
     return taken
+
+
+def perform(work: Work) -> None:
+    """Have the batch's operation do the work, and give back what it did not come to."""
+    try:
+        operations.get(work.batch.operation).perform(work)
+    finally:
+        work.put_back_the_rest()

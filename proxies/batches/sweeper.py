@@ -9,8 +9,7 @@ from typing import Final
 from django.db import transaction
 from django.utils.timezone import now
 
-from media_files import discards
-from media_files.models import MediaFile, originals_storage
+from media_files.models import DiscardedFile, MediaFile, originals_storage
 from proxies import removal
 from proxies.batches import lanes, lifecycle, recovery
 from proxies.batches.slices import due_batch
@@ -38,7 +37,7 @@ def sweep() -> Swept:
     items = recovery.reclaim_dead() + recovery.reclaim_expired()
     leases = _end_dead_leases()
     freed = lanes.free_lost_lanes()
-    files = discards.remove_left_over(_AGE) + removal.remove_left_over(_AGE)
+    files = DiscardedFile.remove_left_over(_AGE) + removal.remove_left_over(_AGE)
     files += originals_storage().sweep_temporaries(_AGE) + proxies_storage().sweep_temporaries(_AGE)
     lifecycle.finish_stragglers()
     rung = lanes.wake(lanes.lane_count()) if due_batch() is not None else 0

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -37,13 +36,13 @@ class Work:
     """
 
     def __init__(
-        self, batch: Batch, token: UUID, items: list[BatchItem], *, deadline: float | None = None
+        self, batch: Batch, token: UUID, items: list[BatchItem], is_time_up: Callable[[], bool]
     ) -> None:
-        """``deadline``: on `time.monotonic`, after which no further item is begun; None for none."""
+        """``is_time_up`` is asked before each item but the first; then no further one is begun."""
         self.batch = batch
         self.items = items
         self._token = token
-        self._deadline = deadline
+        self._is_time_up = is_time_up
         self._unsettled = {item.pk for item in items}
         self._charged: set[int] = set()
 
@@ -111,12 +110,13 @@ class Work:
         return BatchItem.objects.filter(pk=item.pk, lease_token=self._token, state=BatchItem.State.RUNNING)
 
     def _is_over(self) -> bool:
-        if self._deadline is not None and time.monotonic() > self._deadline:
-            return True
-        return not Batch.objects.filter(pk=self.batch.pk, state=Batch.State.RUNNING).exists()
+        return (
+            self._is_time_up()
+            or not Batch.objects.filter(pk=self.batch.pk, state=Batch.State.RUNNING).exists()
+        )
 
 
-def claim(batch: Batch, most: int, *, deadline: float | None = None) -> Work | None:
+def claim(batch: Batch, most: int, is_time_up: Callable[[], bool]) -> Work | None:
     """Take up to ``most`` items that wait, by one conditional UPDATE; None where none does."""
     token = uuid4()
     waiting = BatchItem.objects.claimable().filter(batch=batch).order_by("id")
@@ -137,4 +137,4 @@ def claim(batch: Batch, most: int, *, deadline: float | None = None) -> Work | N
     items = list(
         BatchItem.objects.filter(batch=batch, lease_token=token, state=BatchItem.State.RUNNING).order_by("id")
     )
-    return Work(batch, token, items, deadline=deadline)
+    return Work(batch, token, items, is_time_up)

@@ -1,0 +1,109 @@
+"""Bring photographs and videos of folders into the library."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from media_files.console import Tool, UsageError, human_bytes, progress_bar
+from media_files.errors import MediaError, StorageError
+from media_files.services import add_file
+
+
+class Command(Tool):
+    help = (
+        "Import files and folders (recursively, hidden ones left out). The same bytes are imported once; "
+        "interrupted, it goes on where it was when run again."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("paths", nargs="+", metavar="PATH", type=Path, help="a file or a folder")
+        parser.add_argument("--limit", type=int, metavar="N", help="stop after N newly imported files")
+        parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+    def work(self, **options: Any) -> bool:
+        paths: list[Path] = options["paths"]
+        limit: int | None = options["limit"]
+        for path in paths:
+            if not path.exists():
+                raise UsageError(f"There is no {path}.")
+        if limit is not None and limit < 1:
+            raise UsageError("--limit takes a number from 1.")
+        totals: Counter[str] = Counter(imported=0, duplicate=0, rejected=0, bytes_originals=0)
+        rejected: list[tuple[Path, str]] = []
+        with progress_bar(None) as bar:
+            for path in _files(paths):
+                said = _import(path)
+                totals[said["outcome"]] += 1
+                totals["bytes_originals"] += said.pop("bytes", 0)
+                if said["outcome"] == "rejected":
+                    rejected.append((path, said["message"]))
+                if options["json"]:
+                    self.write_json(**said)
+                bar.update()
+                if limit is not None and totals["imported"] >= limit:
+                    break
+        if options["json"]:
+            self.write_json(totals=dict(totals))
+        else:
+            self._report(totals, rejected)
+        return not rejected
+
+    def _report(self, totals: Counter[str], rejected: list[tuple[Path, str]]) -> None:
+        self.stdout.write(
+            f"{totals['imported']} imported ({human_bytes(totals['bytes_originals'])}), "
+            f"{totals['duplicate']} there already, {totals['rejected']} rejected."
+        )
+        for path, message in rejected:
+            self.stdout.write(f"  {_printable(path)}: {message}")
+
+
+def _files(paths: list[Path]) -> Iterator[Path]:
+    """Every file under the paths, folder by folder, in the order of their names."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        for folder, folders, names in os.walk(path):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                if not name.startswith("."):
+                    yield Path(folder, name)
+
+
+def _import(path: Path) -> dict[str, Any]:
+    """Import one file; what the contract says of it."""
+    said: dict[str, Any] = {"path": _printable(path), "sha256": None, "outcome": "rejected", "id": None}
+    said |= {"error": "", "message": ""}
+    try:
+        if not path.is_file():
+            raise StorageError("This is no ordinary file.")
+        with path.open("rb") as stream:
+            try:
+                row, is_new = add_file(stream, path.name)
+            except MediaError:
+                stream.seek(0)
+                said["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
+                raise
+    except MediaError as error:
+        return said | {"error": error.code, "message": str(error)}
+    except OSError as error:
+        message = f"It cannot be read: {error.strerror}. Is it this user's to read?"
+        return said | {"error": StorageError.code, "message": message}
+    outcome = "imported" if is_new else "duplicate"
+    return said | {
+        "sha256": row.sha256,
+        "outcome": outcome,
+        "id": row.pk,
+        "bytes": row.bytes if is_new else 0,
+    }
+
+
+def _printable(path: Path) -> str:
+    """A path whose name is no valid text, too."""
+    return os.fsencode(path).decode("utf-8", "replace")
