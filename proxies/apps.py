@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class ProxiesConfig(AppConfig):
@@ -8,3 +9,5 @@ class ProxiesConfig(AppConfig):
     def ready(self) -> None:
         # The operation registers itself, and the queue's bell is hung.
         from proxies import checks, image_operation, receivers, tasks  # noqa: F401
+
+        post_migrate.connect(tasks.keep_schedule, sender=self)

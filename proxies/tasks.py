@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.utils.timezone import now
+from django_q.models import Schedule
 from django_q.tasks import async_task
 
 from proxies.batches import lanes, slices, sweeper
@@ -20,6 +24,19 @@ def sweep() -> str:
 def ring(lane: int, generation: int) -> None:
     """Put a slice into the queue."""
     async_task(run_slice, lane, generation, group="slice")
+
+
+def keep_schedule(**kwargs: Any) -> None:
+    """The sweep's schedule is made with the tables, and made again should somebody delete it."""
+    Schedule.objects.get_or_create(
+        name="sweep",
+        defaults={
+            "func": f"{sweep.__module__}.{sweep.__name__}",
+            "schedule_type": Schedule.MINUTES,
+            "minutes": 1,
+            "next_run": now(),
+        },
+    )
 
 
 lanes.set_bell(ring)

@@ -13,6 +13,7 @@ from proxies.batches import lanes, operations
 from proxies.batches.lifecycle import finish_if_done
 from proxies.batches.work import Work, claim
 from proxies.models import Batch, BatchItem
+from proxies.pulse import stop_is_asked
 
 # Long enough that the queue's cost of a few milliseconds a task does not show, short enough that a
 # stop, a pause or a cancel is felt at once.
@@ -27,7 +28,7 @@ def run_slice(number: int, generation: int) -> int:
         return 0
     deadline = time.monotonic() + SLICE_SECONDS
     try:
-        return _work_until(lambda: time.monotonic() > deadline)
+        return _work_until(lambda: time.monotonic() > deadline or stop_is_asked())
     finally:
         lanes.leave(number, generation, more=due_batch() is not None)
         # Whoever saved between our last look and our lying idle saw a busy lane and rang for nobody.

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from proxies.pulse import VARIABLE, Pulse
-from proxies.worker import Supervisor, Times, cluster_command
+from proxies.worker import GRACE, Supervisor, Times, cluster_command
 
 # django-q2 kills a task 3 s after its time is up, looking twice a second; the rest is for a busy machine.
 STALL_MARGIN = 30
@@ -39,20 +39,29 @@ class Command(BaseCommand):
             metavar="SECONDS",
             help="start anew when there is work and none was finished for so long (default: %(default)s)",
         )
+        parser.add_argument(
+            "--grace",
+            type=float,
+            default=GRACE,
+            metavar="SECONDS",
+            help="how long a stop waits for the pictures in hand, before it kills (default: %(default)s)",
+        )
         parser.add_argument("--cluster", action="store_true", help=argparse.SUPPRESS)
 
-    def handle(self, *, workers: int, stalled_after: float, cluster: bool, **options: Any) -> None:
+    def handle(
+        self, *, workers: int, stalled_after: float, grace: float, cluster: bool, **options: Any
+    ) -> None:
         """Run until a signal comes."""
         if cluster:
             self._run_cluster()
             return
         if workers < 1:
             raise CommandError("--workers: at least 1 process is needed.", returncode=2)
-        if stalled_after <= 0:
-            raise CommandError("--stalled-after: more than 0 seconds are needed.", returncode=2)
-        self._supervise(workers, stalled_after)
+        if stalled_after <= 0 or grace <= 0:
+            raise CommandError("--stalled-after, --grace: more than 0 seconds are needed.", returncode=2)
+        self._supervise(workers, Times(stalled_after=stalled_after, grace=grace))
 
-    def _supervise(self, workers: int, stalled_after: float) -> None:
+    def _supervise(self, workers: int, times: Times) -> None:
         from proxies.cluster import tasks_waiting  # noqa: PLC0415 (django-q2 reads its settings then)
         from proxies.worker_report import DatabaseReport  # noqa: PLC0415
 
@@ -63,7 +72,7 @@ class Command(BaseCommand):
             folder=Path(settings.DATA_DIR) / "workers",
             command=cluster_command(Path(settings.BASE_DIR) / "manage.py"),
             processes=workers,
-            times=Times(stalled_after=stalled_after),
+            times=times,
             report=report,
         ).run()
         report.close()

@@ -1,0 +1,41 @@
+# Every target does its own set-up. PYTHON= names another interpreter, 3.11 or newer.
+PYTHON ?= python3
+PORT ?= 8000
+BIN := .venv/bin
+TESTS ?=
+
+.PHONY: run test lint lock clean
+
+# Set up, import (PHOTOS=folder), make the proxies, serve on 127.0.0.1:$(PORT) until Ctrl-C.
+run: .venv/installed
+	@$(BIN)/python manage.py run --port $(PORT) $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+test: .venv/installed-dev
+	$(BIN)/pytest -n 2 --dist worksteal $(TESTS)
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy novaproxy_site analysis proxies media_files conftest.py
+	$(BIN)/lint-imports
+	$(BIN)/djade --check --target-version 5.2 $$(git ls-files 'templates/*.html' '*/templates/*.html')
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py check
+
+# Resolve the short lists anew; to be run when they change, and to take up fixes.
+lock: .venv/installed-dev
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-emit-index-url requirements.in -o requirements.txt
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-emit-index-url requirements-dev.in -o requirements-dev.txt
+
+clean:
+	rm -rf .venv
+
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "NovaProxy needs Python 3.11 or newer; name one with PYTHON=")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/installed-dev: .venv/installed requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

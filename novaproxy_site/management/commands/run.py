@@ -1,0 +1,153 @@
+"""Everything at once on this machine: set up, import, make the proxies, and serve until Ctrl-C."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import socket
+import sys
+import threading
+import time
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any, Final
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.db import connection
+from honcho.manager import Manager
+from rest_framework.authtoken.models import Token
+
+from media_files.console import Tool, UsageError, human_bytes
+from media_files.models import MediaFile
+from novaproxy_site.samples import make_samples
+from proxies.conf import conf
+from proxies.models import BatchItem
+from proxies.reports import Line, planned_lines
+
+_HOST: Final = "127.0.0.1"
+_WEB_THREADS: Final = 4
+
+
+class Command(Tool):
+    help = (
+        "Set up the library, import photographs, make their proxies, and serve the site and the worker "
+        "on 127.0.0.1 until Ctrl-C."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--photos", metavar="FOLDER", help="import this folder (default: made samples)")
+        parser.add_argument("--port", type=int, default=8000)
+
+    def work(self, **options: Any) -> bool:
+        port: int = options["port"]
+        _check_port(port)
+        call_command("migrate", verbosity=0, interactive=False)
+        self._make_admin()
+        self._import(options["photos"])
+        connection.close()
+        return self._serve(port)
+
+    def _make_admin(self) -> None:
+        """One user who may do everything, unless there is one; the password is shown this once."""
+        users = get_user_model().objects
+        if users.filter(is_superuser=True, is_active=True).exists():
+            return
+        password = secrets.token_urlsafe(12)
+        admin = users.create_superuser("admin", "", password)
+        token = Token.objects.create(user=admin)
+        _token_file().touch(mode=0o600)
+        _token_file().write_text(token.key)
+        self.stdout.write("An administrator was made. These are shown once; keep them:")
+        self.stdout.write(f"  user:      admin\n  password:  {password}\n  API token: {token.key}\n")
+
+    def _import(self, photos: str | None) -> None:
+        if photos:
+            folder = Path(photos).expanduser()
+        else:
+            folder = settings.DATA_DIR / "samples"
+            make_samples(folder)
+        try:
+            call_command("import_media", str(folder), stdout=self.stdout)
+        except SystemExit as ended:
+            # Rejected files are listed; they are no reason not to serve the others.
+            if ended.code != 1:
+                raise
+
+    def _serve(self, port: int) -> bool:
+        """Web and worker side by side; when one ends, or on Ctrl-C, both are stopped."""
+        manager = Manager()
+        web = (
+            f"{sys.executable} -m gunicorn novaproxy_site.wsgi --bind {_HOST}:{port} --workers 2 "
+            f"--threads {_WEB_THREADS} --timeout 120 --graceful-timeout 3 --log-level warning"
+        )
+        manage = shlex.quote(str(settings.BASE_DIR / "manage.py"))
+        manager.add_process("web", web, cwd=str(settings.BASE_DIR))
+        manager.add_process("worker", f"{sys.executable} {manage} worker", cwd=str(settings.BASE_DIR))
+        threading.Thread(target=self._welcome, args=(port,), daemon=True).start()
+        manager.loop()
+        # Honcho calls an end by a signal a failure; the one by Ctrl-C was asked for.
+        return manager.returncode in (0, 130, -2, None)
+
+    # -- What is shown once all is made ----------------------------------------------------------
+
+    def _welcome(self, port: int) -> None:
+        """In a thread of its own, while honcho has the main one."""
+        _wait_until_ready(port)
+        _wait_until_made()
+        self._show_files()
+        address = f"http://{_HOST}:{port}"
+        self.stdout.write(f"\nNovaProxy is at {address}/admin/ (Ctrl-C stops it). Try:\n")
+        token = shlex.quote(str(_token_file()))
+        self.stdout.write(f'  curl -H "Authorization: Token $(cat {token})" {address}/api/files\n')
+        self.stdout.flush()
+        connection.close()
+
+    def _show_files(self) -> None:
+        profile = conf().nova
+        self.stdout.write(f"\n{'file':<32} {'original':>22} {'proxy':>22}  outcome")
+        for line in planned_lines("image-proxy", MediaFile.objects.images(), {}, profile):
+            self.stdout.write(_row(line))
+
+
+def _row(line: Line) -> str:
+    file, proxy = line.file, line.proxy
+    made = BatchItem.objects.filter(file=file).exclude(outcome="").order_by("-id").first()
+    outcome = made.outcome if made else line.outcome
+    why = ", ".join(line.reasons) or (made.message if made else "")
+    original = f"{file.width}x{file.height} {human_bytes(file.bytes)}"
+    small = f"{proxy.width}x{proxy.height} {human_bytes(proxy.bytes)}" if proxy else "-"
+    return f"{file.original_name[:32]:<32} {original:>22} {small:>22}  {outcome} ({why})"
+
+
+def _token_file() -> Path:
+    """Beside the database, which holds the token too; for its owner's eyes."""
+    return Path(settings.DATA_DIR) / "api_token"
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except (OSError, OverflowError) as error:
+            raise UsageError(
+                f"Port {port} of {_HOST} cannot be had ({error}). Choose another: PORT=."
+            ) from error
+
+
+def _wait_until_ready(port: int) -> None:
+    while True:
+        try:
+            with urlopen(f"http://{_HOST}:{port}/healthz", timeout=5):
+                return
+        except (URLError, OSError):
+            time.sleep(0.2)
+
+
+def _wait_until_made() -> None:
+    while BatchItem.objects.exclude(state=BatchItem.State.DONE).filter(batch__standing="uploads").exists():
+        time.sleep(0.3)

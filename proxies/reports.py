@@ -1,0 +1,156 @@
+"""What a run of the command did, or would do: file by file, and in sums."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import QuerySet
+
+from media_files.models import MediaFile
+from proxies.batches import operations
+from proxies.batches.plan import Plan
+from proxies.imaging import proxy_reasons
+from proxies.models import Batch, BatchItem, Proxy
+from proxies.outcomes import NEEDS_WORK, Outcome
+from proxies.profiles import ProxyProfile
+
+_CHUNK = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One file of the report, with the contract's keys."""
+
+    file: Any
+    outcome: str
+    reasons: list[str]
+    error: str = ""
+    message: str = ""
+    attempts: int = 0
+    proxy: Proxy | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        file, proxy = self.file, self.proxy
+        return {
+            "id": file.pk,
+            "original_name": file.original_name,
+            "sha256": file.sha256 or None,
+            "outcome": self.outcome,
+            "reasons": self.reasons,
+            "error": self.error,
+            "message": self.message,
+            "attempts": self.attempts,
+            "width": file.width,
+            "height": file.height,
+            "format": file.format,
+            "bytes": file.bytes,
+            "proxy_width": proxy.width if proxy else None,
+            "proxy_height": proxy.height if proxy else None,
+            "proxy_format": proxy.format if proxy else None,
+            "proxy_bytes": proxy.bytes if proxy else None,
+            "proxy_path": proxy.image.name if proxy else None,
+        }
+
+
+def planned_lines(
+    operation: str, files: QuerySet[MediaFile], parameters: dict[str, Any], profile: ProxyProfile
+) -> Iterator[Line]:
+    """What would become of each file. Reads the rows in chunks; opens no file."""
+    for file in _stream(operation, files, parameters, profile):
+        yield _line_of_row(file, profile)
+
+
+def done_lines(
+    operation: str,
+    files: QuerySet[MediaFile],
+    parameters: dict[str, Any],
+    profile: ProxyProfile,
+    batch: Batch | None,
+) -> Iterator[Line]:
+    """What became of each file: by its item where it was worked on, else by its row.
+
+    Both are read in the order of the files' ids and joined as they go by.
+    """
+    items = _items(batch)
+    item = next(items, None)
+    for file in _stream(operation, files, parameters, profile):
+        while item is not None and item.file_id < file.pk:
+            item = next(items, None)
+        if item is not None and item.file_id == file.pk:
+            yield _line_of_item(file, item)
+        elif file.outcome not in NEEDS_WORK:
+            yield _line_of_row(file, profile)
+
+
+@dataclass(slots=True)
+class Totals:
+    """The sums over the lines of a run."""
+
+    outcomes: Counter[str]
+    reasons: Counter[str]
+    bytes_originals: int = 0
+    bytes_proxies: int = 0
+    bytes_made: int = 0
+    bytes_to_send: int = 0
+
+    @classmethod
+    def empty(cls) -> Totals:
+        return cls(Counter(), Counter())
+
+    def add(self, line: Line) -> None:
+        self.outcomes[line.outcome] += 1
+        self.bytes_originals += line.file.bytes or 0
+        if line.outcome in NEEDS_WORK:
+            self.reasons.update(line.reasons)
+        if line.proxy is not None and line.outcome in NEEDS_WORK | {Outcome.REUSED}:
+            self.bytes_proxies += line.proxy.bytes
+            self.bytes_to_send += line.file.bytes or 0
+            self.bytes_made += line.proxy.bytes if line.outcome in NEEDS_WORK else 0
+
+    def as_json(self, *, bytes_replaced: int) -> dict[str, Any]:
+        return {
+            **{outcome.value: self.outcomes[outcome] for outcome in Outcome},
+            "bytes_originals": self.bytes_originals,
+            "bytes_proxies": self.bytes_proxies,
+            "bytes_disk_added": self.bytes_made - bytes_replaced,
+            "bytes_not_sent": self.bytes_to_send - self.bytes_proxies,
+        }
+
+
+def planned_totals(plan: Plan) -> dict[str, Any]:
+    """The same keys for a plan, with its forecast."""
+    return {outcome.value: plan.outcomes[outcome] for outcome in Outcome} | plan.as_json()
+
+
+def _stream(
+    operation: str, files: QuerySet[MediaFile], parameters: dict[str, Any], profile: ProxyProfile
+) -> Iterator[Any]:
+    annotated = operations.get(operation).annotate(files, parameters).order_by("pk")
+    yield from annotated.prefetch_related("proxies").iterator(chunk_size=_CHUNK)
+
+
+def _items(batch: Batch | None) -> Iterator[BatchItem]:
+    if batch is None:
+        return iter(())
+    return batch.items.order_by("file_id").iterator(chunk_size=_CHUNK)
+
+
+def _line_of_row(file: Any, profile: ProxyProfile) -> Line:
+    reasons = list(file.settled_reasons)
+    if file.outcome not in (Outcome.SKIPPED, Outcome.FAILED) and file.facts is not None:
+        reasons = [reason.value for reason in proxy_reasons(file.facts, profile)]
+    proxy = _proxy(file, profile.name) if file.outcome == Outcome.REUSED else None
+    return Line(file, file.outcome, reasons, file.settled_error, file.settled_message, proxy=proxy)
+
+
+def _line_of_item(file: Any, item: BatchItem) -> Line:
+    outcome = item.outcome or item.state
+    proxy = None if outcome in (Outcome.FAILED, Outcome.QUARANTINED) else _proxy(file, "nova")
+    return Line(file, outcome, item.reasons, item.error, item.message, item.attempts, proxy)
+
+
+def _proxy(file: Any, profile: str) -> Proxy | None:
+    return next((proxy for proxy in file.proxies.all() if proxy.profile == profile), None)
