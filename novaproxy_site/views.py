@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
-from django.utils.timezone import now
 
 from proxies.models import WorkerState
 
@@ -16,9 +13,7 @@ def healthz(request: HttpRequest) -> JsonResponse:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-        workers = WorkerState.objects.filter(
-            state="running", beat_at__gt=now() - timedelta(minutes=2)
-        ).count()
+        workers = WorkerState.objects.alive().count()
     except DatabaseError as error:
         return JsonResponse({"status": "unavailable", "database": type(error).__name__}, status=503)
     return JsonResponse({"status": "ok", "database": "ok", "workers": workers})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Final
 
 from django.conf import settings
@@ -287,6 +288,15 @@ class Quarantine(models.Model):
         return f"file {self.source_id}"
 
 
+class WorkerStateQuerySet(models.QuerySet["WorkerState"]):
+    # A supervisor that said nothing for so long is not counted.
+    SILENCE: Final = timedelta(minutes=2)
+
+    def alive(self) -> WorkerStateQuerySet:
+        """Those whose cluster takes work."""
+        return self.filter(state="running", beat_at__gt=now() - self.SILENCE)
+
+
 class WorkerState(models.Model):
     """What a supervisor last said of the cluster in its care."""
 
@@ -300,6 +310,8 @@ class WorkerState(models.Model):
     state = models.CharField(max_length=16)
     restarts = models.PositiveIntegerField(default=0)
     message = models.CharField(max_length=255, blank=True)
+
+    objects = WorkerStateQuerySet.as_manager()
 
     class Meta:
         default_permissions = ("view",)

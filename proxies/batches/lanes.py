@@ -20,8 +20,6 @@ from proxies.models import Lane, WorkerState
 
 # Two for each process: while one slice runs, its process's next one lies ready.
 LANES_PER_PROCESS: Final = 2
-# A supervisor that said nothing for so long is not counted.
-_SILENCE: Final = timedelta(minutes=2)
 # A slice takes one or two seconds and never as long as the queue's time-out; a ring that nobody
 # answers for a minute was lost with its queue.
 _LOST_RING: Final = timedelta(minutes=1)
@@ -82,8 +80,9 @@ def free_lost_lanes() -> int:
 
 def lane_count() -> int:
     """How many lanes there should be, for the worker processes that are alive on all machines."""
-    alive = WorkerState.objects.filter(beat_at__gt=now() - _SILENCE, state="running")
-    processes = alive.aggregate(sum=Sum("processes"))["sum"] or settings.NOVAPROXY_WORKERS
+    processes = (
+        WorkerState.objects.alive().aggregate(sum=Sum("processes"))["sum"] or settings.NOVAPROXY_WORKERS
+    )
     return int(processes) * LANES_PER_PROCESS
 
 

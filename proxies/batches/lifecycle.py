@@ -152,6 +152,15 @@ def retry_failed(batch: Batch, *, by: User | None = None) -> int:
     return count
 
 
+def possible_changes(batch: Batch, *, has_failures: bool) -> list[str]:
+    """Which of the changes above the batch's state allows, so that no door offers one in vain."""
+    if batch.standing:
+        return []
+    changes = {Batch.State.RUNNING: ["pause", "cancel"], Batch.State.PAUSED: ["resume", "cancel"]}
+    retry = has_failures and batch.state != Batch.State.CANCELLED
+    return [*changes.get(Batch.State(batch.state), []), *(["retry_failed"] if retry else [])]
+
+
 def finish_if_done(batch: Batch) -> bool:
     """Complete a batch that has no item left to do."""
     if batch.standing or batch.items.exclude(state=BatchItem.State.DONE).exists():
