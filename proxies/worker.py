@@ -160,6 +160,7 @@ class Supervisor:
     def _watch(self, cluster: Cluster) -> str:
         """Return what went wrong with the cluster; nothing where it is to stop."""
         stall = Stall()
+        guarded = True
         while True:
             self._say(State.RUNNING)
             self._signals.wait(TICK)
@@ -170,13 +171,24 @@ class Supervisor:
                 return f"it ended with exit code {exit_code}, which nobody had asked for"
             if deaths := self._pulse.deaths:
                 return deaths.replace("\n", ", ")
-            # Where main was in the middle of talking to it, it goes on waiting for an answer for ever.
-            if (sentinel := self._pulse.sentinel_pid) and not is_running(sentinel):
-                return f"its sentinel, process {sentinel}, is gone"
-            work = self._pulse.in_hand + (self._report.tasks_waiting or 0)
-            idle = stall.observe(time.monotonic(), done=self._pulse.done, work=work)
-            if idle > self._times.stalled_after:
-                return f"it has {work} tasks and has finished none of them for {idle:.0f} s"
+            # Main ends after its sentinel, unless it was just talking to it: then it waits for ever.
+            if not guarded and not self._is_guarded():
+                return f"its sentinel, process {self._pulse.sentinel_pid}, is gone"
+            guarded = self._is_guarded()
+            if stalled := self._stalled(stall):
+                return stalled
+
+    def _is_guarded(self) -> bool:
+        sentinel = self._pulse.sentinel_pid
+        return sentinel is None or is_running(sentinel)
+
+    def _stalled(self, stall: Stall) -> str:
+        """Say that there is work and none of it gets done; nothing where some does."""
+        work = self._pulse.in_hand + (self._report.tasks_waiting or 0)
+        idle = stall.observe(time.monotonic(), done=self._pulse.done, work=work)
+        if idle <= self._times.stalled_after:
+            return ""
+        return f"it has {work} tasks and has finished none of them for {idle:.0f} s"
 
     def _end(self, cluster: Cluster) -> None:
         """Have the cluster gone: by itself within the grace, or else by force."""

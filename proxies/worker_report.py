@@ -14,16 +14,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-import psutil
 from django.db import connections
 from django.utils.timezone import now
 
 from proxies.models import WorkerState
-from proxies.worker import State, Status
+from proxies.worker import State, Status, is_running
 
 log = logging.getLogger(__name__)
 
-INTERVAL: Final = 5.0  # s between two beats of a row
+INTERVAL: Final = 3.0  # s between two beats of a row
 FORGOTTEN_AFTER: Final = timedelta(days=1)
 LAST_WORD: Final = 0.5  # s that a stop waits for the row to say so
 
@@ -116,5 +115,5 @@ class DatabaseReport(threading.Thread):
         """Remove rows of supervisors that are gone: this machine's by their pid, the others' by age."""
         WorkerState.objects.filter(beat_at__lt=now() - FORGOTTEN_AFTER).delete()
         for row in WorkerState.objects.filter(host=socket.gethostname()[:128]):
-            if row.state == State.STOPPED or row.pid == os.getpid() or not psutil.pid_exists(row.pid):
+            if row.state == State.STOPPED or row.pid == os.getpid() or not is_running(row.pid):
                 row.delete()

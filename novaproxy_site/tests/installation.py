@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -38,6 +39,7 @@ class Installation:
             "PYTHONUNBUFFERED": "1",
         } | environment
         self._started: list[subprocess.Popen[str]] = []
+        self._console: Console | None = None
 
     def manage(
         self,
@@ -69,8 +71,15 @@ class Installation:
         return result
 
     def shell(self, source: str) -> str:
-        """Run Python `source` with Django set up, and return what it prints."""
-        return self.manage("shell", "--no-imports", "-c", textwrap.dedent(source)).stdout
+        """Run Python `source` with Django set up, in a process of the installation; return what it prints.
+
+        The process stays for the next call, which then takes milliseconds. Raises AssertionError with the
+        traceback where `source` raises.
+        """
+        if self._console is None or self._console.environment != self.environment:
+            self._close_console()
+            self._console = Console(self.environment)
+        return self._console.run(textwrap.dedent(source))
 
     def popen(
         self,
@@ -113,6 +122,7 @@ class Installation:
 
     def close(self) -> None:
         """Kill every process of this installation."""
+        self._close_console()
         # More than once, for one that is killed may just have started another.
         while left := self.processes():
             for process in left:
@@ -124,8 +134,45 @@ class Installation:
             if started.stdout:
                 started.stdout.close()
 
+    def _close_console(self) -> None:
+        if self._console is not None:
+            self._console.close()
+            self._console = None
+
     def _command(self, *arguments: str | Path) -> list[str]:
         return [sys.executable, str(ROOT / "manage.py"), *map(str, arguments)]
+
+
+class Console:
+    """A Python process with Django set up, that runs one source after another."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = dict(environment)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "from novaproxy_site.tests.console import serve; serve()"],
+            env=self.environment,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, source: str) -> str:
+        """Return what `source` prints. Raises AssertionError with its traceback."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(source) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, f"the console ended with {self._process.wait()}"
+        printed, error = json.loads(line)
+        assert not error, f"{printed}\n{error}"
+        return str(printed)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
 
 
 def wait_for(condition: Callable[[], Any], *, seconds: float = 30, what: str = "") -> Any:

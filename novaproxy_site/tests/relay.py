@@ -114,7 +114,7 @@ def relay_to(endpoint: str) -> Iterator[Relay]:
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 (the parent's name)
+        def log_message(self, format: str, *arguments: Any) -> None:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

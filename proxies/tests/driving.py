@@ -1,0 +1,141 @@
+"""A worker in a test's hands: `manage.py worker`, its processes by their parts, and tasks put to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+# main, sentinel, pusher and monitor stand beside the workers.
+OTHER_PROCESSES = 4
+
+
+class RunningWorker:
+    """A worker of an installation, started for a test.
+
+    Args:
+        installation: a `novaproxy_site.tests.installation.Installation`, whose queue it works off.
+        arguments: further arguments of ``manage.py worker``.
+        workers: how many processes do the work.
+    """
+
+    def __init__(self, installation: Any, *arguments: str, workers: int = 2) -> None:
+        self.installation = installation
+        self.workers = workers
+        self._output = tempfile.NamedTemporaryFile("w+", prefix="worker-", suffix=".log")  # noqa: SIM115
+        self.supervisor: subprocess.Popen[str] = installation.popen(
+            "worker", "--workers", str(workers), *arguments, output=self._output
+        )
+
+    # -- Its processes -------------------------------------------------------------------------
+
+    def processes(self) -> list[psutil.Process]:
+        """Return the living processes of its cluster, oldest first; told by what they inherited."""
+        ours = []
+        marker = f"{self.installation.folder}/workers/"
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                folder = process.environ().get("NOVAPROXY_WORKER_RUN", "")
+                if folder.startswith(marker) and process.status() != psutil.STATUS_ZOMBIE:
+                    ours.append(process)
+        return sorted(ours, key=lambda process: (process.create_time(), process.pid))
+
+    def parts(self) -> dict[str, psutil.Process]:
+        """Return main, sentinel, worker 0 to n, monitor and pusher, once all of them run."""
+        names = ["main", "sentinel", *(f"worker {n}" for n in range(self.workers)), "monitor", "pusher"]
+
+        def all_running() -> list[psutil.Process]:
+            processes = self.processes()
+            # The last to be forked has to have come as far as its loop.
+            return processes if len(processes) == len(names) and self.is_guarding() else []
+
+        return dict(zip(names, self.wait_for(all_running, what="a whole cluster"), strict=True))
+
+    def is_guarding(self) -> bool:
+        """Say whether the cluster's sentinel has begun."""
+        return any(self.installation.folder.glob("workers/*/sentinel"))
+
+    def read_output(self) -> str:
+        """Return all that the worker has written."""
+        return Path(self._output.name).read_text()
+
+    # -- Its work ------------------------------------------------------------------------------
+
+    def put(self, source: str) -> str:
+        """Put a task into the queue that runs Python `source`, and return the task's id."""
+        task: str = self.installation.shell(f"""
+            from django_q.tasks import async_task
+            print(async_task("builtins.exec", {source!r}), end="")
+        """)
+        return task
+
+    def is_done(self, task: str) -> bool:
+        """Say whether the task's result has come to the database."""
+        found: str = self.installation.shell(f"""
+            from django_q.models import Success
+            print(Success.objects.filter(id={task!r}).exists())
+        """)
+        return found == "True\n"
+
+    def assert_works(self, seconds: float = 20) -> None:
+        """Put a task into the queue and see it done."""
+        task = self.put("pass")
+        self.wait_for(lambda: self.is_done(task), seconds=seconds, what="a task to be done")
+
+    def keep_busy(self, seconds: float = 60) -> psutil.Process:
+        """Put a task that only sleeps, and return the process that has taken it."""
+        path = Path(tempfile.mkdtemp(dir=self.installation.folder)) / "pid"
+        self.put(
+            "import os, pathlib, time\n"
+            f"pathlib.Path({str(path)!r}).write_text(str(os.getpid()))\n"
+            f"time.sleep({seconds})"
+        )
+        pid = self.wait_for(lambda: path.exists() and path.read_text(), what="a task to be begun")
+        return psutil.Process(int(pid))
+
+    def row(self) -> dict[str, Any]:
+        """Return the supervisor's row."""
+        printed = self.installation.shell(f"""
+            import json
+            from proxies.models import WorkerState
+            rows = WorkerState.objects.filter(pid={self.supervisor.pid})
+            print(json.dumps(list(rows.values()), default=str))
+        """)
+        rows: list[dict[str, Any]] = json.loads(printed)
+        return rows[0] if rows else {}
+
+    # -- Its end -------------------------------------------------------------------------------
+
+    def stop(self, number: int = signal.SIGTERM, *, group: bool = False) -> float:
+        """Send a signal, to the process or to its group, and return the seconds it took to end."""
+        began = time.monotonic()
+        (os.killpg if group else os.kill)(self.supervisor.pid, number)
+        self.supervisor.wait(30)
+        return time.monotonic() - began
+
+    def close(self) -> None:
+        """Kill what is left."""
+        self.supervisor.kill()
+        self.supervisor.wait()
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._output.close()
+
+    def wait_for(self, condition: Callable[[], Any], *, seconds: float = 20, what: str) -> Any:
+        """Return the first true answer of `condition`. Raises AssertionError with the worker's log."""
+        deadline = time.monotonic() + seconds
+        while not (answer := condition()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"Waited {seconds:g} s in vain for {what}:\n{self.read_output()}")
+            time.sleep(0.05)
+        return answer
