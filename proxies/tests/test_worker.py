@@ -152,13 +152,14 @@ def test_a_pusher_that_takes_nothing(start):
 # -- Told to stop ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
 @pytest.mark.parametrize(
-    ("number", "group"),
+    ("number", "group", "busy"),
     [
-        pytest.param(signal.SIGTERM, False, id="TERM"),
-        pytest.param(signal.SIGTERM, True, id="TERM-to-the-group"),
-        pytest.param(signal.SIGINT, True, id="INT-to-the-group"),
+        pytest.param(signal.SIGTERM, False, False, id="TERM"),
+        pytest.param(signal.SIGTERM, False, True, id="TERM-busy"),
+        pytest.param(signal.SIGTERM, True, False, id="TERM-to-the-group"),
+        pytest.param(signal.SIGTERM, True, True, id="TERM-to-the-group-busy"),
+        pytest.param(signal.SIGINT, True, False, id="INT-to-the-group"),
     ],
 )
 def test_a_stop(start, number, group, busy):
