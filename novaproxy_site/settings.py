@@ -16,7 +16,8 @@ from environs import Env, validate
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = Env()
-env.read_env(BASE_DIR / ".env", recurse=False)
+# Before all others: the file that may hold the others.
+env.read_env(env.path("NOVAPROXY_ENV_FILE", BASE_DIR / ".env"), recurse=False)
 
 # -- Where things lie --------------------------------------------------------------------------
 
