@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, BinaryIO, cast
 from uuid import uuid4
 
@@ -12,7 +12,7 @@ from django.core.files.base import File
 from django.core.files.storage import storages
 from django.db import models, transaction
 from django.db.models.fields.files import FieldFile
-from django.utils.timezone import get_default_timezone, is_naive, make_aware, now
+from django.utils.timezone import get_default_timezone, is_naive, make_aware
 
 from media_files.conf import limits
 from media_files.errors import MediaError
@@ -76,10 +76,9 @@ class DiscardedFile(models.Model):
     remove.alters_data = True  # type: ignore[attr-defined]
 
     @classmethod
-    def remove_left_over(cls, older_than: timedelta) -> int:
+    def remove_left_over(cls) -> int:
         """Remove the files whose removal was cut short; return how many went."""
-        left = cls.objects.filter(created_at__lt=now() - older_than).order_by("id")[:1000]
-        return sum(discarded.remove() for discarded in left)
+        return sum(discarded.remove() for discarded in cls.objects.order_by("id")[:1000])
 
 
 class OriginalFile(FieldFile):

@@ -16,6 +16,7 @@ server answers besides. ``SuspiciousFileOperation`` where a name would lead out 
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import os
 import secrets
@@ -130,6 +131,16 @@ def media_storage(alias: str) -> MediaStorage:
     return storage
 
 
+def _is_being_written(temporary: Path) -> bool:
+    """Whether some living process holds the lock of a write in progress."""
+    with temporary.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def byte_chunks(content: bytes | BinaryIO | File[Any]) -> Iterator[bytes]:
     """Yield the bytes of `content` from its beginning (or from where it stands, if it cannot seek)."""
     if isinstance(content, bytes | bytearray | memoryview):
@@ -182,7 +193,7 @@ class LocalStorage(MediaStorage, FileSystemStorage):
             for temporary in self._incoming.glob("*"):
                 # Another sweeper, or the writer itself, may take the file away in between.
                 with suppress(FileNotFoundError):
-                    if temporary.stat().st_mtime <= deadline:
+                    if temporary.stat().st_mtime <= deadline and not _is_being_written(temporary):
                         temporary.unlink()
                         swept += 1
         return swept
@@ -235,20 +246,22 @@ class LocalStorage(MediaStorage, FileSystemStorage):
         self._make_folder(path.parent)
         temporary = self._incoming / f"{secrets.token_hex(16)}.part"
         try:
-            size = self._write_temporary(temporary, chunks)
-            move(temporary, path)
+            size = self._write_temporary(temporary, chunks, lambda: move(temporary, path))
         finally:
             # The move has taken it away, unless something failed before or in it.
             temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
         return size
 
-    def _write_temporary(self, temporary: Path, chunks: Iterable[bytes]) -> int:
+    def _write_temporary(self, temporary: Path, chunks: Iterable[bytes], move: Callable[[], object]) -> int:
         size = 0
         # 0o666 less the umask, and then the mode of FILE_UPLOAD_PERMISSIONS where there is one: the
         # same modes as with Django's own storage.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(descriptor, "wb") as file:
+            # Held until the file has its name, and let go by the kernel should this process die: so the
+            # sweeper knows a write in progress from one that was cut short.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             for chunk in chunks:
                 size += file.write(chunk)
             if self.file_permissions_mode is not None:
@@ -256,6 +269,7 @@ class LocalStorage(MediaStorage, FileSystemStorage):
             self._ensure_location_group_id(str(temporary))  # type: ignore[attr-defined]
             file.flush()
             os.fsync(file.fileno())
+            move()
         return size
 
     def _make_folder(self, folder: Path) -> None:

@@ -21,11 +21,23 @@ def this_holder() -> str:
 
 
 def is_dead(holder: str) -> bool:
-    """Whether ``holder`` is a process of this machine that has ended. Of other machines: unknown."""
-    host, pid, started = holder.rsplit(":", 2)
+    """Whether ``holder`` is known to have ended. Of processes of other machines nothing is known."""
+    return _lives(holder) is False
+
+
+def is_alive(holder: str) -> bool:
+    """Whether ``holder`` is known to be running."""
+    return _lives(holder) is True
+
+
+def _lives(holder: str) -> bool | None:
+    host, _, rest = holder.partition(":")
+    pid, _, started = rest.partition(":")
     if host != socket.gethostname()[:60]:
-        return False
+        return None
     try:
-        return f"{psutil.Process(int(pid)).create_time():.2f}" != started
+        process = psutil.Process(int(pid))
+        # A zombie holds a pid and nothing else.
+        return f"{process.create_time():.2f}" == started and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
-        return True
+        return False

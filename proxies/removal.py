@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
 from functools import partial
 
 from django.db import transaction
-from django.utils.timezone import now
 
 from media_files.errors import MediaError
 from proxies import leases
@@ -46,7 +44,6 @@ def remove(discarded: DiscardedProxy) -> bool:
     return True
 
 
-def remove_left_over(older_than: timedelta) -> int:
+def remove_left_over() -> int:
     """Remove the proxies' files whose removal was cut short; return how many went."""
-    left = DiscardedProxy.objects.filter(created_at__lt=now() - older_than).order_by("id")[:1000]
-    return sum(remove(discarded) for discarded in left)
+    return sum(remove(discarded) for discarded in DiscardedProxy.objects.order_by("id")[:1000])

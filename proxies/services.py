@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 from typing import BinaryIO, Final, Literal
 from uuid import UUID
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 class ProxyBusy(StorageError):
     """Another process is making this very proxy."""
+
+    AGAIN_AFTER: Final = timedelta(seconds=1)
 
 
 class LeaseLost(Exception):

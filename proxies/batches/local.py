@@ -14,8 +14,8 @@ from django.db import connections
 
 from proxies.batches import recovery
 from proxies.batches.lifecycle import finish_if_done
-from proxies.batches.slices import CLAIM, perform
-from proxies.batches.work import claim
+from proxies.batches.slices import perform
+from proxies.batches.work import Work
 from proxies.holders import is_dead, this_holder
 from proxies.models import Batch, BatchItem
 
@@ -101,11 +101,10 @@ def _labour(batch_id: int, employer: int) -> None:
 
     batch = Batch.objects.get(pk=batch_id)
     while not is_time_up() and _is_unfinished(batch):
-        work = claim(batch, CLAIM, is_time_up)
-        if work is None:
+        work = Work(batch, is_time_up)
+        perform(work)
+        if not work.taken:
             time.sleep(_LOOK_AGAIN)
-        else:
-            perform(work)
 
 
 def _is_unfinished(batch: Batch) -> bool:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from django.db import transaction
+from django.db.models import F
 from django.utils.timezone import now
 
-from media_files.errors import Quarantined
-from media_files.models import MediaFile
-from proxies.batches.work import UNLEASED
-from proxies.holders import is_dead
-from proxies.models import Batch, BatchItem, BatchItemQuerySet, Quarantine
-from proxies.outcomes import Outcome
-
-MAX_ATTEMPTS: Final = 3
+from proxies.batches.work import MAX_ATTEMPTS, UNLEASED, quarantine
+from proxies.holders import is_alive, is_dead
+from proxies.models import Batch, BatchItem, BatchItemQuerySet
 
 
 def reclaim_expired() -> int:
@@ -33,36 +26,18 @@ def reclaim_dead(batch: Batch | None = None) -> int:
 
 
 def _reclaim(items: BatchItemQuerySet) -> int:
-    taken = 0
-    for item in items.iterator():
-        # The token says that it is still the lease that we judged.
-        held = BatchItem.objects.filter(
-            pk=item.pk, state=BatchItem.State.RUNNING, lease_token=item.lease_token
-        )
-        if item.attempts >= MAX_ATTEMPTS:
-            taken += _quarantine(item, held)
-        else:
-            taken += held.update(state=BatchItem.State.QUEUED, available_at=now(), **UNLEASED)
-    return taken
+    return sum(_take_back(item) for item in items.iterator())
 
 
-def _quarantine(item: BatchItem, held: BatchItemQuerySet) -> int:
-    message = (
-        f"Decoding this file ended its process {item.attempts} times, by memory or by a fault in a decoder. "
-        "It is left alone until somebody releases it from quarantine."
-    )
-    with transaction.atomic():
-        set_apart = held.update(
-            state=BatchItem.State.DONE,
-            outcome=Outcome.QUARANTINED.value,
-            error=Quarantined.code,
-            message=message,
-            finished_at=now(),
-            **UNLEASED,
+def _take_back(item: BatchItem) -> int:
+    # The token says that it is still the lease that we judged.
+    held = BatchItem.objects.filter(pk=item.pk, state=BatchItem.State.RUNNING, lease_token=item.lease_token)
+    if is_alive(item.lease_holder):
+        # It lost its database, not its life: the file did not kill it.
+        charges = min(1, item.attempts)
+        return held.update(
+            state=BatchItem.State.QUEUED, available_at=now(), attempts=F("attempts") - charges, **UNLEASED
         )
-        source = MediaFile.objects.filter(pk=item.file_id).first()
-        if set_apart and source is not None:
-            Quarantine.objects.update_or_create(
-                source=source, defaults={"fingerprint": source.fingerprint, "message": message}
-            )
-    return int(set_apart)
+    if item.attempts >= MAX_ATTEMPTS:
+        return quarantine(item, held, "its process was ended, by memory or by a fault in a decoder")
+    return held.update(state=BatchItem.State.QUEUED, available_at=now(), **UNLEASED)

@@ -11,15 +11,13 @@ from django.utils.timezone import now
 
 from proxies.batches import lanes, operations
 from proxies.batches.lifecycle import finish_if_done
-from proxies.batches.work import Work, claim
+from proxies.batches.work import Work
 from proxies.models import Batch, BatchItem
 from proxies.pulse import stop_is_asked
 
 # Long enough that the queue's cost of a few milliseconds a task does not show, short enough that a
 # stop, a pause or a cancel is felt at once.
 SLICE_SECONDS: Final = 1.5
-# How many items are claimed together: enough that reading one overlaps with rendering another.
-CLAIM: Final = 4
 
 
 def run_slice(number: int, generation: int) -> int:
@@ -54,11 +52,10 @@ def due_batch() -> Batch | None:
 def _work_until(is_time_up: Callable[[], bool]) -> int:
     taken = 0
     while (batch := due_batch()) is not None:
-        work = claim(batch, CLAIM, is_time_up)
-        if work is not None:
-            Batch.objects.filter(pk=batch.pk).update(served_at=now())
-            taken += len(work.items)
-            perform(work)
+        Batch.objects.filter(pk=batch.pk).update(served_at=now())
+        work = Work(batch, is_time_up)
+        perform(work)
+        taken += work.taken
         finish_if_done(batch)
         if is_time_up():
             break

@@ -17,8 +17,8 @@ from proxies.holders import is_dead
 from proxies.models import BatchItem, Proxy, ProxyLease, proxies_storage
 from proxies.names import EXTENSIONS
 
-# Removals and temporaries younger than this may be in somebody's hands.
-_AGE: Final = timedelta(minutes=15)
+# A temporary as young may be in the hands of a writer that has not locked it yet.
+_AGE: Final = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def sweep() -> Swept:
     items = recovery.reclaim_dead() + recovery.reclaim_expired()
     leases = _end_dead_leases()
     freed = lanes.free_lost_lanes()
-    files = DiscardedFile.remove_left_over(_AGE) + removal.remove_left_over(_AGE)
+    files = DiscardedFile.remove_left_over() + removal.remove_left_over()
     files += originals_storage().sweep_temporaries(_AGE) + proxies_storage().sweep_temporaries(_AGE)
     lifecycle.finish_stragglers()
     rung = lanes.wake(lanes.lane_count()) if due_batch() is not None else 0

@@ -1,4 +1,4 @@
-"""A claim on a few items of a batch: what its holder may do with them, and nobody else."""
+"""A claim on items of a batch: what its holder may do with them, and nobody else."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from django.db.models import F
 from django.utils.timezone import now
 
 from media_files.errors import MediaError, Quarantined
+from media_files.models import MediaFile
 from proxies.holders import this_holder
-from proxies.models import Batch, BatchItem, BatchItemQuerySet
+from proxies.models import Batch, BatchItem, BatchItemQuerySet, Quarantine
 from proxies.outcomes import Outcome
 
+# How many items are claimed together: few, so that what is claimed and not come to is little.
+CLAIM: Final = 4
 # Above the 120 s after which the queue ends a task; made anew for each item that is begun.
 ITEM_LEASE: Final = timedelta(minutes=5)
+# Killed as often while a file was in hand, the file is taken for the killer.
+MAX_ATTEMPTS: Final = 3
 # Storage, network or database: tried again after 2, 4, 8 ... s, at most ten minutes apart. Thirty
 # tries span four hours of outage; then the item fails, and "retry failed" takes it up again.
 MAX_TRANSIENT_FAILURES: Final = 30
@@ -35,26 +40,24 @@ class Work:
     batch was cancelled, changes nothing any more.
     """
 
-    def __init__(
-        self, batch: Batch, token: UUID, items: list[BatchItem], is_time_up: Callable[[], bool]
-    ) -> None:
+    def __init__(self, batch: Batch, is_time_up: Callable[[], bool]) -> None:
         """``is_time_up`` is asked before each item but the first; then no further one is begun."""
         self.batch = batch
-        self.items = items
-        self._token = token
+        self.taken = 0
+        self._token: UUID = uuid4()
         self._is_time_up = is_time_up
-        self._unsettled = {item.pk for item in items}
+        self._unsettled: dict[int, BatchItem] = {}
         self._charged: set[int] = set()
 
     def __iter__(self) -> Iterator[BatchItem]:
-        """The items one after the other, until the time is up or the batch runs no longer.
-
-        The first is always given, so that every slice brings its batch on.
-        """
-        for number, item in enumerate(self.items):
-            if number and self._is_over():
-                return
-            yield item
+        """The batch's items one after the other, until none waits, the time is up, or the batch is
+        paused or ended. The first is always given, so that every slice brings its batch on."""
+        while items := self._claim():
+            for item in items:
+                if self.taken and self._is_over():
+                    return
+                self.taken += 1
+                yield item
 
     def charge(self, item: BatchItem) -> bool:
         """Count an attempt, just before the decode that may kill this process. False: lease lost."""
@@ -75,19 +78,50 @@ class Work:
         outcome = Outcome.QUARANTINED if isinstance(error, Quarantined) else Outcome.FAILED
         self._settle(item, outcome=outcome.value, error=error.code, message=str(error))
 
+    def crashed(self, item: BatchItem, fault: BaseException) -> None:
+        """Something that has no name broke on this item: the attempt counts, as that of a killed one."""
+        if item.attempts + 1 >= MAX_ATTEMPTS:
+            self._unsettled.pop(item.pk, None)
+            quarantine(item, self._ours(item), f"{type(fault).__name__}: {fault}")
+        else:
+            self._charged.discard(item.pk)
+            self.put_back(item, after=timedelta(seconds=_FIRST_DELAY))
+
     def put_back(self, item: BatchItem, *, after: timedelta = timedelta(0), **values: Any) -> None:
         """Give an item back uncharged, to be begun again, by whomever, ``after`` some time."""
-        self._unsettled.discard(item.pk)
-        attempts = F("attempts") - 1 if item.pk in self._charged else F("attempts")
+        self._unsettled.pop(item.pk, None)
+        charges = 1 if item.pk in self._charged else 0
         self._ours(item).update(
-            state=BatchItem.State.QUEUED, available_at=now() + after, attempts=attempts, **UNLEASED, **values
+            state=BatchItem.State.QUEUED,
+            available_at=now() + after,
+            attempts=F("attempts") - charges,
+            **UNLEASED,
+            **values,
         )
 
     def put_back_the_rest(self) -> None:
         """Give back, uncharged, what was not come to."""
-        for item in self.items:
-            if item.pk in self._unsettled:
-                self.put_back(item)
+        for item in list(self._unsettled.values()):
+            self.put_back(item)
+
+    def _claim(self) -> list[BatchItem]:
+        """Take a few items that wait, by one conditional UPDATE."""
+        waiting = BatchItem.objects.claimable().filter(batch=self.batch).order_by("id")
+        if connection.features.has_select_for_update_skip_locked:
+            # Several claimers at one moment pass by each other's rows instead of waiting for them.
+            waiting = waiting.select_for_update(skip_locked=True)
+        with transaction.atomic():
+            ids = list(waiting.values_list("pk", flat=True)[:CLAIM])
+            held = BatchItem.objects.filter(pk__in=ids)
+            held.filter(state=BatchItem.State.QUEUED).update(
+                state=BatchItem.State.RUNNING,
+                lease_token=self._token,
+                lease_holder=this_holder(),
+                lease_until=now() + ITEM_LEASE,
+            )
+            items = list(held.filter(lease_token=self._token).order_by("id")) if ids else []
+        self._unsettled |= {item.pk: item for item in items}
+        return items
 
     def _put_off(self, item: BatchItem, error: MediaError) -> None:
         delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2**item.transient_failures)
@@ -102,7 +136,7 @@ class Work:
         )
 
     def _settle(self, item: BatchItem, **values: Any) -> bool:
-        self._unsettled.discard(item.pk)
+        self._unsettled.pop(item.pk, None)
         done = BatchItem.State.DONE
         return bool(self._ours(item).update(state=done, finished_at=now(), **UNLEASED, **values))
 
@@ -110,31 +144,29 @@ class Work:
         return BatchItem.objects.filter(pk=item.pk, lease_token=self._token, state=BatchItem.State.RUNNING)
 
     def _is_over(self) -> bool:
-        return (
-            self._is_time_up()
-            or not Batch.objects.filter(pk=self.batch.pk, state=Batch.State.RUNNING).exists()
-        )
+        if self._is_time_up():
+            return True
+        return not Batch.objects.filter(pk=self.batch.pk, state=Batch.State.RUNNING).exists()
 
 
-def claim(batch: Batch, most: int, is_time_up: Callable[[], bool]) -> Work | None:
-    """Take up to ``most`` items that wait, by one conditional UPDATE; None where none does."""
-    token = uuid4()
-    waiting = BatchItem.objects.claimable().filter(batch=batch).order_by("id")
-    if connection.features.has_select_for_update_skip_locked:
-        # Several claimers at one moment pass by each other's rows instead of waiting for them.
-        waiting = waiting.select_for_update(skip_locked=True)
-    with transaction.atomic():
-        claimed = BatchItem.objects.filter(
-            pk__in=list(waiting.values_list("pk", flat=True)[:most]), state=BatchItem.State.QUEUED
-        ).update(
-            state=BatchItem.State.RUNNING,
-            lease_token=token,
-            lease_holder=this_holder(),
-            lease_until=now() + ITEM_LEASE,
-        )
-    if not claimed:
-        return None
-    items = list(
-        BatchItem.objects.filter(batch=batch, lease_token=token, state=BatchItem.State.RUNNING).order_by("id")
+def quarantine(item: BatchItem, held: BatchItemQuerySet, cause: str) -> int:
+    """Set a file apart that ended its process too often; ``held`` is its item, if it is still ours."""
+    message = (
+        f"Making its proxy broke off {MAX_ATTEMPTS} times ({cause}). It is left alone until somebody "
+        "releases it from quarantine, in the admin or by retrying what failed."
     )
-    return Work(batch, token, items, is_time_up)
+    with transaction.atomic():
+        set_apart = held.update(
+            state=BatchItem.State.DONE,
+            outcome=Outcome.QUARANTINED.value,
+            error=Quarantined.code,
+            message=message,
+            finished_at=now(),
+            **UNLEASED,
+        )
+        source = MediaFile.objects.filter(pk=item.file_id).first()
+        if set_apart and source is not None:
+            Quarantine.objects.update_or_create(
+                source=source, defaults={"fingerprint": source.fingerprint, "message": message}
+            )
+    return int(set_apart)

@@ -1,0 +1,201 @@
+"""One item's life, ended by kill -9 at each of its file and database calls in turn.
+
+Runs inside an installation (`novaproxy_site.tests.installation`): a child process does the work and kills
+itself at the n-th call; this process then plays the sweeper and the next worker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.files.base import ContentFile
+from django.core.files.storage import storages
+from django.db import connection, connections
+from PIL import Image
+
+from media_files.models import DiscardedFile, MediaFile
+from media_files.storage import MediaStorage
+from proxies.batches import lifecycle, slices
+from proxies.batches.selection import Selection
+from proxies.batches.sweeper import sweep
+from proxies.batches.work import Work
+from proxies.models import Batch, BatchItem, DiscardedProxy, Proxy, ProxyLease
+
+
+def photo(seed: int, *, transparent: bool = False) -> bytes:
+    """A picture that needs a proxy, and whose bytes no other seed gives."""
+    noise = random.Random(seed).randbytes(48)
+    picture = Image.frombytes("RGB", (4, 4), noise).resize((1000, 920))
+    stream = io.BytesIO()
+    if transparent:
+        picture.putalpha(128)
+        picture.save(stream, "PNG", compress_level=1)
+    else:
+        picture.save(stream, "JPEG")
+    return stream.getvalue()
+
+
+@dataclass
+class Crash:
+    """How one round went."""
+
+    point: int
+    where: str
+    problems: list[str]
+
+
+class Points:
+    """Counts the calls of this process, and ends it at the n-th."""
+
+    def __init__(self, fatal: int, log: int) -> None:
+        self.count = 0
+        self.fatal = fatal
+        self.log = log
+
+    def passed(self, where: str) -> None:
+        self.count += 1
+        if self.count == self.fatal:
+            os.write(self.log, where.encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)  # in a thread that the signal has not reached yet
+
+    def watch(self) -> None:
+        """Put a point before each statement, about each commit, and about each call on a file."""
+        connection.execute_wrappers.append(self._statement)
+        connection.commit = self._about(connection.commit, "commit")
+        for name in ("put", "fetch", "delete"):
+            for storage in {type(storages["originals"]), type(storages["proxies"])}:
+                setattr(storage, name, self._about(getattr(storage, name), name))
+        for name in ("replace", "fsync", "open", "unlink"):
+            setattr(os, name, self._about(getattr(os, name), f"os.{name}"))
+
+    def _statement(self, execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        self.passed(f"before {sql[:60]}")
+        return execute(sql, *rest)
+
+    def _about(self, call: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def about(*args: Any, **kwargs: Any) -> Any:
+            self.passed(f"before {name}")
+            result = call(*args, **kwargs)
+            self.passed(f"after {name}")
+            return result
+
+        return about
+
+
+def crash_everywhere(prepare: Callable[[int], Batch], *, step: int = 1) -> list[Crash]:
+    """Kill one item's worker at each point, and say what was not in order afterwards.
+
+    ``prepare(n)`` makes a file, gives it a batch with one item that waits, and returns the batch.
+    """
+    return list(_rounds(prepare, step))
+
+
+def _rounds(prepare: Callable[[int], Batch], step: int) -> Iterator[Crash]:
+    point = 1
+    while True:
+        batch = prepare(point)
+        where = _work_until_killed(batch, point)
+        if not where:
+            return
+        sweep()
+        batch.refresh_from_db()
+        slices.perform(Work(batch, lambda: False))
+        slices.finish_if_done(batch)
+        sweep()
+        yield Crash(point, where, list(problems(batch)))
+        point += step
+
+
+def _work_until_killed(batch: Batch, point: int) -> str:
+    """Do the work in a child that ends at the point; return where that was, nothing if it never came."""
+    connections.close_all()
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read)
+        connection.ensure_connection()
+        Points(point, write).watch()
+        slices.perform(Work(batch, lambda: False))
+        os._exit(0)
+    os.close(write)
+    where = os.read(read, 1000).decode()
+    os.close(read)
+    _, status = os.waitpid(pid, 0)
+    if not where and status:
+        return f"ended by itself with {status}"
+    return where
+
+
+def problems(batch: Batch) -> Iterator[str]:
+    """All that must not be after a crash, one sweep and the next worker."""
+    for item in BatchItem.objects.exclude(state=BatchItem.State.DONE):
+        yield f"item {item.pk} is {item.state}: {item.message}"
+    for item in batch.items.filter(outcome="failed").exclude(error="source_missing"):
+        yield f"item {item.pk} failed: {item.error} {item.message}"
+    yield from file_problems()
+    for model in (ProxyLease, DiscardedFile, DiscardedProxy):
+        if left := model.objects.count():
+            yield f"{left} {model.__name__} left"
+
+
+def file_problems() -> Iterator[str]:
+    """Where rows and files disagree."""
+    storage = storages["proxies"]
+    rows = {proxy.image.name: proxy for proxy in Proxy.objects.all()}
+    for name, proxy in rows.items():
+        if not storage.exists(name):
+            yield f"row without file: {name}"
+            continue
+        with storage.fetch(name) as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != proxy.sha256:
+                yield f"other bytes than the row's under {name}"
+    yield from (f"file without row: {name}" for name in _listed("proxies", "proxy_image") if name not in rows)
+
+
+def _listed(alias: str, folder: str) -> list[str]:
+    storage: MediaStorage = storages[alias]
+    try:
+        return [f"{folder}/{name}" for name in storage.listdir(folder)[1]]
+    except FileNotFoundError:
+        return []
+
+
+# -- The lives that are cut short --------------------------------------------------------------------
+
+
+def upload(seed: int) -> Batch:
+    """A new file, saved."""
+    MediaFile.objects.create(file=ContentFile(photo(seed), "new.jpg"))
+    return Batch.objects.get(standing=Batch.UPLOADS)
+
+
+def replacement(seed: int) -> Batch:
+    """A file whose transparent original gave a PNG, replaced by one that gives a JPEG."""
+    file = MediaFile.objects.create(file=ContentFile(photo(seed, transparent=True), "old.png"))
+    uploads = Batch.objects.get(standing=Batch.UPLOADS)
+    slices.perform(Work(uploads, lambda: False))
+    file.file = ContentFile(photo(seed), "old.jpg")
+    file.save()
+    return uploads
+
+
+def forced(seed: int) -> Batch:
+    """A file with a current proxy, in a batch that makes it again."""
+    upload(seed)
+    slices.perform(Work(Batch.objects.get(standing=Batch.UPLOADS), lambda: False))
+    newest = MediaFile.objects.order_by("-id")[:1].values("pk")
+    return lifecycle.start(
+        "image-proxy",
+        Selection(MediaFile.objects.filter(pk__in=newest)),
+        {"force": True},
+        executor=Batch.Executor.LOCAL,
+    )
