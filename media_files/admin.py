@@ -1,0 +1,318 @@
+"""The admin's part for originals; other apps add theirs as mixins, and the site composes and registers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.core.files.uploadedfile import UploadedFile
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.defaultfilters import filesizeformat
+from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timezone import localtime
+from django.views.decorators.csrf import csrf_protect
+
+from media_files.conf import limits
+from media_files.errors import MediaError
+from media_files.facts import FileFacts, read_facts
+from media_files.models import MediaFile
+from media_files.services import add_file
+from media_files.signatures import CONTENT_TYPES
+
+if TYPE_CHECKING:
+    FileModelAdmin = admin.ModelAdmin[MediaFile]
+    FileModelForm = forms.ModelForm[MediaFile]
+    AnyModelAdmin = admin.ModelAdmin[Any]
+else:
+    # Django's own classes take no parameters at run time.
+    FileModelAdmin = AnyModelAdmin = admin.ModelAdmin
+    FileModelForm = forms.ModelForm
+
+# Rows deleted in one transaction: other writers wait for no more than these.
+_DELETED_TOGETHER = 200
+# More than a person reads through before pressing "Yes, I'm sure".
+_LISTED_BEFORE_DELETING = 100
+
+
+def error_text(error: MediaError) -> str:
+    """A named error as every page shows it: its message, and its code for whoever asks for help."""
+    return f"{error} (code: {error.code})"
+
+
+def dimensions_text(width: int | None, height: int | None) -> str:
+    """Width and height with the sign of multiplication; a dash where nothing is known."""
+    return f"{width} \N{MULTIPLICATION SIGN} {height}" if width and height else "-"
+
+
+def size_text(size: int | None) -> str:
+    """``3.2 MB``; a dash where nothing is known."""
+    return "-" if size is None else filesizeformat(size)
+
+
+class NothingChanged(Exception):
+    """What was sent leads to no change; the message says why, and ``row`` is where to go on."""
+
+    def __init__(self, row: MediaFile, message: str) -> None:
+        super().__init__(message)
+        self.row = row
+
+
+class FileForm(FileModelForm):
+    """One file, judged by its bytes."""
+
+    file = forms.FileField(
+        # An empty file is refused by its name in the contract, like all others.
+        allow_empty_file=True,
+        widget=forms.FileInput(attrs={"accept": "image/*,video/*"}),
+    )
+
+    facts: FileFacts | None = None
+
+    class Meta:
+        model = MediaFile
+        fields = ["file"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sha256_before = self.instance.sha256
+        if "file" not in self.fields:  # shown to somebody who may not change it
+            return
+        field = self.fields["file"]
+        if self.instance.pk:
+            field.required, field.label = False, "Replace with"
+            field.help_text = (
+                "The new file takes this one's place. What was made from the old one is made again."
+            )
+        else:
+            field.label = "Photograph or video"
+            field.help_text = (
+                f"At most {filesizeformat(limits().max_bytes)}. The file itself is never changed."
+            )
+
+    def clean_file(self) -> Any:
+        given = self.cleaned_data["file"]
+        if isinstance(given, UploadedFile):
+            try:
+                self.facts = read_facts(cast(BinaryIO, given.file), limits())
+            except MediaError as error:
+                raise ValidationError(error_text(error), code=error.code) from error
+        return given
+
+
+class FormatFilter(admin.SimpleListFilter):
+    """By format. The choices are those that may come in: no query over a million rows finds them."""
+
+    title = "format"
+    parameter_name = "format"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> Iterable[tuple[str, str]]:
+        return [(name, name) for name in CONTENT_TYPES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[MediaFile]) -> QuerySet[MediaFile]:
+        return queryset.filter(format=self.value()) if self.value() else queryset
+
+
+class AddedFilter(admin.DateFieldListFilter):
+    """By when a file was added, under the name that the list's column has."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = "date added"
+
+
+class DeletesInPages(AnyModelAdmin):
+    """Deleting a large selection neither lists every row nor holds up other writers."""
+
+    def get_deleted_objects(
+        self, objs: Sequence[Any] | QuerySet[Any], request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
+        """What is about to go, for the page that asks.
+
+        What was made of a row goes with it: the permission to delete the row is enough, as in the API.
+        """
+        count = objs.count() if isinstance(objs, QuerySet) else len(objs)
+        plural = str(self.opts.verbose_name_plural)
+        if count > _LISTED_BEFORE_DELETING:
+            return [f"{count:,} {plural}, and what was made of them"], {plural: count}, set(), []
+        listed, counts, _, protected = super().get_deleted_objects(objs, request)
+        return listed, counts, set(), protected
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for page in _pages(queryset):
+            page.delete()
+
+
+class MediaFileAdmin(DeletesInPages, FileModelAdmin):
+    """Originals: listed, uploaded, replaced, deleted. Whoever makes something of them adds a mixin."""
+
+    form = FileForm
+    change_form_template = "media_files/file_change_form.html"
+    list_display = ["name", "kind", "dimensions", "size", "added"]
+    list_filter = ["file_type", FormatFilter, ("created_at", AddedFilter)]
+    search_fields = ["original_name", "sha256__startswith"]
+    search_help_text = "Part of the name, or the beginning of the SHA-256."
+    ordering = ["-id"]
+    list_per_page = 50
+    list_max_show_all = 200
+    # Each of these would count the whole table once more.
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    readonly_fields = [
+        "original", "kind", "dimensions", "size", "turned", "colour", "place", "captured_at",
+        "kept", "uploader", "created_at", "updated_at", "sha256",
+    ]  # fmt: skip
+
+    class Media:
+        css = {"all": ["media_files/admin.css"]}
+
+    # -- What mixins extend ------------------------------------------------------------------------
+
+    def cards(self, request: HttpRequest, row: MediaFile) -> list[SafeString]:
+        """What stands beside a file's facts; a mixin adds its own to those of `super`."""
+        return []
+
+    # -- The list ----------------------------------------------------------------------------------
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Media files", **(extra_context or {})})
+
+    @admin.display(description="name", ordering="original_name")
+    def name(self, row: MediaFile) -> str:
+        return str(row)
+
+    @admin.display(description="format", ordering="format")
+    def kind(self, row: MediaFile) -> str:
+        if row.file_type == MediaFile.FileType.VIDEO:
+            return f"{row.format} video".strip()
+        return row.format or "not read yet"
+
+    @admin.display(description="dimensions")
+    def dimensions(self, row: MediaFile) -> str:
+        return dimensions_text(row.width, row.height)
+
+    @admin.display(description="size", ordering="bytes")
+    def size(self, row: MediaFile) -> str:
+        return size_text(row.bytes)
+
+    @admin.display(description="added", ordering="id")  # by the index: ids grow with time
+    def added(self, row: MediaFile) -> str:
+        return date_format(localtime(row.created_at), "j M Y")
+
+    # -- One file ----------------------------------------------------------------------------------
+
+    def get_fieldsets(self, request: HttpRequest, obj: MediaFile | None = None) -> Any:
+        if obj is None:
+            return [(None, {"fields": ["file"]})]
+        about = (None, {"fields": ["original", "kind", "dimensions", "size", "captured_at", "place"]})
+        details = (
+            "Details",
+            {
+                "classes": ["collapse"],
+                "fields": ["turned", "colour", "kept", "uploader", "created_at", "updated_at", "sha256"],
+            },
+        )
+        replace = ("Replace this file", {"fields": ["file"]})
+        return [about, details, *([replace] if self.has_change_permission(request, obj) else [])]
+
+    @admin.display(description="original")
+    def original(self, row: MediaFile) -> SafeString:
+        return format_html(
+            '<a href="{}" target="_blank" rel="noopener">Open the original</a>',
+            reverse("file-content", args=[row.pk]),
+        )
+
+    @admin.display(description="stands upright")
+    def turned(self, row: MediaFile) -> str:
+        return "Yes" if row.orientation == 1 else f"Only when turned (EXIF orientation {row.orientation})"
+
+    @admin.display(description="pixels")
+    def colour(self, row: MediaFile) -> str:
+        frames = f", {row.frames:,} frames" if row.frames > 1 else ""
+        plain = (
+            "plain sRGB or grey"
+            if row.standard_colour
+            else "special colours, converted in what is made of it"
+        )
+        return f"{row.mode}, {plain}{frames}" if row.mode else "-"
+
+    @admin.display(description="place")
+    def place(self, row: MediaFile) -> str:
+        return "The file says where it was taken" if row.has_location else "None in the file"
+
+    @admin.display(description="kept")
+    def kept(self, row: MediaFile) -> str:
+        return "In our storage" if row.managed else "Where it lay before; never changed or deleted by us"
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        row: MediaFile | None = kwargs.get("obj")
+        context |= {
+            "cards": self.cards(request, row) if row else [],
+            "show_save_and_add_another": row is None,
+        }
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    # -- Uploading and replacing -------------------------------------------------------------------
+
+    @method_decorator(csrf_protect)
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show or take the form.
+
+        Without Django's transaction around it: a file is hashed and stored on the way, and on SQLite
+        every other writer would wait for that. The row has its own transaction when it is saved.
+        """
+        try:
+            return self._changeform_view(request, object_id, form_url, extra_context)  # type: ignore[attr-defined,no-any-return]
+        except NothingChanged as nothing:
+            self.message_user(request, str(nothing), messages.WARNING)
+            return HttpResponseRedirect(reverse("admin:media_files_mediafile_change", args=[nothing.row.pk]))
+        except MediaError as error:
+            # The storage did not take it: the form's own checks had passed.
+            self.message_user(request, error_text(error), messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+
+    def save_form(self, request: HttpRequest, form: Any, change: bool) -> MediaFile:
+        upload, facts = form.cleaned_data.get("file"), form.facts
+        if change:
+            row: MediaFile = form.instance
+            if facts is None:
+                raise NothingChanged(row, "Nothing was changed: no new file was chosen.")
+            if facts.sha256 == form.sha256_before:
+                raise NothingChanged(row, "Nothing was changed: the new file is the same as the one here.")
+            row.pending_facts = facts
+            return row
+        row, is_new = add_file(upload.file, upload.name, uploader=cast(Any, request.user), facts=facts)
+        if not is_new:
+            raise NothingChanged(row, f"This file is in the library already, as “{row}”. Nothing was stored.")
+        return row
+
+    def save_model(self, request: HttpRequest, obj: MediaFile, form: Any, change: bool) -> None:
+        if change:
+            obj.save()
+        # A new one was saved by `add_file`.
+
+
+def _pages(rows: QuerySet[Any]) -> Iterator[QuerySet[Any]]:
+    """The rows, a few at a time."""
+    keys = rows.order_by("pk").values_list("pk", flat=True)
+    page = list(keys[:_DELETED_TOGETHER])
+    while page:
+        yield rows.model._default_manager.filter(pk__in=page)
+        page = list(keys.filter(pk__gt=page[-1])[:_DELETED_TOGETHER])

@@ -1,0 +1,286 @@
+"""The admin's parts for proxies: a mixin for files, and the lists of proxies, quarantine and workers.
+
+Batches have theirs in `admin_batches`, the actions over files in `admin_operations`. Nothing is registered
+here: the site composes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timezone import now
+
+from media_files.admin import DeletesInPages, dimensions_text, size_text
+from media_files.models import MediaFile
+from proxies.admin_operations import OperationsMixin, operation_url
+from proxies.api import savings_percent
+from proxies.batches import operations
+from proxies.conf import conf
+from proxies.models import BatchItem, Proxy, Quarantine, WorkerState
+from proxies.plain_words import PROXY_STATES, duration
+from proxies.queries import proxy_state_of
+
+if TYPE_CHECKING:
+    ProxyModelAdmin = admin.ModelAdmin[Proxy]
+    QuarantineModelAdmin = admin.ModelAdmin[Quarantine]
+    WorkerModelAdmin = admin.ModelAdmin[WorkerState]
+else:
+    ProxyModelAdmin = QuarantineModelAdmin = WorkerModelAdmin = admin.ModelAdmin
+
+# How much of a file's past its page tells.
+_LAST_ITEMS = 10
+
+
+def thumbnail(proxy: Proxy | None, name: str) -> SafeString:
+    """A proxy in a box of fixed size, loaded when it comes into view. Never the original, however small."""
+    if proxy is None or proxy.file_type != Proxy.FileType.IMAGE:
+        return format_html('<span class="np-thumb np-thumb-none">{}</span>', "no proxy")
+    return format_html(
+        '<span class="np-thumb"><img src="{}" alt="{}" width="72" height="72" loading="lazy"></span>',
+        reverse("proxy-content", args=[proxy.pk]),
+        f"Proxy of {name}",
+    )
+
+
+def badge(word: str, title: str = "") -> SafeString:
+    """A word of the contract with a colour of its own; the colour says nothing that the word does not."""
+    return format_html(
+        '<span class="np-badge np-{}" title="{}">{}</span>', word, title, word.replace("_", " ")
+    )
+
+
+class ProxyStateFilter(admin.SimpleListFilter):
+    """By where the file's proxy stands."""
+
+    title = "proxy"
+    parameter_name = "proxy_state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state, state.replace("_", " ")) for state in PROXY_STATES if state != "queued"]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[MediaFile]) -> QuerySet[MediaFile]:
+        return queryset.filter(Q(proxy_state=self.value())) if self.value() else queryset
+
+
+class ProxyFileAdminMixin(OperationsMixin):
+    """What the admin says of a file's proxies, and what can be done about them."""
+
+    @property
+    def media(self) -> forms.Media:
+        return super().media + forms.Media(css={"all": ["proxies/admin.css"]})
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[MediaFile]:
+        waits = BatchItem.objects.filter(file=OuterRef("pk")).exclude(state=BatchItem.State.DONE)
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(proxy_state=proxy_state_of(conf().nova), is_queued=Exists(waits))
+            .prefetch_related(Prefetch("proxies", Proxy.objects.order_by("id")))
+        )
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        name, *facts = super().get_list_display(request)
+        return ["thumbnail", name, "proxy", *facts]
+
+    def get_list_display_links(self, request: HttpRequest, list_display: Any) -> list[Any]:
+        return ["name"]
+
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        return [ProxyStateFilter, *super().get_list_filter(request)]
+
+    @admin.display(description="preview")
+    def thumbnail(self, row: MediaFile) -> SafeString:
+        return thumbnail(_image_proxy(row), str(row))
+
+    @admin.display(description="proxy")
+    def proxy(self, row: Any) -> SafeString:
+        if row.file_type != MediaFile.FileType.IMAGE:
+            return badge("not_needed", "Image proxies are made of images only.")
+        state = "queued" if row.is_queued and row.proxy_state != "not_needed" else row.proxy_state
+        return badge(state, PROXY_STATES[state])
+
+    def cards(self, request: HttpRequest, row: Any) -> list[SafeString]:
+        proxy = _image_proxy(row)
+        allowed = [o for o in operations.registered() if request.user.has_perm(o.permission)]
+        context = {
+            "file": row,
+            "proxy": proxy,
+            "state": self.proxy(row),
+            "savings": savings_percent(row.bytes, proxy.bytes) if proxy else None,
+            "operations": [(operation, operation_url(operation, [row.pk])) for operation in allowed],
+            "items": BatchItem.objects.filter(file=row).select_related("batch").order_by("-id")[:_LAST_ITEMS],
+            "quarantine": Quarantine.objects.filter(source=row).first(),
+        }
+        return [*super().cards(request, row), render_to_string("proxies/file_card.html", context, request)]  # type: ignore[misc]
+
+
+class ProxyAdmin(DeletesInPages, ProxyModelAdmin):
+    """Proxies: looked at and deleted. They are made through their files."""
+
+    list_display = ["thumbnail", "file", "dimensions", "size", "savings", "recipe_state", "created_at"]
+    list_display_links = ["file"]
+    list_filter = ["file_type", "profile", "created_at"]
+    list_select_related = ["source"]
+    search_fields = ["source__original_name", "image"]
+    search_help_text = "Part of the original's name, or of the proxy's."
+    list_per_page = 50
+    list_max_show_all = 200
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    readonly_fields = [
+        "picture", "file", "path", "dimensions", "size", "savings", "recipe_state", "created_at", "took",
+        "made_how", "sha256",
+    ]  # fmt: skip
+    fields = [*readonly_fields]
+
+    class Media:
+        css = {"all": ["media_files/admin.css", "proxies/admin.css"]}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Proxy | None = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Proxy | None = None) -> bool:
+        """To see a proxy is to see its original."""
+        return request.user.has_perm("media_files.view_mediafile")
+
+    @admin.display(description="preview")
+    def thumbnail(self, row: Proxy) -> SafeString:
+        return thumbnail(row, str(row.source))
+
+    @admin.display(description="proxy")
+    def picture(self, row: Proxy) -> SafeString:
+        return render_to_string("proxies/picture.html", {"proxy": row, "name": str(row.source)})
+
+    @admin.display(description="original", ordering="source__original_name")
+    def file(self, row: Proxy) -> str:
+        return str(row.source)
+
+    @admin.display(description="stored as")
+    def path(self, row: Proxy) -> str:
+        return row.image.name or "-"
+
+    @admin.display(description="dimensions")
+    def dimensions(self, row: Proxy) -> str:
+        return dimensions_text(row.width, row.height)
+
+    @admin.display(description="size")
+    def size(self, row: Proxy) -> str:
+        return size_text(row.bytes)
+
+    @admin.display(description="less to send")
+    def savings(self, row: Proxy) -> str:
+        return f"{savings_percent(row.source.bytes, row.bytes):g} %"
+
+    @admin.display(description="state")
+    def recipe_state(self, row: Proxy) -> SafeString | str:
+        profile = conf().profiles.get(row.profile)
+        if profile is None:
+            return "given"
+        state = "current" if row.is_current(row.source, profile) else "stale"
+        return badge(state, PROXY_STATES[state])
+
+    @admin.display(description="time taken")
+    def took(self, row: Proxy) -> str:
+        return "-" if row.seconds is None else f"{row.seconds:.2f} seconds"
+
+    @admin.display(description="how it was made")
+    def made_how(self, row: Proxy) -> SafeString:
+        return render_to_string("proxies/provenance.html", {"proxy": row})
+
+
+class QuarantineAdmin(QuarantineModelAdmin):
+    """Files that ended a worker several times. Releasing one is deleting its row here."""
+
+    list_display = ["file", "message", "created_at"]
+    list_display_links = None
+    list_select_related = ["source"]
+    search_fields = ["source__original_name"]
+    show_full_result_count = False
+    actions = ["release"]
+
+    class Media:
+        css = {"all": ["media_files/admin.css", "proxies/admin.css"]}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Quarantine | None = None) -> bool:
+        return False
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)  # "release" is the word for it here
+        return actions
+
+    @admin.display(description="file")
+    def file(self, row: Quarantine) -> SafeString:
+        url = reverse("admin:media_files_mediafile_change", args=[row.source_id])
+        return format_html('<a href="{}">{}</a>', url, row.source)
+
+    @admin.action(description="Release: let the files be tried again", permissions=["delete"])
+    def release(self, request: HttpRequest, queryset: QuerySet[Quarantine]) -> None:
+        ids = list(queryset.values_list("source_id", flat=True))
+        queryset.delete()
+        offered = [
+            format_html('<a href="{}">{}</a>', operation_url(operation, ids), operation.label)
+            for operation in operations.registered()
+            if request.user.has_perm(operation.permission) and len(ids) <= self.list_per_page
+        ]
+        text = "1 file was released." if len(ids) == 1 else f"{len(ids):,} files were released."
+        tried = format_html(" Try again now: {}", offered[0]) if offered else ""
+        self.message_user(request, format_html("{}{}", text, tried), messages.SUCCESS)
+
+
+class WorkerStateAdmin(WorkerModelAdmin):
+    """Which workers are alive: what each supervisor last said."""
+
+    list_display = [
+        "worker", "alive", "state", "heard_of", "processes", "last_task_at", "started_at", "restarts",
+        "message",
+    ]  # fmt: skip
+    list_display_links = None
+    ordering = ["-beat_at"]
+
+    class Media:
+        css = {"all": ["media_files/admin.css", "proxies/admin.css"]}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: WorkerState | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: WorkerState | None = None) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WorkerState]:
+        alive = WorkerState.objects.alive().filter(pk=OuterRef("pk"))
+        return super().get_queryset(request).annotate(is_alive=Exists(alive))
+
+    @admin.display(description="worker")
+    def worker(self, row: WorkerState) -> str:
+        return f"{row.host}, process {row.pid}"
+
+    @admin.display(description="alive", boolean=True)
+    def alive(self, row: Any) -> bool:
+        return bool(row.is_alive)
+
+    @admin.display(description="last heard of", ordering="beat_at")
+    def heard_of(self, row: WorkerState) -> str:
+        return f"{duration((now() - row.beat_at).total_seconds())} ago"
+
+
+def _image_proxy(row: MediaFile) -> Proxy | None:
+    """The proxy for the model, out of those that were prefetched."""
+    return next((proxy for proxy in row.proxies.all() if proxy.profile == conf().nova.name), None)

@@ -1,0 +1,56 @@
+/* Keeps a batch's page up to date: asks for its figures every two seconds, while somebody looks at it. */
+"use strict";
+
+{
+    const INTERVAL = 2000;
+    const live = document.getElementById("np-live");
+    const buttons = document.getElementById("np-buttons");
+    const said = document.getElementById("np-said");
+    const lost = document.getElementById("np-lost");
+    let changes = null;
+    let announced = "";
+
+    function show(answer) {
+        live.innerHTML = answer.live;
+        // The buttons stay as they are while they do: somebody may be writing a reason between them.
+        const now = answer.changes.join();
+        if (changes !== null && now !== changes) {
+            buttons.innerHTML = answer.buttons;
+        }
+        changes = now;
+        announce(answer);
+    }
+
+    /* For screen readers: each change of state, and each tenth of the way, not every figure. */
+    function announce(answer) {
+        const news = `${answer.state}, ${Math.floor(answer.percent / 10) * 10} percent done`;
+        if (news !== announced) {
+            said.textContent = news;
+            announced = news;
+        }
+    }
+
+    async function ask() {
+        if (!document.hidden) {
+            try {
+                const response = await fetch(live.dataset.url, {headers: {Accept: "application/json"}});
+                if (!response.ok || response.redirected) {
+                    throw new Error(String(response.status));
+                }
+                const answer = await response.json();
+                show(answer);
+                lost.hidden = true;
+                if (!answer.is_open) {
+                    return;
+                }
+            } catch {
+                lost.hidden = false;
+            }
+        }
+        setTimeout(ask, INTERVAL);
+    }
+
+    if ("open" in live.dataset) {
+        setTimeout(ask, INTERVAL);
+    }
+}

@@ -1,0 +1,56 @@
+"""What the pages of proxies and batches say, in words and as a bar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.utils.safestring import SafeString
+
+from media_files.admin import dimensions_text, size_text
+from proxies import plain_words
+from proxies.admin import badge
+from proxies.batches.progress import Progress
+from proxies.outcomes import Outcome
+
+register = template.Library()
+
+register.filter("duration", plain_words.duration)
+register.filter("reasons_text", plain_words.reasons_text)
+register.filter("size_text", size_text)
+
+
+@register.filter
+def thousands(number: int | None) -> str:
+    """``40,000``."""
+    return f"{number or 0:,}"
+
+
+@register.filter
+def word_badge(word: str) -> SafeString:
+    """A word of the contract with a colour of its own; the colour says nothing that the word does not."""
+    return badge(word)
+
+
+@register.filter
+def pixels(thing: Any) -> str:
+    """The width and height of an original or a proxy."""
+    return dimensions_text(thing.width, thing.height)
+
+
+@register.inclusion_tag("proxies/bar.html")
+def progress_bar(progress: Progress) -> dict[str, Any]:
+    """A bar of what is made, what needed nothing, and what failed; its label says the same in words."""
+    counts, total = progress.counts, progress.total
+    kinds = {
+        "made": counts.get(Outcome.CREATED, 0) + counts.get(Outcome.REPLACED, 0),
+        "settled": counts.get(Outcome.REUSED, 0) + counts.get(Outcome.SKIPPED, 0),
+        "failed": progress.failed,
+    }
+    parts, at = [], 0.0
+    for kind, count in kinds.items():
+        width = 100 * count / total if total else 0.0
+        if width:
+            parts.append({"kind": kind, "at": f"{at:.3f}%", "width": f"{width:.3f}%"})
+        at += width
+    return {"progress": progress, "parts": parts}
