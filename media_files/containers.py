@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 
 from PIL import ImageFile
 
-from media_files import gif, png
+from media_files import gif, jpeg, png
 from media_files.errors import CorruptImage, ImageTooLarge, UnsupportedFormat
 from media_files.exif import Metadata, read_exif, read_tiff_metadata, xmp_has_location
 from media_files.tiff import Directory, TiffError, TiffReader
@@ -57,6 +57,15 @@ def read_container(stream: BinaryIO, format_name: str, max_frames: int) -> Conta
     """
     reader = _READERS.get(format_name)
     return reader(stream, max_frames) if reader else Container()
+
+
+def _read_jpeg(stream: BinaryIO, _max_frames: int) -> Container:
+    if jpeg.is_arithmetic(stream):
+        raise UnsupportedFormat(
+            "This JPEG picture is packed by arithmetic coding, which hardly any program reads. "
+            "Save it as a baseline JPEG."
+        )
+    return Container()
 
 
 def _read_png(stream: BinaryIO, _max_frames: int) -> Container:
@@ -130,6 +139,7 @@ def _check_strips(page: Directory) -> None:
 
 
 _READERS: Final[dict[str, Callable[[BinaryIO, int], Container]]] = {
+    "JPEG": _read_jpeg,
     "PNG": _read_png,
     "GIF": _read_gif,
     "WEBP": _read_webp,

@@ -25,6 +25,8 @@ _HOLE: Final = bytes(HOLE_BYTES)
 _MARKER_IN_SCAN: Final = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _RESTART: Final = re.compile(rb"\xff[\xd0-\xd7]")
 _SEQUENTIAL: Final = frozenset({0xC0, 0xC1})
+_ARITHMETIC: Final = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
+_SEGMENT_HEAD: Final = 4  # a marker and its length
 _HUFFMAN_TABLES: Final = 0xC4
 _SCAN: Final = 0xDA
 _END: Final = 0xD9
@@ -77,6 +79,19 @@ class JpegSource(io.RawIOBase):
 
     def tell(self) -> int:
         return self._stream.tell()
+
+
+def is_arithmetic(stream: BinaryIO) -> bool:
+    """Whether the file's frame is announced as one of the kinds with arithmetic coding."""
+    at = len(START_OF_IMAGE)
+    while True:
+        stream.seek(at)
+        head = stream.read(_SEGMENT_HEAD)
+        if len(head) < _SEGMENT_HEAD or head[0] != _PADDING or head[1] == _SCAN:
+            return False
+        if head[1] in _ARITHMETIC:
+            return True
+        at += 1 if head[1] == _PADDING else 2 + max(2, int.from_bytes(head[2:], "big"))
 
 
 def find_damage(source: JpegSource, decoded: Image.Image) -> str | None:

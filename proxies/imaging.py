@@ -15,7 +15,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import BinaryIO, Final, Literal
 
-from PIL import Image, ImageChops
+from PIL import Image
 
 from media_files.damage import watch
 from media_files.decoding import named_errors
@@ -23,7 +23,7 @@ from media_files.errors import CorruptImage
 from media_files.inspection import DEFAULT_LIMITS, FIRST_SIDEWAYS, ImageFacts, Limits, Opened, open_image
 from proxies.colour import Coloured, drop_opaque_alpha, is_transparent, may_be_transparent, to_8_bit, to_srgb
 from proxies.encoding import Encoded, encode
-from proxies.likeness import GRID, fine_averages, is_alike
+from proxies.likeness import SMALLEST, Verdict, compare, fine_averages
 from proxies.profiles import ProxyProfile
 from proxies.resizing import Box, Resizer, resize
 
@@ -205,8 +205,6 @@ class _Source:
 
     def finished(self, image: Image.Image) -> Coloured:
         """A small version of the stored pixels, upright and in sRGB."""
-        if _counts_ink_from_white(self.opened):
-            image = ImageChops.invert(image)
         upright = drop_opaque_alpha(_upright(image, self.opened.turn))
         return to_srgb(upright, self.opened.image.info.get("icc_profile"))
 
@@ -229,17 +227,17 @@ def _make_checked(
 ) -> tuple[_Made, Encoded]:
     """The proxy; of a sample of one in `SAMPLE_ONE_IN`, it is made sure that it shows its original.
 
-    A sample that does not is made again without SIMD.
+    A sample of which that is not certain is made again without SIMD.
 
     Raises:
         CorruptImage: what was made shows something else, whichever way it is made.
     """
     made = _make(source, target, resizer)
     encoded = encode(made.image, profile, resizer)
-    if not is_sampled(encoded.data) or _shows(source, made.image):
+    if not is_sampled(encoded.data) or _likeness(source, made.image) == "alike":
         return made, encoded
     made = _make(source, target, "pillow")
-    if not _shows(source, made.image):
+    if _likeness(source, made.image) == "different":
         raise CorruptImage(
             "The proxy that was made does not show what the original shows, so it was not kept. "
             "Save the picture anew in an image editor and send that."
@@ -247,16 +245,16 @@ def _make_checked(
     return made, encode(made.image, profile, "pillow")
 
 
-def _shows(source: _Source, proxy: Image.Image) -> bool:
+def _likeness(source: _Source, proxy: Image.Image) -> Verdict:
     """Whether a proxy shows its original, reduced by other means than it was made by.
 
     Asked before the encoding, whose own losses would hide small faults.
     """
-    if min(proxy.size) < GRID:
-        return True  # the averages would be of less than a pixel
+    if min(proxy.size) < SMALLEST:
+        return "alike"
     original = source.finished(fine_averages(source.pixels, source.box))
     converted = original.profile == "converted" or source.pixels.mode in ("CMYK", "LAB")
-    return is_alike(original.image, fine_averages(proxy), converted=converted)
+    return compare(original.image, fine_averages(proxy), converted=converted)
 
 
 def _make(source: _Source, target: tuple[int, int], resizer: Resizer) -> _Made:
@@ -272,15 +270,6 @@ def _make(source: _Source, target: tuple[int, int], resizer: Resizer) -> _Made:
         "resizer": resized_by,
     }
     return _Made(coloured.image, provenance)
-
-
-def _counts_ink_from_white(opened: Opened) -> bool:
-    """Whether a CMYK JPEG's samples came out of the decoder the wrong way round.
-
-    Pillow takes each for one of Adobe's, which are inverted. Those carry Adobe's marker.
-    """
-    image = opened.image
-    return opened.facts.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info
 
 
 def _decode_scale(opened: Opened) -> int:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Final
+from typing import Final, Literal
 
 from PIL import Image
 
 GRID: Final = 64
 FINE_GRID: Final = 4 * GRID
+SMALLEST: Final = 4 * GRID
+"""Px of the proxy's shorter side, below which a cell of the grid holds too few pixels to compare."""
+
 LUMA_LIMIT: Final = 1.5
 CHROMA_LIMIT: Final = 0.6
 """Root mean square differences, in levels of 255. Measured on photographs of 8 to 24 megapixels, right
@@ -21,7 +24,14 @@ proxies stay below both; a gamma that is off by a tenth, exchanged channels and 
 
 CONVERTED_FACTOR: Final = 4.0
 """How much wider the limits are where a profile was applied: the conversion of an average colour is not the
-average of the converted colours. Saturated pictures in ProPhoto RGB need 3; a profile left out costs 10."""
+average of the converted colours. Saturated pictures in ProPhoto RGB need 3."""
+
+DIFFERENT_FACTOR: Final = 8.0
+"""Beyond the limits by so much is another picture. In between lie right proxies of hard-edged pictures, such
+as pages of text (luma 4) and scattered dots (8), whose overshoots Lanczos clips and averages do not.
+Photographs that are turned, mirrored or changed in colour measure 20 and more in luma, or 10 in chroma."""
+
+Verdict = Literal["alike", "unsure", "different"]
 
 _BACKDROP: Final = (128, 128, 128, 255)
 _Signature = tuple[list[float], list[float], list[float]]
@@ -63,7 +73,7 @@ def differences(one: Image.Image, other: Image.Image) -> tuple[float, float]:
     return luma, max(chroma)
 
 
-def is_alike(one: Image.Image, other: Image.Image, *, converted: bool) -> bool:
+def compare(one: Image.Image, other: Image.Image, *, converted: bool) -> Verdict:
     """Whether the fine averages of two upright pictures in sRGB are those of one picture.
 
     Args:
@@ -71,6 +81,8 @@ def is_alike(one: Image.Image, other: Image.Image, *, converted: bool) -> bool:
         other: likewise.
         converted: whether a colour conversion lies between the two.
     """
-    factor = CONVERTED_FACTOR if converted else 1.0
     luma, chroma = differences(one, other)
-    return luma <= LUMA_LIMIT * factor and chroma <= CHROMA_LIMIT * factor
+    times_limit = max(luma / LUMA_LIMIT, chroma / CHROMA_LIMIT)
+    if times_limit <= (CONVERTED_FACTOR if converted else 1.0):
+        return "alike"
+    return "different" if times_limit > DIFFERENT_FACTOR else "unsure"
