@@ -4,7 +4,8 @@ A bare ``qcluster`` hangs for ever on a signal to its process group, exits with 
 behind when its sentinel is killed, and stands dead when a worker is killed at the wrong moment. So:
 
 * The cluster runs in a session of its own. Signals reach its main process only, by way of this one.
-* A stop asks, waits for a grace, and then kills the whole session. honcho waits 5 s for us, so we wait 4.
+* A stop asks, waits for a grace, and then kills the whole session. honcho waits 5 s for us, so we wait 3:
+  the killing takes a moment, and a busy machine its time.
 * An end that nobody asked for, whatever its exit code, is a failure: what is left of the session is killed,
   and a new cluster is started, later each time.
 * A sudden death inside, or work that lies there while nothing is finished, is a failure too.
@@ -41,7 +42,7 @@ from proxies.pulse import VARIABLE, Pulse
 log = logging.getLogger(__name__)
 
 TICK: Final = 0.5  # s between two looks at the cluster
-GRACE: Final = 4.0  # s that it is given to stop
+GRACE: Final = 3.0  # s that it is given to stop
 KILL_TIMEOUT: Final = 5.0  # s that the kernel is given to end what was killed
 FIRST_BACK_OFF: Final = 0.5  # s, doubled with each failure in a row
 LONGEST_BACK_OFF: Final = 30.0
@@ -150,12 +151,15 @@ class Supervisor:
         log.info("Cluster %d is starting with %d processes.", self._cluster.pid, self._processes)
         try:
             failure = self._watch(self._cluster)
+            # One that has done something was fit to; another failure so soon is another matter.
+            was_fit = self._pulse.done > 0 or time.monotonic() - began > HEALTHY_AFTER
             self._say(State.STOPPING)
         finally:
             self._end(self._cluster)
             self._cluster = None
         if failure:
-            self._back_off(failure, time.monotonic() - began)
+            self._failures_in_a_row = 1 if was_fit else self._failures_in_a_row + 1
+            self._back_off(failure)
 
     def _watch(self, cluster: Cluster) -> str:
         """Return what went wrong with the cluster; nothing where it is to stop."""
@@ -206,10 +210,9 @@ class Supervisor:
         elif killed:
             log.warning("Cluster %d left %d processes behind, which were killed.", cluster.pid, killed)
 
-    def _back_off(self, failure: str, seconds: float) -> None:
+    def _back_off(self, failure: str) -> None:
         """Wait before the next start; longer with each failure in a row, and not at all for a stop."""
         self._restarts += 1
-        self._failures_in_a_row = 1 if seconds > HEALTHY_AFTER else self._failures_in_a_row + 1
         delay = min(self._times.first_back_off * 2 ** (self._failures_in_a_row - 1), LONGEST_BACK_OFF)
         self._message = f"The cluster failed: {failure}."
         log.error("%s It is started anew in %g s.", self._message, delay)

@@ -195,11 +195,11 @@ def test_a_stop_while_the_cluster_starts(start):
 
 def test_a_task_may_end_early_when_a_stop_is_asked(start):
     """So its work is recorded, and the stop does not wait for the whole slice."""
-    worker = start()
+    worker = start("--grace", str(GRACE))
     worker.parts()
     task = worker.put("import proxies.pulse, time\nwhile not proxies.pulse.stop_is_asked(): time.sleep(0.01)")
-    worker.wait_for(lambda: worker.row().get("state") == State.RUNNING, what="the task to be begun")
-    time.sleep(0.5)
+    (taken,) = worker.installation.folder.glob("workers/*/taken")
+    worker.wait_for(lambda: taken.stat().st_size, what="the task to be taken")
     assert worker.stop() < HONCHO_WAITS
     assert "were killed" not in worker.read_output()
     assert worker.is_done(task)
@@ -238,6 +238,7 @@ def test_a_database_that_is_not_there_at_all(start, install):
 @pytest.mark.every_backend
 def test_every_backend(start, installation):
     worker = start(installation=installation, workers=1)
+    worker.parts()
     worker.assert_works()
     worker.wait_for(lambda: worker.row().get("state") == State.RUNNING, what="the row")
     assert worker.stop() < HONCHO_WAITS
@@ -333,7 +334,7 @@ def test_leftovers_of_a_dead_supervisor_are_killed_and_nobody_else(supervise, sl
 # -- Back-off, stalls and signals, looked at closely -------------------------------------------
 
 
-def test_failures_in_a_row_are_tried_again_later_each_time(supervise, monkeypatch):
+def test_failures_in_a_row_are_tried_again_later_each_time(supervise):
     supervisor, report = supervise("raise SystemExit(0)", first_back_off=0.05)
     stop_after(3)
     supervisor.run()
@@ -344,12 +345,21 @@ def test_failures_in_a_row_are_tried_again_later_each_time(supervise, monkeypatc
     assert report.said[-1].state is State.STOPPED
 
 
-def test_a_failure_after_a_long_time_of_work_is_the_first_one_again(supervise, monkeypatch):
-    monkeypatch.setattr("proxies.worker.HEALTHY_AFTER", 0.0)
-    supervisor, report = supervise("raise SystemExit(1)", first_back_off=0.01)
+@pytest.mark.parametrize(
+    ("source", "healthy_after"),
+    [
+        pytest.param("", 0.0, id="a-long-time"),
+        pytest.param(
+            f"import os; open(os.environ[{VARIABLE!r}] + '/done', 'w').write('.')", 60.0, id="a-task"
+        ),
+    ],
+)
+def test_a_failure_after_some_work_is_the_first_one_again(supervise, monkeypatch, source, healthy_after):
+    monkeypatch.setattr("proxies.worker.HEALTHY_AFTER", healthy_after)
+    supervisor, report = supervise(source, "raise SystemExit(1)", first_back_off=0.01)
     stop_after(3)
     supervisor.run()
-    assert len([status for status in report.said if status.state is State.WAITING]) > 6
+    assert len([status for status in report.said if status.state is State.WAITING]) > 8
 
 
 def test_a_cluster_that_will_not_stop_is_killed_with_all_its_processes(supervise, tmp_path):
