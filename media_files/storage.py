@@ -300,7 +300,7 @@ class LocalStorage(MediaStorage, FileSystemStorage):
     def _failure(self, name: str, operation: str, error: OSError) -> MediaError:
         """Return the named error for an `operation` on `name` that ended in `error`."""
         where = f"{name!r} in the folder {self.location}"
-        if operation != "write" and error.errno in MISSING:
+        if operation != "write" and error.errno in MISSING and Path(self.location).is_dir():
             return SourceMissing(f"There is no file {where}. Put it back, or delete its row.")
         reason = error.strerror or str(error)
         return StorageError(f"Could not {operation} {where}: {reason}. {_advice(error)}")
@@ -348,6 +348,8 @@ def _advice(error: OSError) -> str:
         return "Give the user that runs NovaProxy the right to read and write there."
     if error.errno == errno.ENAMETOOLONG:
         return "Use a shorter name."
+    if error.errno == errno.ENOENT:
+        return "The folder itself is not there: mount its disk, or correct the storage's folder."
     if error.errno == errno.ENOTDIR:
         return "A file lies where a folder is needed: move it away."
     return "See that the disk is there and in order; the call is worth a retry."

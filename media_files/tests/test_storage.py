@@ -49,6 +49,7 @@ IMPOSSIBLE_NAMES = ["", "../outside.jpg", "a/../../outside.jpg"]
 
 @pytest.fixture
 def local(tmp_path):
+    (tmp_path / "media").mkdir()
     return LocalStorage(location=tmp_path / "media")
 
 
@@ -341,6 +342,24 @@ def test_a_folder_under_the_files_name_is_no_file(local):
         local.stat("proxy_image")
 
 
+def test_a_disk_that_is_not_mounted_is_not_the_files_fault(local):
+    """Or else each file behind it would be given up as missing."""
+    local.put(NAME, b"abc")
+    Path(local.location).rename(f"{local.location}-away")
+    for read_or_look in (local.fetch, local.stat):
+        with pytest.raises(StorageError, match="mount its disk"):
+            read_or_look(NAME)
+    Path(f"{local.location}-away").rename(local.location)
+    assert read(local, NAME) == b"abc"
+
+
+def test_the_folder_is_made_by_the_first_write(tmp_path):
+    storage = LocalStorage(location=tmp_path / "a" / "b")
+    assert not storage.exists(NAME)
+    storage.put(NAME, b"abc")
+    assert read(storage, NAME) == b"abc"
+
+
 def test_a_name_too_long_for_the_file_system(local):
     with pytest.raises(StorageError, match="Use a shorter name"):
         local.put("x" * 256, b"abc")
@@ -459,8 +478,8 @@ def test_a_writer_that_is_killed_leaves_the_old_file_and_a_temporary_to_sweep(lo
     assert writer.stdout is not None
     with writer.stdout:
         assert writer.stdout.readline() == f"{moment}\n"
-    # Nobody sees more of it than before, and a sweeper leaves it alone while it is young.
-    assert local.sweep_temporaries(timedelta(minutes=1)) == 0
+    # Nobody sees more of it than before, and a sweeper leaves it alone while its writer lives.
+    assert local.sweep_temporaries(timedelta(0)) == 0
     assert len(list(local._incoming.iterdir())) == 1
     writer.send_signal(signal.SIGKILL)
     assert writer.wait() == -signal.SIGKILL
