@@ -430,7 +430,8 @@ KINDS = (
     Kind("JPEG CMYK without profile and without Adobe's mark", "vips", _cmyk_unmarked, reasons=_DEEP),
     Kind("JPEG YCCK", "convert", _plain_cmyk("jpg"), reasons=_DEEP),
     Kind("JPEG, sRGB profile", "convert", _with_profile("jpg", "sRGB"), provenance=_SAYS_SRGB),
-    Kind("JPEG, Adobe RGB", "convert", _with_profile("jpg", "Adobe RGB"), reasons=_DEEP, provenance=_CONVERTED),
+    Kind("JPEG, Adobe RGB", "convert", _with_profile("jpg", "Adobe RGB"), reasons=_DEEP,
+         provenance=_CONVERTED),
     Kind("JPEG, ProPhoto RGB", "convert", _with_profile("jpg", "ProPhoto RGB"), reasons=_DEEP,
          provenance=_CONVERTED),
     Kind("JPEG, profile that exchanges red and green", "convert",
@@ -524,7 +525,8 @@ KINDS = (
            _turned_avif("--irot", n, partial(np.rot90, k=n)), reasons=("format", "orientation"),
            facts=(("orientation", {1: 8, 2: 3, 3: 6}[n]),)) for n in (1, 2, 3)),
     *(Kind(f"AVIF, mirrored {way} (imir)", "avifenc",
-           _turned_avif("--imir", axis, partial(np.flip, axis=axis)), reasons=("format", "orientation"), facts=(("orientation", 4 - 2 * axis),))
+           _turned_avif("--imir", axis, partial(np.flip, axis=axis)),
+           reasons=("format", "orientation"), facts=(("orientation", 4 - 2 * axis),))
       for axis, way in enumerate(("top to bottom", "left to right"))),
     Kind("AVIF with alpha", "avifenc", _encoded_from_png("avifenc", "avif", "-s", "8", source=_PNG_ALPHA),
          format="PNG", reasons=_NOT_SENT),
