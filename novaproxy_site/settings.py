@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,8 @@ NOVAPROXY_LONGEST_SIDE = env.int("NOVAPROXY_LONGEST_SIDE", 8000, validate=valida
 NOVAPROXY_QUALITY = env.int("NOVAPROXY_QUALITY", 85, validate=validate.Range(min=1, max=95))
 NOVAPROXY_MAX_PIXELS = env.int("NOVAPROXY_MAX_PIXELS", 250_000_000, validate=validate.Range(min=1))
 NOVAPROXY_MAX_UPLOAD = env.int("NOVAPROXY_MAX_UPLOAD", 1024 * 1024 * 1024, validate=validate.Range(min=1))
+# Megabytes of address space for each process that decodes; the largest allowed picture needs about half.
+NOVAPROXY_MAX_MEMORY = env.int("NOVAPROXY_MAX_MEMORY", 4096, validate=validate.Range(min=0))
 NOVAPROXY_ON_SAVE = env.str("NOVAPROXY_ON_SAVE", "queue", validate=validate.OneOf(["queue", "inline", "off"]))
 NOVAPROXY_RESIZER = env.str("NOVAPROXY_RESIZER", "auto", validate=validate.OneOf(["auto", "pillow"]))
 
@@ -207,6 +210,8 @@ TIME_ZONE = env.str("TIME_ZONE", "UTC")
 
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
+with suppress(OSError):  # an unwritable folder is told of by the system check media_files.E002
+    STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns where it is missing
 WHITENOISE_USE_FINDERS = True  # the embedded server needs no collectstatic
 
 APPEND_SLASH = False  # API addresses have none; both forms are routed
@@ -224,13 +229,13 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": [
-        "rest_framework.parsers.JSONParser",
+        "media_files.parsers.JSONParser",
         "media_files.parsers.JSONInFormParser",
-        "rest_framework.parsers.MultiPartParser",
     ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "media_files.api_schema.Schema",
     "EXCEPTION_HANDLER": "media_files.api_errors.exception_handler",
+    "URL_FORMAT_OVERRIDE": None,  # ?format= filters files by theirs
 }
 
 SPECTACULAR_SETTINGS = {
@@ -238,6 +243,14 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Photographs in, image proxies for models out.",
     "VERSION": "0.1.0",
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
+    "PREPROCESSING_HOOKS": ["novaproxy_site.api.without_trailing_slash"],
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "FileTypeEnum": "media_files.models.MediaFile.FileType",
+        "BatchStateEnum": "proxies.models.Batch.State",
+        "ItemStateEnum": "proxies.models.BatchItem.State",
+        "ProxyStateEnum": "proxies.api.PROXY_STATES",
+    },
 }
 
 LOGGING = {

@@ -166,6 +166,8 @@ class Batch(models.Model):
     finished_at = models.DateTimeField(null=True, blank=True)
 
     counts = models.JSONField(default=dict, blank=True, editable=False)
+    # (seconds since the epoch, items done) at the counts of the last minute: the rate is read of them.
+    recent = models.JSONField(default=list, blank=True, editable=False)
     counted_at = models.DateTimeField(null=True, editable=False)
     counting_seconds = models.FloatField(default=0, editable=False)
     plan = models.JSONField(default=dict, blank=True, editable=False)
@@ -196,6 +198,10 @@ class Batch(models.Model):
 
 
 class BatchItemQuerySet(models.QuerySet["BatchItem"]):
+    def unfinished(self) -> BatchItemQuerySet:
+        """Those that wait or are in hand. Named by what they are, which an index can find."""
+        return self.filter(state__in=[BatchItem.State.QUEUED, BatchItem.State.RUNNING])
+
     def claimable(self) -> BatchItemQuerySet:
         return self.filter(state=BatchItem.State.QUEUED, available_at__lte=now())
 
@@ -208,7 +214,7 @@ class BatchItem(models.Model):
         RUNNING = "running"
         DONE = "done"
 
-    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="items")
+    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="items", db_index=False)
     # No constraint in the database: the ledger tells of files that are gone, too.
     file = models.ForeignKey(
         MediaFile, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+", db_index=False
@@ -239,6 +245,7 @@ class BatchItem(models.Model):
         indexes = [
             models.Index(fields=["batch", "id"], condition=Q(state="queued"), name="item_queued"),
             models.Index(fields=["lease_until"], condition=Q(state="running"), name="item_running"),
+            models.Index(fields=["batch", "id"], name="item_batch"),
             # Counting and listing by outcome read this index alone.
             models.Index(fields=["batch", "state", "outcome", "id"], name="item_outcome"),
             models.Index(fields=["file"], name="item_file"),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.dispatch import receiver
 from django.utils.timezone import now
 from django_q.models import Schedule
+from django_q.signals import post_spawn
 from django_q.tasks import async_task
 
 from proxies.batches import lanes, slices, sweeper
+from proxies.memory import limit_memory
 
 
 def run_slice(lane: int, generation: int) -> int:
@@ -37,6 +40,12 @@ def keep_schedule(**kwargs: Any) -> None:
             "next_run": now(),
         },
     )
+
+
+@receiver(post_spawn)
+def limit_worker(**kwargs: Any) -> None:
+    """In each worker process of a cluster, once it has been forked."""
+    limit_memory()
 
 
 lanes.set_bell(ring)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Final
 
 from django.db.models import Count
@@ -14,36 +15,54 @@ from proxies.models import Batch, BatchItem
 # seconds: a page that is looked at by ten people counts no more often than one.
 _AGE_PER_COST: Final = 40
 _LEAST_AGE: Final = 1.0
+# Seconds over which the rate is measured: what happened an hour ago says little about now.
+WINDOW: Final = 60.0
 
 
 def counts_of(batch: Batch, *, exact: bool = False) -> dict[str, int]:
     """How many items are in each state and of each outcome; at most seconds old unless ``exact``."""
-    settled = not batch.is_open and batch.counted_at and batch.finished_at
-    if settled and batch.counted_at >= batch.finished_at:  # type: ignore[operator]
-        return dict(batch.counts)
-    if not exact and batch.counted_at is not None:
-        age = (now() - batch.counted_at).total_seconds()
-        if age < max(_LEAST_AGE, _AGE_PER_COST * batch.counting_seconds):
-            return dict(batch.counts)
-    return _count(batch)
+    refresh_counts([batch], exact=exact)
+    return dict(batch.counts)
 
 
-def _count(batch: Batch) -> dict[str, int]:
-    began = time.perf_counter()
-    counted_at = now()
+def refresh_counts(batches: Iterable[Batch], *, exact: bool = False) -> None:
+    """Bring the counts of several batches up to date, by two statements for all of them at the most."""
+    stale = [batch for batch in batches if not _is_fresh(batch, exact=exact)]
+    if not stale:
+        return
+    began, counted_at = time.perf_counter(), now()
     rows = (
-        BatchItem.objects.filter(batch=batch)
+        BatchItem.objects.filter(batch__in=stale)
         .order_by()
-        .values_list("state", "outcome")
+        .values_list("batch", "state", "outcome")
         .annotate(items=Count("*"))
     )
-    counts = {"total": 0, "queued": 0, "running": 0, "done": 0}
-    for state, outcome, items in rows:
-        counts["total"] += items
-        counts[state] += items
+    counts = {batch.pk: {"total": 0, "queued": 0, "running": 0, "done": 0} for batch in stale}
+    for batch_id, state, outcome, items in rows:
+        of_batch = counts[batch_id]
+        of_batch["total"] += items
+        of_batch[state] += items
         if outcome:
-            counts[outcome] = counts.get(outcome, 0) + items
-    batch.counts, batch.counted_at = counts, counted_at
-    batch.counting_seconds = round(time.perf_counter() - began, 4)
-    batch.save(update_fields=["counts", "counted_at", "counting_seconds"])
-    return counts
+            of_batch[outcome] = of_batch.get(outcome, 0) + items
+    seconds = round(time.perf_counter() - began, 4)
+    for batch in stale:
+        batch.counts, batch.counted_at, batch.counting_seconds = counts[batch.pk], counted_at, seconds
+        batch.recent = _recent(batch, counted_at.timestamp())
+    Batch.objects.bulk_update(stale, ["counts", "counted_at", "counting_seconds", "recent"])
+
+
+def _recent(batch: Batch, moment: float) -> list[tuple[float, int]]:
+    """The samples of the last minute with today's, none nearer than a second to the one before."""
+    samples = [(at, done) for at, done in batch.recent if at > moment - WINDOW]
+    if samples and moment - samples[-1][0] < _LEAST_AGE:
+        return samples
+    return [*samples, (moment, batch.counts["done"])]
+
+
+def _is_fresh(batch: Batch, *, exact: bool) -> bool:
+    if batch.counted_at is None:
+        return False
+    if not batch.is_open and batch.finished_at and batch.counted_at >= batch.finished_at:
+        return True
+    age = (now() - batch.counted_at).total_seconds()
+    return not exact and age < max(_LEAST_AGE, _AGE_PER_COST * batch.counting_seconds)

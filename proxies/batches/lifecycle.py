@@ -8,12 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from media_files.models import MediaFile
 from proxies import signals
 from proxies.batches import lanes, operations
+from proxies.batches.counts import refresh_counts
 from proxies.batches.entry import insert_items
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
@@ -45,14 +44,13 @@ def start(
     *,
     by: User | None = None,
     executor: Batch.Executor = Batch.Executor.QUEUE,
-    limit: int | None = None,
     with_settled: bool = True,
     planned: Plan | None = None,
 ) -> Batch:
     """Write a batch and its items, and ring for it.
 
     Files whose outcome the rows tell already enter in their final state, unless ``with_settled`` is
-    False; ``limit`` counts files that need work. Nobody works on a batch before it is whole.
+    False. Nobody works on a batch before it is whole.
 
     Raises:
         UnknownOperation: there is none of that name.
@@ -65,14 +63,15 @@ def start(
         holder=this_holder(),
         plan=planned.as_json() if planned else {},
     )
-    left = limit
     for page in selection.pages():
+        files = operations.get(operation).annotate(page, batch.parameters)
+        if not with_settled:
+            files = files.filter(outcome__in=[outcome.value for outcome in NEEDS_WORK])
         with transaction.atomic():
-            left = _add_page(batch, page, left, with_settled=with_settled)
-        if left == 0:
-            break
+            insert_items(batch, files)
     Batch.objects.filter(pk=batch.pk).update(started_at=now())
     batch.refresh_from_db()
+    refresh_counts([batch], exact=True)
     finish_if_done(batch)
     if batch.executor == Batch.Executor.QUEUE and batch.is_open:
         lanes.wake(lanes.lane_count())
@@ -163,7 +162,7 @@ def possible_changes(batch: Batch, *, has_failures: bool) -> list[str]:
 
 def finish_if_done(batch: Batch) -> bool:
     """Complete a batch that has no item left to do."""
-    if batch.standing or batch.items.exclude(state=BatchItem.State.DONE).exists():
+    if batch.standing or BatchItem.objects.filter(batch=batch).unfinished().exists():
         return False
     finished = Batch.objects.filter(
         pk=batch.pk, state=Batch.State.RUNNING, standing=None, started_at__isnull=False
@@ -209,16 +208,3 @@ def _uploads_id() -> int:
         )
         uploads = batch.pk
     return uploads
-
-
-def _add_page(
-    batch: Batch, page: QuerySet[MediaFile], limit: int | None, *, with_settled: bool
-) -> int | None:
-    """Add a page's files as items; return how many more that need work may be added."""
-    files = operations.get(batch.operation).annotate(page, batch.parameters)
-    to_do = files.filter(outcome__in=[outcome.value for outcome in NEEDS_WORK])
-    if limit is not None:
-        ids = list(to_do.order_by("pk").values_list("pk", flat=True)[:limit])
-        files, limit = files.filter(pk__in=ids), limit - len(ids)
-    insert_items(batch, files if with_settled else to_do)
-    return limit

@@ -66,5 +66,5 @@ def _make_again(lease: ProxyLease) -> None:
         return
     # What stands in the storage may be older or newer than what the row says of it.
     Proxy.objects.filter(source=source, profile=lease.profile).update(recipe="")
-    if not BatchItem.objects.filter(file=source).exclude(state=BatchItem.State.DONE).exists():
+    if not BatchItem.objects.filter(file=source).unfinished().exists():
         lifecycle.add_to_uploads(source.pk)

@@ -22,12 +22,11 @@ from django.db import connection, connections
 from PIL import Image
 
 from media_files.models import DiscardedFile, MediaFile
-from media_files.storage import MediaStorage
 from proxies.batches import lifecycle, slices
 from proxies.batches.selection import Selection
 from proxies.batches.sweeper import sweep
 from proxies.batches.work import Work
-from proxies.models import Batch, BatchItem, DiscardedProxy, Proxy, ProxyLease
+from proxies.models import Batch, BatchItem, DiscardedProxy, Proxy, ProxyLease, proxies_storage
 
 
 def photo(seed: int, *, transparent: bool = False) -> bytes:
@@ -70,7 +69,7 @@ class Points:
     def watch(self) -> None:
         """Put a point before each statement, about each commit, and about each call on a file."""
         connection.execute_wrappers.append(self._statement)
-        connection.commit = self._about(connection.commit, "commit")
+        setattr(connection, "commit", self._about(connection.commit, "commit"))  # noqa: B010 - a method
         for name in ("put", "fetch", "delete"):
             for storage in {type(storages["originals"]), type(storages["proxies"])}:
                 setattr(storage, name, self._about(getattr(storage, name), name))
@@ -109,7 +108,7 @@ def _rounds(prepare: Callable[[int], Batch], step: int) -> Iterator[Crash]:
         sweep()
         batch.refresh_from_db()
         slices.perform(Work(batch, lambda: False))
-        slices.finish_if_done(batch)
+        lifecycle.finish_if_done(batch)
         sweep()
         yield Crash(point, where, list(problems(batch)))
         point += step
@@ -149,8 +148,8 @@ def problems(batch: Batch) -> Iterator[str]:
 
 def file_problems() -> Iterator[str]:
     """Where rows and files disagree."""
-    storage = storages["proxies"]
-    rows = {proxy.image.name: proxy for proxy in Proxy.objects.all()}
+    storage = proxies_storage()
+    rows = {str(proxy.image.name): proxy for proxy in Proxy.objects.all()}
     for name, proxy in rows.items():
         if not storage.exists(name):
             yield f"row without file: {name}"
@@ -162,9 +161,8 @@ def file_problems() -> Iterator[str]:
 
 
 def _listed(alias: str, folder: str) -> list[str]:
-    storage: MediaStorage = storages[alias]
     try:
-        return [f"{folder}/{name}" for name in storage.listdir(folder)[1]]
+        return [f"{folder}/{name}" for name in storages[alias].listdir(folder)[1]]
     except FileNotFoundError:
         return []
 

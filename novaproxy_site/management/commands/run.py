@@ -25,7 +25,7 @@ from media_files.console import Tool, UsageError, human_bytes
 from media_files.models import MediaFile
 from novaproxy_site.samples import make_samples
 from proxies.conf import conf
-from proxies.models import BatchItem
+from proxies.models import Batch, BatchItem
 from proxies.reports import Line, planned_lines
 
 _HOST: Final = "127.0.0.1"
@@ -149,5 +149,5 @@ def _wait_until_ready(port: int) -> None:
 
 
 def _wait_until_made() -> None:
-    while BatchItem.objects.exclude(state=BatchItem.State.DONE).filter(batch__standing="uploads").exists():
+    while BatchItem.objects.unfinished().filter(batch__standing=Batch.UPLOADS).exists():
         time.sleep(0.3)
