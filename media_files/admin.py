@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -55,6 +56,11 @@ def dimensions_text(width: int | None, height: int | None) -> str:
 def size_text(size: int | None) -> str:
     """``3.2 MB``; a dash where nothing is known."""
     return "-" if size is None else filesizeformat(size)
+
+
+def day_text(moment: datetime) -> str:
+    """``22 Nov 2026``, here."""
+    return date_format(localtime(moment), "j M Y")
 
 
 class NothingChanged(Exception):
@@ -120,12 +126,40 @@ class FormatFilter(admin.SimpleListFilter):
         return queryset.filter(format=self.value()) if self.value() else queryset
 
 
+class TitledList(AnyModelAdmin):
+    """A list with a heading of its own, instead of "Select ... to change"."""
+
+    list_title: ClassVar[str]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().changelist_view(request, {"title": self.list_title, **(extra_context or {})})
+
+
+class MadeByTheMachine(AnyModelAdmin):
+    """Rows that nobody adds or changes by hand. They may be deleted by whoever has that permission."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class Kept(MadeByTheMachine):
+    """Rows that nobody deletes by hand, either."""
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
 class AddedFilter(admin.DateFieldListFilter):
-    """By when a file was added, under the name that the list's column has."""
+    """By when a row came to be, in plain words."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.title = "date added"
+        self.title = "date"
 
 
 class DeletesInPages(AnyModelAdmin):
@@ -150,12 +184,13 @@ class DeletesInPages(AnyModelAdmin):
             page.delete()
 
 
-class MediaFileAdmin(DeletesInPages, FileModelAdmin):
+class MediaFileAdmin(TitledList, DeletesInPages, FileModelAdmin):
     """Originals: listed, uploaded, replaced, deleted. Whoever makes something of them adds a mixin."""
 
+    list_title = "Media files"
     form = FileForm
     change_form_template = "media_files/file_change_form.html"
-    list_display = ["name", "kind", "dimensions", "size", "added"]
+    list_display = ["name", "original_facts", "size", "added"]
     list_filter = ["file_type", FormatFilter, ("created_at", AddedFilter)]
     search_fields = ["original_name", "sha256__startswith"]
     search_help_text = "Part of the name, or the beginning of the SHA-256."
@@ -181,16 +216,16 @@ class MediaFileAdmin(DeletesInPages, FileModelAdmin):
 
     # -- The list ----------------------------------------------------------------------------------
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        return super().changelist_view(request, {"title": "Media files", **(extra_context or {})})
-
     @admin.display(description="name", ordering="original_name")
     def name(self, row: MediaFile) -> str:
         return str(row)
 
     @admin.display(description="format", ordering="format")
+    def original_facts(self, row: MediaFile) -> SafeString:
+        """In one column, so that a list with its filters fits a screen of 1280 px."""
+        return format_html('{}<br><span class="quiet">{}</span>', self.kind(row), self.dimensions(row))
+
+    @admin.display(description="format")
     def kind(self, row: MediaFile) -> str:
         if row.file_type == MediaFile.FileType.VIDEO:
             return f"{row.format} video".strip()
@@ -206,7 +241,7 @@ class MediaFileAdmin(DeletesInPages, FileModelAdmin):
 
     @admin.display(description="added", ordering="id")  # by the index: ids grow with time
     def added(self, row: MediaFile) -> str:
-        return date_format(localtime(row.created_at), "j M Y")
+        return day_text(row.created_at)
 
     # -- One file ----------------------------------------------------------------------------------
 
@@ -290,8 +325,8 @@ class MediaFileAdmin(DeletesInPages, FileModelAdmin):
 
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> MediaFile:
         upload, facts = form.cleaned_data.get("file"), form.facts
+        row: MediaFile = super().save_form(request, form, change)
         if change:
-            row: MediaFile = form.instance
             if facts is None:
                 raise NothingChanged(row, "Nothing was changed: no new file was chosen.")
             if facts.sha256 == form.sha256_before:

@@ -18,7 +18,16 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
 
-from media_files.admin import DeletesInPages, dimensions_text, size_text
+from media_files.admin import (
+    AddedFilter,
+    DeletesInPages,
+    Kept,
+    MadeByTheMachine,
+    TitledList,
+    day_text,
+    dimensions_text,
+    size_text,
+)
 from media_files.models import MediaFile
 from proxies.admin_operations import OperationsMixin, operation_url
 from proxies.api import savings_percent
@@ -78,7 +87,7 @@ class ProxyFileAdminMixin(OperationsMixin):
         return super().media + forms.Media(css={"all": ["proxies/admin.css"]})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[MediaFile]:
-        waits = BatchItem.objects.filter(file=OuterRef("pk")).exclude(state=BatchItem.State.DONE)
+        waits = BatchItem.objects.unfinished().filter(file=OuterRef("pk"))
         return (
             super()
             .get_queryset(request)
@@ -102,10 +111,7 @@ class ProxyFileAdminMixin(OperationsMixin):
 
     @admin.display(description="proxy")
     def proxy(self, row: Any) -> SafeString:
-        if row.file_type != MediaFile.FileType.IMAGE:
-            return badge("not_needed", "Image proxies are made of images only.")
-        state = "queued" if row.is_queued and row.proxy_state != "not_needed" else row.proxy_state
-        return badge(state, PROXY_STATES[state])
+        return badge(*_state_of(row))
 
     def cards(self, request: HttpRequest, row: Any) -> list[SafeString]:
         proxy = _image_proxy(row)
@@ -113,7 +119,7 @@ class ProxyFileAdminMixin(OperationsMixin):
         context = {
             "file": row,
             "proxy": proxy,
-            "state": self.proxy(row),
+            "state": _state_of(row),
             "savings": savings_percent(row.bytes, proxy.bytes) if proxy else None,
             "operations": [(operation, operation_url(operation, [row.pk])) for operation in allowed],
             "items": BatchItem.objects.filter(file=row).select_related("batch").order_by("-id")[:_LAST_ITEMS],
@@ -122,12 +128,13 @@ class ProxyFileAdminMixin(OperationsMixin):
         return [*super().cards(request, row), render_to_string("proxies/file_card.html", context, request)]  # type: ignore[misc]
 
 
-class ProxyAdmin(DeletesInPages, ProxyModelAdmin):
+class ProxyAdmin(TitledList, DeletesInPages, MadeByTheMachine, ProxyModelAdmin):
     """Proxies: looked at and deleted. They are made through their files."""
 
-    list_display = ["thumbnail", "file", "dimensions", "size", "savings", "recipe_state", "created_at"]
+    list_title = "Proxies"
+    list_display = ["thumbnail", "file", "recipe_state", "dimensions", "size", "savings", "made"]
     list_display_links = ["file"]
-    list_filter = ["file_type", "profile", "created_at"]
+    list_filter = ["file_type", ("created_at", AddedFilter)]
     list_select_related = ["source"]
     search_fields = ["source__original_name", "image"]
     search_help_text = "Part of the original's name, or of the proxy's."
@@ -136,19 +143,13 @@ class ProxyAdmin(DeletesInPages, ProxyModelAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     readonly_fields = [
-        "picture", "file", "path", "dimensions", "size", "savings", "recipe_state", "created_at", "took",
+        "picture", "original", "path", "dimensions", "size", "savings", "recipe_state", "created_at", "took",
         "made_how", "sha256",
     ]  # fmt: skip
     fields = [*readonly_fields]
 
     class Media:
         css = {"all": ["media_files/admin.css", "proxies/admin.css"]}
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Proxy | None = None) -> bool:
-        return False
 
     def has_view_permission(self, request: HttpRequest, obj: Proxy | None = None) -> bool:
         """To see a proxy is to see its original."""
@@ -165,6 +166,15 @@ class ProxyAdmin(DeletesInPages, ProxyModelAdmin):
     @admin.display(description="original", ordering="source__original_name")
     def file(self, row: Proxy) -> str:
         return str(row.source)
+
+    @admin.display(description="original")
+    def original(self, row: Proxy) -> SafeString:
+        url = reverse("admin:media_files_mediafile_change", args=[row.source_id])
+        return format_html('<a href="{}">{}</a>', url, row.source)
+
+    @admin.display(description="made", ordering="created_at")
+    def made(self, row: Proxy) -> str:
+        return day_text(row.created_at)
 
     @admin.display(description="stored as")
     def path(self, row: Proxy) -> str:
@@ -199,9 +209,10 @@ class ProxyAdmin(DeletesInPages, ProxyModelAdmin):
         return render_to_string("proxies/provenance.html", {"proxy": row})
 
 
-class QuarantineAdmin(QuarantineModelAdmin):
+class QuarantineAdmin(TitledList, MadeByTheMachine, QuarantineModelAdmin):
     """Files that ended a worker several times. Releasing one is deleting its row here."""
 
+    list_title = "Files in quarantine"
     list_display = ["file", "message", "created_at"]
     list_display_links = None
     list_select_related = ["source"]
@@ -211,12 +222,6 @@ class QuarantineAdmin(QuarantineModelAdmin):
 
     class Media:
         css = {"all": ["media_files/admin.css", "proxies/admin.css"]}
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Quarantine | None = None) -> bool:
-        return False
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         actions = super().get_actions(request)
@@ -242,9 +247,10 @@ class QuarantineAdmin(QuarantineModelAdmin):
         self.message_user(request, format_html("{}{}", text, tried), messages.SUCCESS)
 
 
-class WorkerStateAdmin(WorkerModelAdmin):
+class WorkerStateAdmin(TitledList, Kept, WorkerModelAdmin):
     """Which workers are alive: what each supervisor last said."""
 
+    list_title = "Workers"
     list_display = [
         "worker", "alive", "state", "heard_of", "processes", "last_task_at", "started_at", "restarts",
         "message",
@@ -255,18 +261,10 @@ class WorkerStateAdmin(WorkerModelAdmin):
     class Media:
         css = {"all": ["media_files/admin.css", "proxies/admin.css"]}
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: WorkerState | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: WorkerState | None = None) -> bool:
-        return False
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[WorkerState]:
         alive = WorkerState.objects.alive().filter(pk=OuterRef("pk"))
-        return super().get_queryset(request).annotate(is_alive=Exists(alive))
+        states: QuerySet[WorkerState] = super().get_queryset(request).annotate(is_alive=Exists(alive))
+        return states
 
     @admin.display(description="worker")
     def worker(self, row: WorkerState) -> str:
@@ -279,6 +277,14 @@ class WorkerStateAdmin(WorkerModelAdmin):
     @admin.display(description="last heard of", ordering="beat_at")
     def heard_of(self, row: WorkerState) -> str:
         return f"{duration((now() - row.beat_at).total_seconds())} ago"
+
+
+def _state_of(row: Any) -> tuple[str, str]:
+    """(word, sentence) for where a file's proxy stands; the row is one of the mixin's query."""
+    if row.file_type != MediaFile.FileType.IMAGE:
+        return "not_needed", "Image proxies are made of images only."
+    state = "queued" if row.is_queued and row.proxy_state != "not_needed" else row.proxy_state
+    return state, PROXY_STATES[state]
 
 
 def _image_proxy(row: MediaFile) -> Proxy | None:

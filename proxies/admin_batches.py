@@ -14,10 +14,13 @@ from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.timezone import localtime
 from django.views.decorators.http import require_POST
 
+from media_files.admin import AddedFilter, Kept, TitledList
 from media_files.models import MediaFile
 from proxies.admin import badge
 from proxies.batches import lifecycle, operations
@@ -83,12 +86,13 @@ def operation_label(batch: Batch) -> str:
         return batch.operation
 
 
-class BatchAdmin(BatchModelAdmin):
+class BatchAdmin(TitledList, Kept, BatchModelAdmin):
     """Batches: seen at a glance, watched, paused, resumed, cancelled, tried again."""
 
-    list_display = ["batch", "what", "status", "progress", "files", "who", "created_at", "lasted"]
+    list_title = "Batches"
+    list_display = ["batch", "status", "progress", "what", "who", "started", "lasted"]
     list_display_links = ["batch"]
-    list_filter = ["state", "created_at"]
+    list_filter = ["state", ("created_at", AddedFilter)]
     list_select_related = ["created_by"]
     # The uploads first, which are always there, then the newest.
     ordering = [F("standing").desc(nulls_last=True), "-id"]
@@ -101,16 +105,6 @@ class BatchAdmin(BatchModelAdmin):
 
     class Media:
         css = {"all": ["media_files/admin.css", "proxies/admin.css"]}
-
-    # The ledger is written by the engine alone, and kept.
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Batch | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Batch | None = None) -> bool:
-        return False
 
     def has_view_permission(self, request: HttpRequest, obj: Batch | None = None) -> bool:
         return request.user.has_perm("proxies.view_batch") or request.user.has_perm("proxies.change_batch")
@@ -141,15 +135,15 @@ class BatchAdmin(BatchModelAdmin):
     def progress(self, row: Batch) -> SafeString:
         return render_to_string("proxies/batch_glance.html", {"batch": row, "progress": _progress(row)})
 
-    @admin.display(description="files")
-    def files(self, row: Batch) -> str:
-        return f"{_progress(row).total:,}"
-
-    @admin.display(description="started by")
+    @admin.display(description="by")
     def who(self, row: Batch) -> str:
         if row.created_by:
             return row.created_by.get_username()
         return "-" if row.standing else "a command"
+
+    @admin.display(description="started")
+    def started(self, row: Batch) -> str:
+        return "-" if row.standing else date_format(localtime(row.created_at), "j M Y, H:i")
 
     @admin.display(description="took")
     def lasted(self, row: Batch) -> str:
@@ -261,10 +255,11 @@ class OutcomeFilter(admin.SimpleListFilter):
         return queryset.filter(state=BatchItem.State.DONE, outcome=self.value())
 
 
-class BatchItemAdmin(ItemModelAdmin):
+class BatchItemAdmin(TitledList, Kept, ItemModelAdmin):
     """The files of a batch one by one; read-only."""
 
-    list_display = ["file_name", "status", "why", "message", "attempts", "finished_at", "in_batch"]
+    list_title = "Files of a batch"
+    list_display = ["file_name", "status", "why", "attempts", "finished_at", "in_batch"]
     list_display_links = None
     list_filter = [OutcomeFilter, "state"]
     list_select_related = ["batch"]
@@ -281,15 +276,6 @@ class BatchItemAdmin(ItemModelAdmin):
         """Reached from a batch, not from the index."""
         return False
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: BatchItem | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: BatchItem | None = None) -> bool:
-        return False
-
     def has_view_permission(self, request: HttpRequest, obj: BatchItem | None = None) -> bool:
         return request.user.has_perm("proxies.view_batch") or request.user.has_perm("proxies.change_batch")
 
@@ -297,7 +283,7 @@ class BatchItemAdmin(ItemModelAdmin):
         return _named(super().get_queryset(request))
 
     def get_fields(self, request: HttpRequest, obj: BatchItem | None = None) -> list[Any]:
-        return ["file_name", "status", "why", "message", "attempts", "finished_at", "in_batch"]
+        return ["file_name", "status", "why", "attempts", "finished_at", "in_batch"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: BatchItem | None = None) -> list[Any]:
         return self.get_fields(request, obj)
@@ -315,7 +301,7 @@ class BatchItemAdmin(ItemModelAdmin):
 
     @admin.display(description="why")
     def why(self, row: BatchItem) -> str:
-        return row.error or reasons_text(row.reasons) or "-"
+        return f"{row.message} ({row.error})" if row.error else reasons_text(row.reasons) or "-"
 
     @admin.display(description="batch")
     def in_batch(self, row: BatchItem) -> SafeString:

@@ -169,6 +169,8 @@ class OperationsMixin(FileModelAdmin):
         ]
         if shown.query:
             filters.insert(0, ("search", f"“{shown.query}”"))
+        elif not filters and shown.get_filters_params():
+            filters.append(("as", "chosen in the list"))  # by a link of ours, or typed into the address
         return Chosen(Selection(files), filters, is_filter=True, list_query=query)
 
     def _list_url(self, query: str = "") -> str:
