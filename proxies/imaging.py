@@ -183,8 +183,7 @@ def _decode(opened: Opened, stream: BinaryIO, target: tuple[int, int]) -> Box:
         if opened.facts.format == "JPEG":
             width, height = (max(1, math.ceil(side * DECODE_MARGIN)) for side in target)
             drafted = image.draft(None, (width, height))
-            if drafted is not None:
-                box = drafted[1]
+            box = drafted[1] if drafted is not None else box
         image.load()
         damage = find_damage()
     if damage is not None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 
 from media_files import decoding
 from media_files.errors import CorruptImage, ImageTooLarge, MediaError, MemoryLimit, UnsupportedFormat
@@ -250,7 +250,7 @@ class TestDecoderErrors:
 
     @pytest.mark.parametrize("name", ["WEBP", "AVIF", "JPEG2000", "TIFF"])
     def test_a_missing_codec_says_what_to_install(self, monkeypatch, name):
-        monkeypatch.setattr(decoding.features, "check", lambda _: False)
+        monkeypatch.setattr(features, "check", lambda _: False)
         with pytest.raises(UnsupportedFormat, match="unsupported on this installation: install Pillow"):
             inspect(io.BytesIO(saved(name)))
 
