@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
@@ -23,6 +22,7 @@ from media_files.models import MediaFile
 from media_files.storage import LocalStorage
 from media_files.tests import pictures
 from media_files.tests.fixtures import files_in
+from novaproxy_site.tests.admin_pages import messages_of, staff_with
 from proxies.models import BatchItem, Proxy
 from proxies.services import ImageProxyService
 
@@ -30,21 +30,7 @@ LIST = reverse("admin:media_files_mediafile_changelist")
 ADD = reverse("admin:media_files_mediafile_add")
 
 Adds = Callable[..., MediaFile]
-
-
-@pytest.fixture
-def staff(client: Client, django_user_model: Any) -> Callable[..., Client]:
-    """A function that logs in a member of staff who has these permissions and no others."""
-
-    def log_in(*permissions: str) -> Client:
-        user = django_user_model.objects.create_user("librarian", is_staff=True)
-        for permission in permissions:
-            app, codename = permission.split(".")
-            user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
-        client.force_login(user)
-        return client
-
-    return log_in
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
@@ -64,10 +50,6 @@ def change_url(row: MediaFile) -> str:
 
 def upload(data: bytes, name: str = "picture.jpg") -> dict[str, Any]:
     return {"file": SimpleUploadedFile(name, data)}
-
-
-def messages_of(response: Any) -> list[str]:
-    return [str(message) for message in response.context["messages"]]
 
 
 def names_of(response: Any) -> set[str]:
@@ -256,8 +238,8 @@ def test_a_form_from_elsewhere_is_refused(admin_user: Any, folders: dict[str, Pa
     assert not MediaFile.objects.exists()
 
 
-def test_nobody_uploads_without_the_permission(staff: Callable[..., Client]) -> None:
-    client = staff("media_files.view_mediafile")
+def test_nobody_uploads_without_the_permission() -> None:
+    client = staff_with("media_files.view_mediafile")
     assert client.post(ADD, upload(pictures.jpeg())).status_code == 403
 
 
@@ -334,11 +316,9 @@ def test_saving_without_another_file_changes_nothing(
     assert (after.updated_at, after.file.name) == (row.updated_at, row.file.name)
 
 
-def test_who_may_only_look_gets_facts_and_no_form(
-    staff: Callable[..., Client], add: Adds, closed_storage: None
-) -> None:
+def test_who_may_only_look_gets_facts_and_no_form(add: Adds, closed_storage: None) -> None:
     row = add()
-    client = staff("media_files.view_mediafile")
+    client = staff_with("media_files.view_mediafile")
     page = client.get(change_url(row)).content.decode()
     assert row.sha256 in page
     assert 'type="file"' not in page
@@ -349,7 +329,6 @@ def test_who_may_only_look_gets_facts_and_no_form(
 
 
 def test_a_deleted_file_takes_its_proxy_with_it_after_the_commit(
-    staff: Callable[..., Client],
     add: Adds,
     folders: dict[str, Path],
     off: None,
@@ -357,7 +336,7 @@ def test_a_deleted_file_takes_its_proxy_with_it_after_the_commit(
 ) -> None:
     row = add()
     ImageProxyService().create_proxy(row)
-    client = staff("media_files.view_mediafile", "media_files.delete_mediafile")
+    client = staff_with("media_files.view_mediafile", "media_files.delete_mediafile")
     url = reverse("admin:media_files_mediafile_delete", args=[row.pk])
     with django_capture_on_commit_callbacks() as after_the_commit:
         assert client.post(url, {"post": "yes"}).status_code == 302
