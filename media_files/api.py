@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from datetime import UTC, datetime
+from typing import Any, Final, cast
 
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import QuerySet
 from django.http import HttpResponseBase
 from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, serializers, status, viewsets
 from rest_framework.decorators import action
-from rest_framework.exceptions import ValidationError
-from rest_framework.pagination import CursorPagination
-from rest_framework.parsers import MultiPartParser
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from media_files.conf import limits
-from media_files.errors import FileTooLarge
+from media_files.api_schema import FaultSerializer
 from media_files.models import MediaFile
+from media_files.parsers import UploadParser, refuse_too_long
 from media_files.permissions import ActionPermissions
 from media_files.services import add_file
 from media_files.serving import file_response
 from media_files.storage import media_storage
+
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class NewestFirst(CursorPagination):
@@ -34,16 +38,28 @@ class NewestFirst(CursorPagination):
     page_size_query_param = "page_size"
     max_page_size = 1000
 
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        cursor = super().decode_cursor(request)
+        # Ours are ids; somebody's own invention must not reach the database.
+        if cursor is not None and cursor.position is not None and not _is_id(str(cursor.position)):
+            raise NotFound(self.invalid_cursor_message)
+        return cursor
+
 
 class StrictSerializer(serializers.Serializer[Any]):
     """A small body in which a misspelt key is an error, not a wish ignored."""
 
     def to_internal_value(self, data: Any) -> Any:
         value = super().to_internal_value(data)
-        if unknown := sorted(set(data) - set(self.fields)):
+        if unknown := sorted(key for key in data if not self._knows(str(key))):
             known = ", ".join(self.fields)
             raise ValidationError({key: [f"Unknown key. Known are: {known}."] for key in unknown})
         return value
+
+    def _knows(self, key: str) -> bool:
+        # A form says {"filter": {"type": ...}} as filter.type=...
+        name, dot, _ = key.partition(".")
+        return key in self.fields or (bool(dot) and isinstance(self.fields.get(name), serializers.DictField))
 
 
 class UploadSerializer(serializers.Serializer[Any]):
@@ -69,11 +85,40 @@ class MediaFileSerializer(serializers.ModelSerializer[MediaFile]):
         return reverse("file-content", args=[row.pk], request=self.context.get("request"))
 
 
-class MediaFileFilter(filters.FilterSet):
+class StrictFilterSet(filters.FilterSet):
+    """Filters of which a misspelt one is an error: it would else answer with everything."""
+
+    ALSO_KNOWN = frozenset({"cursor", "page_size"})
+
+    def is_valid(self) -> bool:
+        valid = bool(super().is_valid())
+        if unknown := sorted(set(self.data or ()) - set(self.filters) - self.ALSO_KNOWN):
+            known = ", ".join([*self.filters, *sorted(self.ALSO_KNOWN)])
+            for key in unknown:
+                self.errors[key] = cast(
+                    Any, self.form.error_class([f"Unknown parameter. Known are: {known}."])
+                )
+        return valid and not unknown
+
+
+class MomentFilter(filters.IsoDateTimeFilter):
+    """A moment in ISO 8601; without an offset in the time zone of the settings."""
+
+    def filter(self, qs: QuerySet[Any], value: datetime | None) -> QuerySet[Any]:
+        if value is not None:
+            try:
+                value = value.astimezone(UTC)
+            except OverflowError:
+                # On the calendar's first or last day, beyond it in UTC.
+                value = _FIRST if value.year == 1 else _LAST
+        return super().filter(qs, value)
+
+
+class MediaFileFilter(StrictFilterSet):
     type = filters.ChoiceFilter(field_name="file_type", choices=MediaFile.FileType.choices)
     name = filters.CharFilter(field_name="original_name", lookup_expr="icontains")
     format = filters.CharFilter(field_name="format", lookup_expr="iexact")
-    updated_since = filters.IsoDateTimeFilter(field_name="updated_at", lookup_expr="gte")
+    updated_since = MomentFilter(field_name="updated_at", lookup_expr="gte")
 
     class Meta:
         model = MediaFile
@@ -101,18 +146,23 @@ class MediaFileViewSet(
         "create": "media_files.add_mediafile",
         "destroy": "media_files.delete_mediafile",
     }
+    further_errors: dict[str, dict[int, Any]] = {
+        "create": {422: FaultSerializer},
+        "content": {422: FaultSerializer},
+    }
 
     def get_parsers(self) -> list[Any]:
         # `action` is not known yet where DRF asks for parsers.
         method = str(self.request.method).lower() if self.request else ""
         if self.action_map.get(method) == "create":
-            return [MultiPartParser()]
+            return [UploadParser()]
         return cast(list[Any], super().get_parsers())
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        super().initial(request, *args, **kwargs)
+        # Before anything else: to ask for the session's user reads the body of a form.
         if self.action == "create":
-            _refuse_too_long(request)
+            refuse_too_long(request.META.get("CONTENT_LENGTH"), upload=True)
+        super().initial(request, *args, **kwargs)
 
     def create(self, request: Request) -> Response:
         """Upload an original. The same bytes again answer 200 with the row that is there."""
@@ -127,6 +177,7 @@ class MediaFileViewSet(
             headers={"Location": data["url"]},
         )
 
+    @extend_schema(responses={(200, "application/octet-stream"): bytes, 304: None})
     @action(detail=True)
     def content(self, request: Request, pk: str | None = None) -> HttpResponseBase:
         """The original's bytes."""
@@ -141,12 +192,5 @@ class MediaFileViewSet(
         )
 
 
-def _refuse_too_long(request: Request) -> None:
-    """Before a byte of the body is read. The parts' headers and boundaries are small beside 64 KB."""
-    length = int(request.META.get("CONTENT_LENGTH") or 0)
-    most = limits().max_bytes
-    if length > most + 65_536:
-        raise FileTooLarge(
-            f"The upload has {length:,} bytes; {most:,} are allowed. Send a smaller file, or have "
-            "NOVAPROXY_MAX_UPLOAD raised."
-        )
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 19

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import OuterRef, Prefetch, QuerySet, Subquery
 from django.http import HttpResponseBase
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema, extend_schema_field
@@ -14,13 +14,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from media_files.api import NewestFirst, StrictSerializer
+from media_files.api import NewestFirst, StrictFilterSet, StrictSerializer
+from media_files.api_schema import FaultSerializer
+from media_files.inspection import CONTENT_TYPES
 from media_files.models import MediaFile
 from media_files.permissions import ActionPermissions
 from media_files.serving import file_response
 from proxies.conf import conf
-from proxies.models import Proxy, proxies_storage
-from proxies.outcomes import NEEDS_WORK, NOT_NEEDED
+from proxies.imaging import Reason
+from proxies.models import BatchItem, Proxy, proxies_storage
+from proxies.outcomes import NEEDS_WORK, NOT_NEEDED, Outcome
 from proxies.queries import proxy_state_of
 from proxies.services import ImageProxyService, ProxyResult
 
@@ -45,6 +48,18 @@ class ProxySerializer(serializers.ModelSerializer[Proxy]):
         return reverse("proxy-content", args=[row.pk], request=self.context.get("request"))
 
 
+class ProxyStatusSerializer(serializers.Serializer[Any]):
+    """The image proxy in one look: its id and size; or that none is needed, or why there is none yet."""
+
+    state = serializers.ChoiceField(choices=PROXY_STATES)
+    id = serializers.IntegerField(required=False)
+    bytes = serializers.IntegerField(required=False)
+    width = serializers.IntegerField(required=False)
+    height = serializers.IntegerField(required=False)
+    error = serializers.CharField(required=False, help_text="The code of what went wrong with it.")
+    message = serializers.CharField(required=False)
+
+
 class ProxyFieldsMixin(serializers.Serializer[Any]):
     """What a file's row says of its proxies."""
 
@@ -54,27 +69,28 @@ class ProxyFieldsMixin(serializers.Serializer[Any]):
 
     PROXY_FIELDS = ["proxy_state", "proxy_status", "proxies"]
 
-    @extend_schema_field(serializers.DictField())
+    @extend_schema_field(ProxyStatusSerializer)
     def get_proxy_status(self, row: Any) -> dict[str, Any]:
-        """The image proxy in one look: its id and size, or that none is needed, or that it is on its way."""
-        proxy = next((p for p in row.proxies.all() if p.profile == "nova"), None)
         state = row.proxy_state
+        proxy = next((p for p in row.proxies.all() if p.profile == conf().nova.name), None)
         if state == "current" and proxy:
-            return {
-                "state": state,
-                "id": proxy.pk,
-                "bytes": proxy.bytes,
-                "width": proxy.width,
-                "height": proxy.height,
-            }
+            size = {"bytes": proxy.bytes, "width": proxy.width, "height": proxy.height}
+            return {"state": state, "id": proxy.pk, **size}
+        if row.file_type != MediaFile.FileType.IMAGE:
+            return {"state": state, "message": "A video. Image proxies are made of images only."}
         if state == "not_needed":
             return {"state": state, "message": "A model can read this original as it is."}
-        if conf().on_save == "off":
-            return {"state": state, "message": "Ask for it with POST create-image-proxy."}
-        return {"state": state, "message": "On its way. Ask again shortly."}
+        if row.last_state == BatchItem.State.DONE and row.last_error:
+            return {"state": state, "error": row.last_error, "message": row.last_message}
+        if row.last_state in (BatchItem.State.QUEUED, BatchItem.State.RUNNING):
+            return {"state": state, "message": "On its way. Ask again shortly."}
+        return {
+            "state": state,
+            "message": "Not under way. POST create-image-proxy makes it, or says why not.",
+        }
 
 
-class ProxyFilterMixin(filters.FilterSet):
+class ProxyFilterMixin(StrictFilterSet):
     proxy_state = filters.ChoiceFilter(choices=[(state, state) for state in PROXY_STATES])
 
 
@@ -85,6 +101,27 @@ class ForceSerializer(StrictSerializer):
     profile = serializers.ChoiceField(choices=["nova"], default="nova")
 
 
+class MadeProxySerializer(serializers.Serializer[Any]):
+    """What became of a file, and what a model would be sent in its place."""
+
+    proxy_id = serializers.IntegerField(allow_null=True)
+    source_id = serializers.IntegerField()
+    original_size_bytes = serializers.IntegerField()
+    proxy_size_bytes = serializers.IntegerField(allow_null=True)
+    savings_percent = serializers.FloatField(help_text="Of the bytes to be sent; negative where it is more.")
+    original_dimensions = serializers.ListField(
+        child=serializers.IntegerField(), min_length=2, max_length=2, help_text="Width and height, upright."
+    )
+    proxy_dimensions = serializers.ListField(
+        child=serializers.IntegerField(), min_length=2, max_length=2, allow_null=True
+    )
+    outcome = serializers.ChoiceField(
+        choices=[Outcome.CREATED, Outcome.REPLACED, Outcome.REUSED, Outcome.SKIPPED]
+    )
+    reasons = serializers.ListField(child=serializers.ChoiceField(choices=[*Reason, NOT_NEEDED]))
+    url = serializers.URLField(allow_null=True, help_text="The proxy's bytes.")
+
+
 class ProxyActionsMixin(viewsets.GenericViewSet[MediaFile]):
     """What can be done about a file's proxies."""
 
@@ -92,11 +129,16 @@ class ProxyActionsMixin(viewsets.GenericViewSet[MediaFile]):
         return (
             super()
             .get_queryset()
-            .annotate(proxy_state=proxy_state_of(conf().nova))
+            .annotate(
+                proxy_state=proxy_state_of(conf().nova),
+                last_state=_of_last_item("state"),
+                last_error=_of_last_item("error"),
+                last_message=_of_last_item("message"),
+            )
             .prefetch_related(Prefetch("proxies", Proxy.objects.order_by("id")))
         )
 
-    @extend_schema(request=ForceSerializer, responses={200: dict, 201: dict})
+    @extend_schema(request=ForceSerializer, responses={200: MadeProxySerializer, 201: MadeProxySerializer})
     @action(detail=True, methods=["post"], url_path="create-image-proxy")
     def create_image_proxy(self, request: Request, pk: str | None = None) -> Response:
         """Make this file's image proxy now, and answer when it stands."""
@@ -111,6 +153,16 @@ class ProxyActionsMixin(viewsets.GenericViewSet[MediaFile]):
         )
 
 
+class ProxyFilter(StrictFilterSet):
+    source = filters.NumberFilter(field_name="source_id", max_value=2**63 - 1, help_text="The original's id.")
+    profile = filters.CharFilter()
+    file_type = filters.ChoiceFilter(choices=Proxy.FileType.choices)
+
+    class Meta:
+        model = Proxy
+        fields: list[str] = []
+
+
 class ProxyViewSet(
     mixins.ListModelMixin,
     mixins.RetrieveModelMixin,
@@ -122,7 +174,7 @@ class ProxyViewSet(
     queryset = Proxy.objects.all()
     serializer_class = ProxySerializer
     filter_backends = [filters.DjangoFilterBackend]
-    filterset_fields = ["source", "profile", "file_type"]
+    filterset_class = ProxyFilter
     pagination_class = NewestFirst
     permission_classes = [ActionPermissions]
     # To see a proxy is to see its original.
@@ -132,7 +184,9 @@ class ProxyViewSet(
         "content": "media_files.view_mediafile",
         "destroy": "proxies.delete_proxy",
     }
+    further_errors: dict[str, dict[int, Any]] = {"content": {422: FaultSerializer}}
 
+    @extend_schema(responses={(200, "application/octet-stream"): bytes, 304: None})
     @action(detail=True)
     def content(self, request: Request, pk: str | None = None) -> HttpResponseBase:
         """The proxy's bytes."""
@@ -141,10 +195,21 @@ class ProxyViewSet(
             request,
             proxies_storage(),
             str(row.image.name),
-            content_type=f"{row.file_type}/{row.format.lower()}",
+            content_type=_content_type(row),
             sha256=row.sha256,
             filename=str(row.image.name).rpartition("/")[2],
         )
+
+
+def _of_last_item(field: str) -> Subquery:
+    """What the ledger said last of a file; nothing where it was never in a batch."""
+    return Subquery(BatchItem.objects.filter(file=OuterRef("pk")).order_by("-id").values(field)[:1])
+
+
+def _content_type(row: Proxy) -> str:
+    if row.file_type == Proxy.FileType.IMAGE:
+        return CONTENT_TYPES.get(row.format, "")
+    return f"video/{row.format.lower()}"
 
 
 def _answer(result: ProxyResult, request: Request) -> dict[str, Any]:

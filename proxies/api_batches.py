@@ -7,7 +7,7 @@ from typing import Any, cast
 from django.db.models import QuerySet
 from django.http import Http404, QueryDict
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import mixins, serializers, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.exceptions import APIException, ValidationError
@@ -15,21 +15,25 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from media_files.api import MediaFileFilter, NewestFirst, StrictSerializer
+from media_files.api import MediaFileFilter, NewestFirst, StrictFilterSet, StrictSerializer
+from media_files.api_schema import DetailSerializer
 from media_files.models import MediaFile
 from media_files.permissions import ActionPermissions
+from proxies.api import ProxyFilterMixin
 from proxies.batches import lifecycle
 from proxies.batches.lifecycle import WrongState
-from proxies.batches.progress import Progress, progress_of
+from proxies.batches.progress import Progress, progress_of, progress_of_many
 from proxies.batches.selection import Selection
 from proxies.conf import conf
 from proxies.models import Batch, BatchItem
 from proxies.outcomes import Outcome
 from proxies.queries import proxy_state_of
+from proxies.reports import planned_totals
 
 # Existing callers' statuses.
 _STATUS = {state: state.upper() for state in Batch.State}
 _LAST = 100
+_LARGEST_ID = 2**63 - 1
 
 
 class Conflict(APIException):
@@ -40,13 +44,28 @@ class Conflict(APIException):
 class IdList(serializers.ListField):
     """File ids, each positive. Named by the door's own words where they are not."""
 
-    child = serializers.IntegerField(min_value=1)
+    child = serializers.IntegerField(min_value=1, max_value=_LARGEST_ID)
     default_error_messages = {"not_a_list": "Expected a list of file ids, as [1, 2, 3]; got {input_type}."}
+
+    def run_child_validation(self, data: list[Any]) -> list[Any]:
+        # Numbers as they should be need no validator each: a hundred thousand of them take seconds.
+        if all(type(id_) is int and 0 < id_ <= _LARGEST_ID for id_ in data):
+            return data
+        return cast(list[Any], super().run_child_validation(data))
+
+
+class FilterField(serializers.DictField):
+    """Filters by their names; of a form as ``filter.type=image``."""
+
+    def get_value(self, dictionary: Any) -> Any:
+        value = super().get_value(dictionary)
+        # A form that names none gives an empty one, which would be all files.
+        return serializers.empty if isinstance(dictionary, QueryDict) and not value else value
 
 
 class BatchRequestSerializer(StrictSerializer):
     file_ids = IdList(required=False, allow_empty=False, max_length=100_000)
-    filter = serializers.DictField(required=False, help_text="The same filters as GET /api/files.")
+    filter = FilterField(required=False, help_text="The same filters as GET /api/files; {} for all files.")
     force = serializers.BooleanField(default=False)
     dry_run = serializers.BooleanField(default=False)
     profile = serializers.ChoiceField(choices=["nova"], default="nova")
@@ -58,11 +77,80 @@ class BatchRequestSerializer(StrictSerializer):
 
 
 class ReasonSerializer(StrictSerializer):
-    reason = serializers.CharField(required=False, default="", max_length=255)
+    reason = serializers.CharField(required=False, default="", max_length=255, allow_blank=True)
+
+
+class NothingSerializer(StrictSerializer):
+    """No body, or an empty one."""
+
+
+class ForecastSerializer(serializers.Serializer[Any]):
+    """The 90 % interval of the bytes of the proxies to be made; null where no proxy stands to learn from."""
+
+    sample = serializers.IntegerField(help_text="How many proxies it was learned from.")
+    low = serializers.IntegerField(allow_null=True)
+    high = serializers.IntegerField(allow_null=True)
+
+
+class PlanSerializer(serializers.Serializer[Any]):
+    """What would become of the files, in numbers."""
+
+    created = serializers.IntegerField()
+    replaced = serializers.IntegerField()
+    reused = serializers.IntegerField()
+    skipped = serializers.IntegerField()
+    failed = serializers.IntegerField()
+    quarantined = serializers.IntegerField()
+    total = serializers.IntegerField()
+    reasons = serializers.DictField(child=serializers.IntegerField())
+    bytes_originals = serializers.IntegerField()
+    bytes_proxies = serializers.IntegerField(allow_null=True)
+    bytes_disk_added = serializers.IntegerField(allow_null=True)
+    bytes_not_sent = serializers.IntegerField(allow_null=True)
+    forecast = ForecastSerializer()
+
+
+class DryRunSerializer(serializers.Serializer[Any]):
+    dry_run = serializers.BooleanField()
+    total_files = serializers.IntegerField()
+    plan = PlanSerializer()
+
+
+class AcceptedSerializer(serializers.Serializer[Any]):
+    job_id = serializers.CharField()
+    total_files = serializers.IntegerField()
+    message = serializers.CharField()
+    url = serializers.URLField()
+    plan = PlanSerializer()
+
+
+class BatchSerializer(serializers.Serializer[Any]):
+    """A batch, and how far it is."""
+
+    id = serializers.IntegerField()
+    job_id = serializers.CharField()
+    url = serializers.URLField()
+    items_url = serializers.URLField()
+    operation = serializers.CharField()
+    parameters = serializers.DictField()
+    state = serializers.ChoiceField(choices=Batch.State.choices)
+    paused_reason = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+    counts = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Files in all, by state, and by outcome."
+    )
+    progress_percent = serializers.FloatField()
+    files_per_second = serializers.FloatField(allow_null=True)
+    seconds_left = serializers.FloatField(allow_null=True)
+    elapsed_seconds = serializers.FloatField()
 
 
 class BatchItemSerializer(serializers.ModelSerializer[BatchItem]):
     file_id = serializers.IntegerField(read_only=True)
+    outcome = serializers.ChoiceField(
+        choices=[*Outcome], allow_blank=True, read_only=True, help_text="Empty until it is done."
+    )
 
     class Meta:
         model = BatchItem
@@ -80,7 +168,22 @@ class BatchItemSerializer(serializers.ModelSerializer[BatchItem]):
         read_only_fields = fields
 
 
-class BatchItemFilter(filters.FilterSet):
+class BatchStatusSerializer(serializers.Serializer[Any]):
+    """What callers of the older interface poll."""
+
+    job_id = serializers.CharField()
+    status = serializers.ChoiceField(choices=sorted(_STATUS.values()))
+    progress_percent = serializers.FloatField()
+    total_files = serializers.IntegerField()
+    completed_files = serializers.IntegerField(help_text="Done, the failed ones among them.")
+    failed_files = serializers.IntegerField()
+    current_file = serializers.CharField(allow_null=True)
+    elapsed_seconds = serializers.FloatField()
+    errors = BatchItemSerializer(many=True, help_text="The last 100 that failed.")  # type: ignore[assignment]
+    results = BatchItemSerializer(many=True, help_text="The last 100 that are done.")
+
+
+class BatchItemFilter(StrictFilterSet):
     outcome = filters.ChoiceFilter(choices=[(outcome, outcome) for outcome in Outcome])
     state = filters.ChoiceFilter(choices=BatchItem.State.choices)
 
@@ -95,7 +198,7 @@ class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
     queryset = Batch.objects.filter(standing=None)
     pagination_class = NewestFirst
     permission_classes = [ActionPermissions]
-    lookup_value_regex = r"(?:batch-[a-z-]+-)?[0-9]+"
+    lookup_value_regex = r"(?:batch-[a-z-]+-)?[0-9]{1,18}"
     action_permissions = {
         "list": "proxies.view_batch",
         "retrieve": "proxies.view_batch",
@@ -107,6 +210,9 @@ class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
         "cancel": "proxies.change_batch",
         "retry_failed": "proxies.change_batch",
     }
+    further_errors: dict[str, dict[int, Any]] = {
+        name: {409: DetailSerializer} for name in ("pause", "resume", "cancel", "retry_failed")
+    }
 
     def get_object(self) -> Batch:
         """Addressed as 12 or as batch-image-proxy-12."""
@@ -117,14 +223,18 @@ class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
         self.check_object_permissions(self.request, batch)
         return batch
 
+    @extend_schema(responses=BatchSerializer(many=True))
     def list(self, request: Request) -> Response:
-        page = self.paginate_queryset(self.get_queryset())
-        return self.get_paginated_response([self._describe(batch) for batch in page or []])
+        page = self.paginate_queryset(self.get_queryset()) or []
+        described = zip(page, progress_of_many(page), strict=True)
+        return self.get_paginated_response([self._describe(*each) for each in described])
 
+    @extend_schema(responses=BatchSerializer)
     def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(self._describe(self.get_object()))
+        batch = self.get_object()
+        return Response(self._describe(batch, progress_of(batch)))
 
-    @extend_schema(request=BatchRequestSerializer, responses={202: dict, 200: dict})
+    @extend_schema(request=BatchRequestSerializer, responses={202: AcceptedSerializer, 200: DryRunSerializer})
     @action(detail=False, methods=["post"], url_path="image-proxy")
     def image_proxy(self, request: Request) -> Response:
         """Make image proxies of many files; with ``dry_run`` only say what would be done."""
@@ -132,6 +242,13 @@ class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
         body.is_valid(raise_exception=True)
         return self._start("image-proxy", body.validated_data)
 
+    @extend_schema(
+        responses=BatchItemSerializer(many=True),
+        parameters=[
+            OpenApiParameter("outcome", enum=[*Outcome]),
+            OpenApiParameter("state", enum=BatchItem.State.values),
+        ],
+    )
     @action(detail=True)
     def items(self, request: Request, pk: str) -> Response:
         """The batch's files one by one, filtered by ``outcome`` or ``state``."""
@@ -141,6 +258,7 @@ class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
         page = self.paginate_queryset(found.qs)
         return self.get_paginated_response(BatchItemSerializer(page, many=True).data)
 
+    @extend_schema(responses=BatchStatusSerializer)
     @action(detail=True)
     def status(self, request: Request, pk: str) -> Response:
         """What callers of the older interface poll."""
@@ -165,26 +283,32 @@ class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
             }
         )
 
-    @extend_schema(request=ReasonSerializer)
+    @extend_schema(request=ReasonSerializer, responses=BatchSerializer)
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, pk: str) -> Response:
         """Begin no further file."""
-        return self._change(lambda batch: lifecycle.pause(batch, by=_user(request), reason=_reason(request)))
+        reason = _reason(request)
+        return self._change(lambda batch: lifecycle.pause(batch, by=_user(request), reason=reason))
 
+    @extend_schema(request=NothingSerializer, responses=BatchSerializer)
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, pk: str) -> Response:
         """Go on."""
+        _no_body(request)
         return self._change(lambda batch: lifecycle.resume(batch, by=_user(request)))
 
-    @extend_schema(request=ReasonSerializer)
+    @extend_schema(request=ReasonSerializer, responses=BatchSerializer)
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
         """End it as it stands; what was made stays."""
-        return self._change(lambda batch: lifecycle.cancel(batch, by=_user(request), reason=_reason(request)))
+        reason = _reason(request)
+        return self._change(lambda batch: lifecycle.cancel(batch, by=_user(request), reason=reason))
 
+    @extend_schema(request=NothingSerializer, responses=BatchSerializer)
     @action(detail=True, methods=["post"], url_path="retry-failed")
     def retry_failed(self, request: Request, pk: str) -> Response:
         """Try the failed and quarantined files again, and no others."""
+        _no_body(request)
         return self._change(lambda batch: lifecycle.retry_failed(batch, by=_user(request)))
 
     def _start(self, operation: str, wanted: dict[str, Any]) -> Response:
@@ -192,7 +316,7 @@ class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
         parameters = {"force": wanted["force"], "profile": wanted["profile"]}
         plan = lifecycle.plan(operation, selection, parameters)
         if wanted["dry_run"]:
-            return Response({"dry_run": True, "total_files": plan.total, "plan": plan.as_json()})
+            return Response({"dry_run": True, "total_files": plan.total, "plan": planned_totals(plan)})
         batch = lifecycle.start(operation, selection, parameters, by=_user(self.request), planned=plan)
         return Response(
             {
@@ -200,7 +324,7 @@ class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
                 "total_files": plan.total,
                 "message": f"{plan.needs_work} of {plan.total} files need work; follow it under url.",
                 "url": reverse("batch-detail", args=[batch.pk], request=self.request),
-                "plan": plan.as_json(),
+                "plan": planned_totals(plan),
             },
             status=status.HTTP_202_ACCEPTED,
         )
@@ -211,10 +335,9 @@ class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
             change(batch)
         except WrongState as error:
             raise Conflict(str(error)) from error
-        return Response(self._describe(batch))
+        return Response(self._describe(batch, progress_of(batch)))
 
-    def _describe(self, batch: Batch) -> dict[str, Any]:
-        progress: Progress = progress_of(batch)
+    def _describe(self, batch: Batch, progress: Progress) -> dict[str, Any]:
         return {
             "id": batch.pk,
             "job_id": batch.job_id,
@@ -245,17 +368,16 @@ def _selection(wanted: dict[str, Any]) -> Selection:
     return selection
 
 
-def _filtered(wanted: dict[str, Any]) -> QuerySet[MediaFile]:
-    class Filter(MediaFileFilter):
-        proxy_state = filters.CharFilter()
+class _FilesFilter(ProxyFilterMixin, MediaFileFilter):
+    """Those of GET /api/files, without its paging."""
 
-    if unknown := sorted(set(wanted) - set(Filter.base_filters)):
-        known = ", ".join(Filter.base_filters)
-        raise ValidationError({"filter": [f"Unknown: {', '.join(unknown)}. Known are: {known}."]})
+    ALSO_KNOWN = frozenset()
+
+
+def _filtered(wanted: dict[str, Any]) -> QuerySet[MediaFile]:
     data = QueryDict(mutable=True)
-    data.update({key: str(value) for key, value in wanted.items()})
-    files = MediaFile.objects.annotate(proxy_state=proxy_state_of(conf().nova))
-    found = Filter(data, files)
+    data.update({key: "" if value is None else str(value) for key, value in wanted.items()})
+    found = _FilesFilter(data, MediaFile.objects.annotate(proxy_state=proxy_state_of(conf().nova)))
     if not found.is_valid():
         raise ValidationError({"filter": found.errors})
     return cast(QuerySet[MediaFile], found.qs)
@@ -269,3 +391,7 @@ def _reason(request: Request) -> str:
     body = ReasonSerializer(data=request.data)
     body.is_valid(raise_exception=True)
     return str(body.validated_data["reason"])
+
+
+def _no_body(request: Request) -> None:
+    NothingSerializer(data=request.data).is_valid(raise_exception=True)

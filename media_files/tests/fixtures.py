@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +65,12 @@ def files_in(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def inline(settings: Any) -> Iterator[None]:
+def inline(settings: Any) -> None:
     """A saved original gets its proxy at once."""
     settings.NOVAPROXY_ON_SAVE = "inline"
-    yield
 
 
 @pytest.fixture
-def off(settings: Any) -> Iterator[None]:
+def off(settings: Any) -> None:
     """Saving an original makes no proxy."""
     settings.NOVAPROXY_ON_SAVE = "off"
-    yield

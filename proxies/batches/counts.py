@@ -62,7 +62,8 @@ def _recent(batch: Batch, moment: float) -> list[tuple[float, int]]:
 def _is_fresh(batch: Batch, *, exact: bool) -> bool:
     if batch.counted_at is None:
         return False
-    if not batch.is_open and batch.finished_at and batch.counted_at >= batch.finished_at:
-        return True
+    if not batch.is_open and batch.finished_at:
+        # An end is shown with the counts of the end.
+        return batch.counted_at >= batch.finished_at
     age = (now() - batch.counted_at).total_seconds()
     return not exact and age < max(_LEAST_AGE, _AGE_PER_COST * batch.counting_seconds)
