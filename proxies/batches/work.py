@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import Case, F, When
 from django.utils.timezone import now
 
 from media_files.errors import MediaError, Quarantined
@@ -47,7 +47,8 @@ class Work:
         self._token: UUID = uuid4()
         self._is_time_up = is_time_up
         self._unsettled: dict[int, BatchItem] = {}
-        self._charged: set[int] = set()
+        self._in_hand: set[int] = set()
+        self._decoded: set[int] = set()
 
     def __iter__(self) -> Iterator[BatchItem]:
         """The batch's items one after the other, until none waits, the time is up, or the batch is
@@ -60,11 +61,18 @@ class Work:
                 yield item
 
     def charge(self, item: BatchItem) -> bool:
-        """Count an attempt, just before the decode that may kill this process. False: lease lost."""
-        charged = self._ours(item).update(attempts=F("attempts") + 1, lease_until=now() + ITEM_LEASE)
-        if charged:
-            self._charged.add(item.pk)
-        return bool(charged)
+        """Count an attempt, just before the decode that may kill this process. False: lease lost.
+
+        The same statement takes the charge from those that were decoded and are still being stored:
+        should this one kill the process, it was none of them.
+        """
+        survivors = self._in_hand & self._unsettled.keys()
+        held = self._held([item.pk, *survivors])
+        one_more = When(pk=item.pk, then=F("attempts") + 1)
+        held.update(attempts=Case(one_more, default=F("attempts") - 1), lease_until=now() + ITEM_LEASE)
+        self._decoded |= survivors
+        self._in_hand = {item.pk}
+        return held.filter(pk=item.pk).exists()
 
     def record(self, item: BatchItem, outcome: Outcome, reasons: list[str]) -> bool:
         """The item's end, in the transaction of its result. False: lease lost, nothing was written."""
@@ -84,13 +92,13 @@ class Work:
             self._unsettled.pop(item.pk, None)
             quarantine(item, self._ours(item), f"{type(fault).__name__}: {fault}")
         else:
-            self._charged.discard(item.pk)
+            self._in_hand.discard(item.pk)
             self.put_back(item, after=timedelta(seconds=_FIRST_DELAY))
 
     def put_back(self, item: BatchItem, *, after: timedelta = timedelta(0), **values: Any) -> None:
         """Give an item back uncharged, to be begun again, by whomever, ``after`` some time."""
         self._unsettled.pop(item.pk, None)
-        charges = 1 if item.pk in self._charged else 0
+        charges = 1 if item.pk in self._in_hand else 0
         self._ours(item).update(
             state=BatchItem.State.QUEUED,
             available_at=now() + after,
@@ -137,11 +145,26 @@ class Work:
 
     def _settle(self, item: BatchItem, **values: Any) -> bool:
         self._unsettled.pop(item.pk, None)
-        done = BatchItem.State.DONE
-        return bool(self._ours(item).update(state=done, finished_at=now(), **UNLEASED, **values))
+        charges = 1 if item.pk in self._decoded else 0
+        # The holder stays: who did it is worth knowing.
+        return bool(
+            self._ours(item).update(
+                state=BatchItem.State.DONE,
+                attempts=F("attempts") + charges,
+                lease_token=None,
+                lease_until=None,
+                finished_at=now(),
+                **values,
+            )
+        )
 
     def _ours(self, item: BatchItem) -> BatchItemQuerySet:
-        return BatchItem.objects.filter(pk=item.pk, lease_token=self._token, state=BatchItem.State.RUNNING)
+        return self._held([item.pk])
+
+    def _held(self, ids: Iterable[int]) -> BatchItemQuerySet:
+        return BatchItem.objects.filter(
+            pk__in=list(ids), lease_token=self._token, state=BatchItem.State.RUNNING
+        )
 
     def _is_over(self) -> bool:
         if self._is_time_up():

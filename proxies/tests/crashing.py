@@ -6,7 +6,6 @@ itself at the n-th call; this process then plays the sweeper and the next worker
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import random
@@ -21,6 +20,7 @@ from django.core.files.storage import storages
 from django.db import connection, connections
 from PIL import Image
 
+from media_files.facts import measure
 from media_files.models import DiscardedFile, MediaFile
 from proxies.batches import lifecycle, slices
 from proxies.batches.selection import Selection
@@ -155,7 +155,7 @@ def file_problems() -> Iterator[str]:
             yield f"row without file: {name}"
             continue
         with storage.fetch(name) as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() != proxy.sha256:
+            if measure(stream)[0] != proxy.sha256:
                 yield f"other bytes than the row's under {name}"
     yield from (f"file without row: {name}" for name in _listed("proxies", "proxy_image") if name not in rows)
 
