@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -25,6 +28,10 @@ class UsageError(CommandError):
         super().__init__(*args, returncode=EXIT_USAGE)
 
 
+class Interrupted(Exception):
+    """The run was stopped before its end, and can go on: exit code 130."""
+
+
 class Tool(BaseCommand):
     """A command whose exit code says how it went: 0, 1 for some failed, 2 for bad usage, 130 for Ctrl-C.
 
@@ -35,10 +42,17 @@ class Tool(BaseCommand):
         raise CommandError(f"{type(self).__module__} does nothing.")  # a subclass that forgot
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A name that the terminal's alphabet lacks must not end the run.
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             went_well = self.work(**options)
+            self.stdout.flush()
         except KeyboardInterrupt:
             self.stderr.write("Interrupted. Nothing is lost: run the same command again to go on.")
+            sys.exit(EXIT_INTERRUPTED)
+        except Interrupted as stopped:
+            self.stderr.write(str(stopped))
             sys.exit(EXIT_INTERRUPTED)
         except DatabaseError as error:
             raise UsageError(
@@ -46,15 +60,38 @@ class Tool(BaseCommand):
                 "Is DATABASE_URL right, and has `manage.py migrate` been run?"
             ) from error
         except BrokenPipeError:
-            # Who read our output has gone, as `head` does. There is nobody to tell.
-            sys.stderr.close()
+            # Who read our output has gone, as `head` does. What is left of it goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             sys.exit(EXIT_INTERRUPTED)
         if not went_well:
             sys.exit(EXIT_SOME_FAILED)
 
     def write_json(self, **values: Any) -> None:
         """One object on a line of standard output."""
-        self.stdout.write(json.dumps(values, cls=DjangoJSONEncoder, ensure_ascii=False))
+        encoding = getattr(self.stdout, "encoding", None) or "utf-8"
+        ascii_only = not encoding.lower().replace("-", "").startswith("utf")
+        self.stdout.write(json.dumps(values, cls=DjangoJSONEncoder, ensure_ascii=ascii_only))
+
+
+class NowAndThen:
+    """True when it is asked, but not more often than once in so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._said = time.monotonic()
+
+    def __call__(self) -> bool:
+        if time.monotonic() - self._said < self._seconds:
+            return False
+        self._said = time.monotonic()
+        return True
+
+
+def printable(text: str) -> str:
+    """``text`` as a terminal may show it: a file's name must not steer it."""
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
 
 
 @contextmanager

@@ -8,11 +8,13 @@ from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from media_files.console import Tool, UsageError, human_bytes, progress_bar
+from media_files.console import NowAndThen, Tool, UsageError, human_bytes, printable, progress_bar
 from media_files.errors import MediaError, StorageError
 from media_files.services import add_file
+
+_SECONDS_BETWEEN_LINES: Final = 10.0
 
 
 class Command(Tool):
@@ -30,21 +32,24 @@ class Command(Tool):
         paths: list[Path] = options["paths"]
         limit: int | None = options["limit"]
         for path in paths:
-            if not path.exists():
-                raise UsageError(f"There is no {path}.")
+            if not os.path.lexists(path):
+                raise UsageError(f"There is no {_printable(path)}.")
         if limit is not None and limit < 1:
             raise UsageError("--limit takes a number from 1.")
         totals: Counter[str] = Counter(imported=0, duplicate=0, rejected=0, bytes_originals=0)
         rejected: list[tuple[Path, str]] = []
+        is_time_to_tell = NowAndThen(_SECONDS_BETWEEN_LINES)
         with progress_bar(None) as bar:
-            for path in _files(paths):
-                said = _import(path)
+            for path, fault in _files(paths):
+                said = _import(path, fault)
                 totals[said["outcome"]] += 1
                 totals["bytes_originals"] += said.pop("bytes", 0)
                 if said["outcome"] == "rejected":
                     rejected.append((path, said["message"]))
                 if options["json"]:
                     self.write_json(**said)
+                elif bar.disable and is_time_to_tell():
+                    self.stdout.write(f"{totals['imported']} imported so far, at {_printable(path)}")
                 bar.update()
                 if limit is not None and totals["imported"] >= limit:
                     break
@@ -63,24 +68,29 @@ class Command(Tool):
             self.stdout.write(f"  {_printable(path)}: {message}")
 
 
-def _files(paths: list[Path]) -> Iterator[Path]:
-    """Every file under the paths, folder by folder, in the order of their names."""
+def _files(paths: list[Path]) -> Iterator[tuple[Path, OSError | None]]:
+    """Every file under the paths, folder by folder, in the order of their names; and every folder that
+    cannot be read, with the reason."""
     for path in paths:
         if not path.is_dir():
-            yield path
+            yield path, None
             continue
-        for folder, folders, names in os.walk(path):
+        faults: list[OSError] = []
+        for folder, folders, names in os.walk(path, onerror=faults.append):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 if not name.startswith("."):
-                    yield Path(folder, name)
+                    yield Path(folder, name), None
+        yield from ((Path(fault.filename), fault) for fault in faults)
 
 
-def _import(path: Path) -> dict[str, Any]:
+def _import(path: Path, fault: OSError | None) -> dict[str, Any]:
     """Import one file; what the contract says of it."""
-    said: dict[str, Any] = {"path": _printable(path), "sha256": None, "outcome": "rejected", "id": None}
+    said: dict[str, Any] = {"path": _text(path), "sha256": None, "outcome": "rejected", "id": None}
     said |= {"error": "", "message": ""}
     try:
+        if fault is not None:
+            raise fault
         if not path.is_file():
             raise StorageError("This is no ordinary file.")
         with path.open("rb") as stream:
@@ -104,6 +114,10 @@ def _import(path: Path) -> dict[str, Any]:
     }
 
 
-def _printable(path: Path) -> str:
-    """A path whose name is no valid text, too."""
+def _text(path: Path) -> str:
+    """A path, also where its bytes are no valid text."""
     return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _printable(path: Path) -> str:
+    return printable(_text(path))

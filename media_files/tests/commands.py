@@ -1,0 +1,39 @@
+"""Commands run within the test's own process."""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import redirect_stderr
+from typing import Any, NamedTuple
+
+from django.core.management import CommandError, call_command, get_commands, load_command_class
+
+
+class Ended(NamedTuple):
+    """How a command ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The objects on standard output; nothing else may be there."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+def run_command(name: str, *arguments: object) -> Ended:
+    """Run a command as from a shell; its exit code is that of manage.py."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    command = load_command_class(str(get_commands()[name]), name)
+    command._called_from_command_line = True  # its parser exits then, as in a shell
+    try:
+        with redirect_stderr(err):
+            call_command(command, *map(str, arguments), stdout=out, stderr=err)
+    except CommandError as error:
+        err.write(str(error))
+        code = error.returncode
+    except SystemExit as error:
+        code = int(error.code or 0)
+    return Ended(code, out.getvalue(), err.getvalue())
