@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,19 +68,19 @@ def done_lines(
     files: QuerySet[MediaFile],
     parameters: dict[str, Any],
     profile: ProxyProfile,
-    batch: Batch | None,
+    batches: Sequence[Batch],
 ) -> Iterator[Line]:
     """What became of each file: by its item where it was worked on, else by its row.
 
     Both are read in the order of the files' ids and joined as they go by.
     """
-    items = _items(batch)
+    items = _items(batches)
     item = next(items, None)
     for file in _stream(operation, files, parameters, profile):
         while item is not None and item.file_id < file.pk:
             item = next(items, None)
         if item is not None and item.file_id == file.pk:
-            yield _line_of_item(file, item)
+            yield _line_of_item(file, item, profile)
         elif file.outcome not in NEEDS_WORK:
             yield _line_of_row(file, profile)
 
@@ -132,10 +132,11 @@ def _stream(
     yield from annotated.prefetch_related("proxies").iterator(chunk_size=_CHUNK)
 
 
-def _items(batch: Batch | None) -> Iterator[BatchItem]:
-    if batch is None:
+def _items(batches: Sequence[Batch]) -> Iterator[BatchItem]:
+    if not batches:
         return iter(())
-    return batch.items.order_by("file_id").iterator(chunk_size=_CHUNK)
+    items = BatchItem.objects.filter(batch__in=batches, state=BatchItem.State.DONE)
+    return items.order_by("file_id", "-id").iterator(chunk_size=_CHUNK)
 
 
 def _line_of_row(file: Any, profile: ProxyProfile) -> Line:
@@ -146,10 +147,9 @@ def _line_of_row(file: Any, profile: ProxyProfile) -> Line:
     return Line(file, file.outcome, reasons, file.settled_error, file.settled_message, proxy=proxy)
 
 
-def _line_of_item(file: Any, item: BatchItem) -> Line:
-    outcome = item.outcome or item.state
-    proxy = None if outcome in (Outcome.FAILED, Outcome.QUARANTINED) else _proxy(file, "nova")
-    return Line(file, outcome, item.reasons, item.error, item.message, item.attempts, proxy)
+def _line_of_item(file: Any, item: BatchItem, profile: ProxyProfile) -> Line:
+    proxy = None if item.outcome in (Outcome.FAILED, Outcome.QUARANTINED) else _proxy(file, profile.name)
+    return Line(file, item.outcome, item.reasons, item.error, item.message, item.attempts, proxy)
 
 
 def _proxy(file: Any, profile: str) -> Proxy | None:

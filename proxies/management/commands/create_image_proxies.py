@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from argparse import ArgumentParser, BooleanOptionalAction
+from collections.abc import Sequence
 from typing import Any, Final
 
-from django.db.models import QuerySet
+from django.core.management.base import OutputWrapper
+from django.db.models import Max, QuerySet
 
-from media_files.console import Tool, UsageError, human_bytes, progress_bar
+from media_files.console import (
+    Interrupted,
+    NowAndThen,
+    Tool,
+    UsageError,
+    human_bytes,
+    printable,
+    progress_bar,
+)
 from media_files.models import MediaFile
 from proxies.batches import lifecycle, local, operations
 from proxies.batches.counts import counts_of
@@ -19,7 +28,7 @@ from proxies.batches.local import HeldElsewhere
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
 from proxies.conf import conf
-from proxies.models import Batch
+from proxies.models import Batch, BatchItem
 from proxies.outcomes import NEEDS_WORK, Outcome
 from proxies.reports import Line, Totals, done_lines, planned_lines, planned_totals
 
@@ -52,50 +61,58 @@ class Command(Tool):
         _check(options)
         self.as_json: bool = options["json"]
         self.profile = conf().profiles[options["profile"]]
-        parameters = {"force": options["force"], "profile": options["profile"]}
-        files = _files(options["limit"], parameters)
         if options["batch"] is not None:
             return self._go_on(options)
+        parameters = {"force": options["force"], "profile": options["profile"]}
+        files = _files(options["limit"], parameters)
         if options["dry_run"]:
-            return self._plan(files, parameters)
+            return self._plan(files, parameters, None)
         plan = lifecycle.plan(OPERATION, Selection(files), parameters)
         if not self._is_agreed(plan, options):
             return True
         if options["queue"]:
-            return self._hand_over(files, parameters, plan, options)
+            return self._hand_over(files, parameters, plan)
         return self._run(files, parameters, plan, options)
 
     # -- What can be asked for -------------------------------------------------------------------
 
-    def _plan(self, files: QuerySet[MediaFile], parameters: dict[str, Any]) -> bool:
+    def _plan(self, files: QuerySet[MediaFile], parameters: dict[str, Any], batch: Batch | None) -> bool:
         plan = lifecycle.plan(OPERATION, Selection(files), parameters)
         if self.as_json:
             for line in planned_lines(OPERATION, files, parameters, self.profile):
                 self.write_json(**line.as_json())
-            self.write_json(totals=planned_totals(plan), batch=None, dry_run=True)
+            self.write_json(totals=planned_totals(plan), batch=batch.pk if batch else None, dry_run=True)
         else:
             self.stdout.write("Dry run: nothing is changed. --no-dry-run does it.")
-            self._show_plan(plan)
+            self._show_plan(plan, self.stdout)
         return True
 
     def _run(
         self, files: QuerySet[MediaFile], parameters: dict[str, Any], plan: Plan, options: dict[str, Any]
     ) -> bool:
-        batch = _unfinished(parameters) or (
-            lifecycle.start(
+        """Go on with the batch that an earlier run with the same options left, then do what came in since."""
+        limit = {} if options["limit"] is None else {"limit": options["limit"]}
+        batches: list[Batch] = []
+        if left := _unfinished(parameters | limit):
+            if limit:
+                last = left.items.aggregate(last=Max("file_id"))["last"] or 0
+                files = MediaFile.objects.images().filter(pk__lte=last)
+            self._work_on(left, options["workers"])
+            batches = [left]
+        rest = files.exclude(pk__in=left.items.values("file_id")) if left else files
+        to_do = lifecycle.plan(OPERATION, Selection(rest), parameters) if left else plan
+        if to_do.needs_work and not (left and limit):
+            batch = lifecycle.start(
                 OPERATION,
-                Selection(files),
-                parameters,
+                Selection(rest),
+                parameters | limit,
                 executor=Batch.Executor.LOCAL,
                 with_settled=False,
-                planned=plan,
+                planned=to_do,
             )
-            if plan.needs_work
-            else None
-        )
-        if batch is not None:
             self._work_on(batch, options["workers"])
-        return self._report(files, parameters, batch, plan.bytes_replaced)
+            batches.append(batch)
+        return self._report(files, parameters, batches, plan.bytes_replaced)
 
     def _go_on(self, options: dict[str, Any]) -> bool:
         batch = Batch.objects.filter(pk=options["batch"], operation=OPERATION, standing=None).first()
@@ -103,25 +120,38 @@ class Command(Tool):
             raise UsageError(f"There is no image proxy batch {options['batch']}.")
         if batch.executor == Batch.Executor.QUEUE:
             raise UsageError(f"{batch.job_id} is the workers'. Resume it in the admin or over the API.")
-        try:
-            if options["retry_failed"]:
+        if not batch.is_open and not options["retry_failed"]:
+            raise UsageError(f"{batch.job_id} is {batch.state}. --retry-failed takes up what failed.")
+        items = batch.items.exclude(state=BatchItem.State.DONE)
+        if options["retry_failed"]:
+            items |= batch.items.filter(outcome__in=[Outcome.FAILED, Outcome.QUARANTINED])
+        to_do = MediaFile.objects.filter(pk__in=items.values("file_id"))
+        parameters = dict(batch.parameters)
+        if options["dry_run"]:
+            return self._plan(to_do, parameters, batch)
+        if not self._is_agreed(lifecycle.plan(OPERATION, Selection(to_do), parameters), options):
+            return True
+        if options["retry_failed"]:
+            try:
                 lifecycle.retry_failed(batch)
-            elif not batch.is_open:
-                raise UsageError(f"{batch.job_id} is {batch.state}. --retry-failed takes up what failed.")
-        except WrongState as error:
-            raise UsageError(str(error)) from error
+            except WrongState as error:
+                raise UsageError(str(error)) from error
         self._work_on(batch, options["workers"])
         files = MediaFile.objects.filter(pk__in=batch.items.values("file_id"))
-        return self._report(files, dict(batch.parameters), batch, 0)
+        return self._report(files, parameters, [batch], 0)
 
-    def _hand_over(
-        self, files: QuerySet[MediaFile], parameters: dict[str, Any], plan: Plan, options: dict[str, Any]
-    ) -> bool:
-        batch = lifecycle.start(OPERATION, Selection(files), parameters, with_settled=False, planned=plan)
+    def _hand_over(self, files: QuerySet[MediaFile], parameters: dict[str, Any], plan: Plan) -> bool:
+        batch = None
+        if plan.needs_work:
+            batch = lifecycle.start(OPERATION, Selection(files), parameters, with_settled=False, planned=plan)
         if self.as_json:
-            self.write_json(totals=planned_totals(plan), batch=batch.pk, dry_run=False)
+            self.write_json(totals=planned_totals(plan), batch=batch.pk if batch else None, dry_run=False)
+        elif batch:
+            self.stdout.write(
+                f"{plan.needs_work} files are handed to the workers as batch {batch.pk} ({batch.job_id})."
+            )
         else:
-            self.stdout.write(f"Handed to the workers as batch {batch.pk} ({batch.job_id}).")
+            self.stdout.write("Nothing is to be done.")
         return True
 
     # -- The run ---------------------------------------------------------------------------------
@@ -138,22 +168,23 @@ class Command(Tool):
             show = self._follow(batch, bar)
             try:
                 local.run(batch, workers or os.cpu_count() or 1, show)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, BrokenPipeError):
                 if batch.state == Batch.State.RUNNING:
                     lifecycle.pause(batch, reason="The command was interrupted.")
                 raise
+        if batch.state != Batch.State.COMPLETED:
+            raise Interrupted(_stopped_by(batch))
 
     def _follow(self, batch: Batch, bar: Any) -> Any:
         """What shows the progress: a bar on a terminal, else a line now and then."""
-        spoken = time.monotonic()
+        is_time_to_tell = NowAndThen(_SECONDS_BETWEEN_LINES)
 
         def show() -> None:
-            nonlocal spoken
             counts = counts_of(batch)
             bar.update(counts["done"] - bar.n)
-            if bar.disable and not self.as_json and time.monotonic() - spoken > _SECONDS_BETWEEN_LINES:
-                spoken = time.monotonic()
+            if bar.disable and not self.as_json and is_time_to_tell():
                 self.stdout.write(f"{counts['done']} of {counts['total']} done")
+                self.stdout.flush()
 
         return show
 
@@ -161,9 +192,15 @@ class Command(Tool):
         """On a terminal a real run asks first."""
         if options["yes"] or not sys.stdin.isatty() or not plan.needs_work:
             return True
-        self._show_plan(plan)
-        answer = input(f"Make {plan.needs_work} image proxies now? [y/N] ")
-        return answer.strip().lower() in ("y", "yes")
+        # Standard output is for the lines of --json alone.
+        out = self.stderr if self.as_json else self.stdout
+        self._show_plan(plan, out)
+        out.write(f"Make {plan.needs_work} image proxies now? [y/N] ", ending="", style_func=str)
+        out.flush()
+        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+            return True
+        out.write("Nothing was changed.", style_func=str)
+        return False
 
     # -- What is said ----------------------------------------------------------------------------
 
@@ -171,14 +208,14 @@ class Command(Tool):
         self,
         files: QuerySet[MediaFile],
         parameters: dict[str, Any],
-        batch: Batch | None,
+        batches: Sequence[Batch],
         bytes_replaced: int,
     ) -> bool:
         totals = Totals.empty()
         failures: list[Line] = []
         # What was just made is now current: without force each file tells its outcome by its row.
         settled = parameters | {"force": False}
-        for line in done_lines(OPERATION, files, settled, self.profile, batch):
+        for line in done_lines(OPERATION, files, settled, self.profile, batches):
             totals.add(line)
             if line.outcome in (Outcome.FAILED, Outcome.QUARANTINED) and len(failures) < _FAILURES_SHOWN:
                 failures.append(line)
@@ -186,44 +223,43 @@ class Command(Tool):
                 self.write_json(**line.as_json())
         sums = totals.as_json(bytes_replaced=bytes_replaced)
         if self.as_json:
-            self.write_json(totals=sums, batch=batch.pk if batch else None, dry_run=False)
+            self.write_json(totals=sums, batch=batches[-1].pk if batches else None, dry_run=False)
         else:
-            self._show_outcomes(sums, totals.reasons)
-            self._show_bytes(sums)
+            self._show_outcomes(sums, totals.reasons, self.stdout)
+            self._show_bytes(sums, self.stdout)
             self._show_failures(failures, sums)
         return not sums[Outcome.FAILED] and not sums[Outcome.QUARANTINED]
 
-    def _show_plan(self, plan: Plan) -> None:
+    def _show_plan(self, plan: Plan, out: OutputWrapper) -> None:
         sums = planned_totals(plan)
-        self._show_outcomes(sums, plan.reasons)
+        self._show_outcomes(sums, plan.reasons, out)
         if plan.unknown_facts:
-            self.stdout.write(f"  of these nothing was read yet: {plan.unknown_facts}")
-        self._show_bytes(sums)
+            _say(out, f"  of these nothing was read yet: {plan.unknown_facts}")
+        self._show_bytes(sums, out)
         if plan.forecast.low is not None and plan.needs_work:
             low, high = human_bytes(plan.forecast.low), human_bytes(plan.forecast.high)
-            self.stdout.write(
-                f"  Forecast: {low} to {high} to be made (90 %), from {plan.forecast.sample} proxies."
-            )
+            _say(out, f"  Forecast: {low} to {high} to be made (90 %), from {plan.forecast.sample} proxies.")
         elif plan.needs_work:
-            self.stdout.write("  No forecast yet: too few proxies stand to learn from.")
+            _say(out, "  No forecast yet: too few proxies stand to learn from.")
 
-    def _show_outcomes(self, sums: dict[str, Any], reasons: Any) -> None:
+    def _show_outcomes(self, sums: dict[str, Any], reasons: Any, out: OutputWrapper) -> None:
         for outcome in Outcome:
             if sums[outcome]:
-                self.stdout.write(f"{outcome.value:>12}: {sums[outcome]}")
+                _say(out, f"{outcome.value:>12}: {sums[outcome]}")
         if reasons:
             listed = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
-            self.stdout.write(f"     reasons: {listed}")
+            _say(out, f"     reasons: {listed}")
 
-    def _show_bytes(self, sums: dict[str, Any]) -> None:
-        self.stdout.write(f"Originals: {human_bytes(sums['bytes_originals'])}")
-        self.stdout.write(f"Their proxies: {human_bytes(sums['bytes_proxies'])}")
-        self.stdout.write(f"Added on disk by proxies: {human_bytes(sums['bytes_disk_added'])}")
-        self.stdout.write(f"No longer to be sent for an analysis: {human_bytes(sums['bytes_not_sent'])}")
+    def _show_bytes(self, sums: dict[str, Any], out: OutputWrapper) -> None:
+        _say(out, f"Originals: {human_bytes(sums['bytes_originals'])}")
+        _say(out, f"Their proxies: {human_bytes(sums['bytes_proxies'])}")
+        _say(out, f"Added on disk by proxies: {human_bytes(sums['bytes_disk_added'])}")
+        _say(out, f"No longer to be sent for an analysis: {human_bytes(sums['bytes_not_sent'])}")
 
     def _show_failures(self, failures: list[Line], sums: dict[str, Any]) -> None:
         for line in failures:
-            self.stdout.write(f"  {line.file.original_name} ({line.file.pk}): {line.error}: {line.message}")
+            name = printable(line.file.original_name)
+            self.stdout.write(f"  {name} ({line.file.pk}): {line.error}: {line.message}")
         more = sums[Outcome.FAILED] + sums[Outcome.QUARANTINED] - len(failures)
         if more > 0:
             self.stdout.write(f"  and {more} more; --json lists all.")
@@ -259,3 +295,16 @@ def _unfinished(parameters: dict[str, Any]) -> Batch | None:
         started_at__isnull=False,
     ).order_by("-id")
     return next((batch for batch in started if batch.parameters == parameters), None)
+
+
+def _stopped_by(batch: Batch) -> str:
+    """What to tell of a batch that somebody else paused or ended while it ran."""
+    by = f" by {batch.changed_by}" if batch.changed_by else ""
+    why = f": {batch.paused_reason}" if batch.paused_reason else ""
+    further = f" --batch {batch.pk} goes on with it." if batch.is_open else ""
+    return f"{batch.job_id} was {batch.state}{by}{why}.{further}"
+
+
+def _say(out: OutputWrapper, text: str) -> None:
+    """A line without the colour of errors, wherever it goes."""
+    out.write(text, style_func=str)
