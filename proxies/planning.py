@@ -1,102 +1,121 @@
-"""The plan of image proxies: sums by SQL, and a forecast learned from the proxies that are there."""
+"""The plan of image proxies: sums by SQL over pages of rows, and a forecast of what will be made."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any, Final
 
-from django.db.models import Count, FloatField, Q, QuerySet, Sum, Value
+from django.db.models import Case, CharField, Count, FloatField, Q, QuerySet, Sum, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce, Greatest, Least
 
-from proxies.batches.plan import Forecast, Plan
+from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
+from proxies.forecasting import Example, Kind, Target, forecast
 from proxies.models import Proxy
 from proxies.outcomes import NEEDS_WORK, Outcome
 from proxies.profiles import ProxyProfile
 from proxies.queries import FACTS_UNKNOWN, reason_conditions, with_outcome
 
 SAMPLE: Final = 1000
-# The two-sided 90 % point of the normal distribution.
-_Z90: Final = 1.645
+_TO_DO: Final = Q(outcome__in=[outcome.value for outcome in NEEDS_WORK])
+_ALPHA_MODES: Final = ("RGBA", "LA", "PA", "RGBa", "La")
+_LOSSY_FORMATS: Final = ("JPEG", "WEBP", "HEIF", "AVIF", "JPEG2000")
 
 
 def plan_image_proxies(selection: Selection, profile: ProxyProfile, *, force: bool = False) -> Plan:
-    """The sums over a selection, one query a page; no file is opened, nothing is written."""
+    """The sums over a selection, two queries a page; no file is opened, nothing is written."""
     plan = Plan()
-    work = _WorkSums()
+    targets = {kind: Target() for kind in Kind}
     for page in selection.pages():
-        _add_outcomes(plan, work, with_outcome(page, profile, force=force), profile)
-    plan.forecast = forecast(work, profile)
+        files = with_outcome(page, profile, force=force)
+        for row in _sums(files, profile):
+            _add_row(plan, targets, row)
+        _add_standing(plan, files, profile)
+    plan.forecast = forecast(targets, _sample(profile))
     return plan
 
 
-class _WorkSums:
-    """What the forecast needs to know of the files to be made: sums over target pixels.
-
-    ``pixels``: of all proxies to be made; ``weighted``: the same times the original's bytes a pixel;
-    ``squares``: the sum of the squares of pixels.
-    """
-
-    def __init__(self) -> None:
-        self.files = 0
-        self.pixels = self.weighted = self.squares = 0.0
-
-
-def _add_outcomes(plan: Plan, work: _WorkSums, files: QuerySet[Any], profile: ProxyProfile) -> None:
-    to_do = Q(outcome__in=[outcome.value for outcome in NEEDS_WORK])
+def _sums(files: QuerySet[Any], profile: ProxyProfile) -> Iterable[dict[str, Any]]:
+    """A row for each outcome and kind of original."""
     pixels = _target_pixels(profile)
     reasons = {
-        f"reason_{reason}": Count("pk", filter=to_do & ~FACTS_UNKNOWN & condition)
+        f"reason_{reason}": Count("pk", filter=_TO_DO & ~FACTS_UNKNOWN & condition)
         for reason, condition in reason_conditions(profile).items()
     }
-    stands = Q(proxies__profile=profile.name)
-    # One proxy for a file and profile at the most: the join adds no rows.
-    rows = (
+    rows: Iterable[dict[str, Any]] = (
         files.order_by()
-        .values("outcome")
+        .annotate(kind=_kind_of(""))
+        .values("outcome", "kind")
         .annotate(
             files=Count("pk"),
-            unknown=Count("pk", filter=to_do & FACTS_UNKNOWN),
+            unknown=Count("pk", filter=_TO_DO & FACTS_UNKNOWN),
             all_bytes=Coalesce(Sum("bytes"), 0),
-            pixels=Sum(pixels, filter=to_do),
-            weighted=Sum(pixels * _bytes_per_pixel(), filter=to_do),
-            squares=Sum(pixels * pixels, filter=to_do),
+            pixels=Sum(pixels, filter=_TO_DO),
+            squares=Sum(pixels * pixels, filter=_TO_DO),
+            weighted=Sum(pixels * _bytes_per_pixel(), filter=_TO_DO),
             **reasons,
         )
     )
-    for row in rows:
-        _add_row(plan, work, row)
-    standing = (
-        files.filter(stands)
-        .order_by()
-        .values("outcome")
-        .annotate(sum=Sum("proxies__bytes", filter=stands))
-        .values_list("outcome", "sum")
-    )
-    for outcome, sum_ in standing:
-        if outcome == Outcome.REUSED:
-            plan.bytes_kept += sum_ or 0
-        elif outcome == Outcome.REPLACED:
-            plan.bytes_replaced += sum_ or 0
+    return rows
 
 
-def _add_row(plan: Plan, work: _WorkSums, row: dict[str, Any]) -> None:
+def _add_row(plan: Plan, targets: dict[Kind, Target], row: dict[str, Any]) -> None:
     outcome = row["outcome"]
     plan.outcomes[outcome] += row["files"]
     plan.unknown_facts += row["unknown"]
     plan.bytes_originals += row["all_bytes"]
-    if outcome in NEEDS_WORK or outcome == Outcome.REUSED:
+    if outcome == Outcome.REUSED:
         plan.bytes_to_send += row["all_bytes"]
-    if outcome in NEEDS_WORK:
-        work.files += row["files"]
-        work.pixels += row["pixels"] or 0
-        work.weighted += row["weighted"] or 0
-        work.squares += row["squares"] or 0
-        for name, count in row.items():
-            if name.startswith("reason_") and count:
-                plan.reasons[name.removeprefix("reason_")] += count
+    if outcome not in NEEDS_WORK:
+        return
+    plan.bytes_to_send += row["all_bytes"]
+    target = targets[Kind(row["kind"])]
+    target.pixels += row["pixels"] or 0
+    target.squares += row["squares"] or 0
+    target.weighted += row["weighted"] or 0
+    for name, count in row.items():
+        if name.startswith("reason_") and count:
+            plan.reasons[name.removeprefix("reason_")] += count
+
+
+def _add_standing(plan: Plan, files: QuerySet[Any], profile: ProxyProfile) -> None:
+    """The bytes of the proxies that stand: kept, or to be replaced."""
+    # One proxy for a file and profile at the most: the join adds no rows.
+    stands = Q(proxies__profile=profile.name)
+    rows = (
+        files.filter(stands).order_by().values("outcome").annotate(sum=Sum("proxies__bytes", filter=stands))
+    )
+    sums = dict(rows.values_list("outcome", "sum"))
+    plan.bytes_kept += sums.get(Outcome.REUSED.value) or 0
+    plan.bytes_replaced += sums.get(Outcome.REPLACED.value) or 0
+
+
+def _sample(profile: ProxyProfile) -> dict[Kind, list[Example]]:
+    """The newest current proxies."""
+    rows = (
+        Proxy.objects.current(profile)
+        .filter(source__width__gt=0, width__gt=0, source__bytes__gt=0)
+        .annotate(kind=_kind_of("source__"))
+        .order_by("-id")
+        .values_list("kind", "source__bytes", "source__width", "source__height", "bytes", "width", "height")
+    )
+    sample: dict[Kind, list[Example]] = {kind: [] for kind in Kind}
+    newest: Iterable[tuple[Any, ...]] = rows[:SAMPLE]
+    for kind, bytes_, width, height, proxy_bytes, proxy_width, proxy_height in newest:
+        example = Example(bytes_ / (width * height), proxy_bytes / (proxy_width * proxy_height))
+        sample[Kind(kind)].append(example)
+    return sample
+
+
+def _kind_of(prefix: str) -> Case:
+    """The kind of an original, from its row's format and mode."""
+    return Case(
+        When(**{f"{prefix}mode__in": _ALPHA_MODES}, then=Value(Kind.ALPHA.value)),
+        When(**{f"{prefix}format__in": _LOSSY_FORMATS}, then=Value(Kind.LOSSY.value)),
+        default=Value(Kind.LOSSLESS.value),
+        output_field=CharField(),
+    )
 
 
 def _target_pixels(profile: ProxyProfile) -> Combinable:
@@ -111,46 +130,3 @@ def _target_pixels(profile: ProxyProfile) -> Combinable:
 
 def _bytes_per_pixel() -> Combinable:
     return Cast("bytes", FloatField()) / (Cast("width", FloatField()) * Cast("height", FloatField()))
-
-
-def forecast(work: _WorkSums, profile: ProxyProfile) -> Forecast:
-    """The bytes of the proxies to be made: a line through what the sample's proxies took a pixel, against
-    what their originals did. Unknown where there are too few to tell."""
-    sample = _sample(profile)
-    if work.files == 0:
-        return Forecast(len(sample), 0, 0, 0)
-    if len(sample) < 3 or not work.pixels:
-        return Forecast(len(sample))
-    intercept, slope, spread, error_of_mean = _fit(sample)
-    expected = intercept * work.pixels + slope * work.weighted
-    # Each file strays by its own, and all stray together by what the sample's mean is off.
-    stray = math.sqrt(spread**2 * work.squares + error_of_mean**2 * work.pixels**2)
-    margin = _Z90 * stray
-    return Forecast(
-        len(sample), round(max(0.0, expected)), round(max(0.0, expected - margin)), round(expected + margin)
-    )
-
-
-def _sample(profile: ProxyProfile) -> list[tuple[float, float]]:
-    """(original's bytes a pixel, proxy's bytes a pixel) of the newest current proxies."""
-    rows = (
-        Proxy.objects.current(profile)
-        .filter(source__width__gt=0, width__gt=0, source__bytes__gt=0)
-        .order_by("-id")
-        .values_list("source__bytes", "source__width", "source__height", "bytes", "width", "height")
-    )
-    newest: Iterable[tuple[Any, ...]] = rows[:SAMPLE]
-    return [(size / (w * h), proxy / (pw * ph)) for size, w, h, proxy, pw, ph in newest]
-
-
-def _fit(sample: list[tuple[float, float]]) -> tuple[float, float, float, float]:
-    """Least squares: intercept, slope, the residuals' deviation, and the error of their mean."""
-    count = len(sample)
-    mean_x = sum(x for x, _ in sample) / count
-    mean_y = sum(y for _, y in sample) / count
-    square = sum((x - mean_x) ** 2 for x, _ in sample)
-    slope = sum((x - mean_x) * (y - mean_y) for x, y in sample) / square if square else 0.0
-    intercept = mean_y - slope * mean_x
-    residuals = sum((y - intercept - slope * x) ** 2 for x, y in sample)
-    spread = math.sqrt(residuals / max(1, count - 2))
-    return intercept, slope, spread, spread / math.sqrt(count)

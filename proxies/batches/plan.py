@@ -6,24 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxies.forecasting import Forecast
 from proxies.outcomes import NEEDS_WORK
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """How many bytes the proxies to be made will have, learned from those that are there.
-
-    Attributes:
-        sample: how many proxies it was learned from.
-        bytes: the expected sum; None where there is no sample.
-        low: the lower end of the 90 % interval.
-        high: its upper end.
-    """
-
-    sample: int
-    bytes: int | None = None
-    low: int | None = None
-    high: int | None = None
 
 
 @dataclass(slots=True)
@@ -48,7 +32,7 @@ class Plan:
     bytes_kept: int = 0
     bytes_replaced: int = 0
     bytes_to_send: int = 0
-    forecast: Forecast = Forecast(0)
+    forecast: Forecast = field(default_factory=lambda: Forecast(0))
 
     @property
     def total(self) -> int:

@@ -1,0 +1,127 @@
+"""A plan says what a run will do, in words and in bytes, and reads rows alone."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from django.core.files.base import ContentFile
+from PIL import Image
+
+from media_files.models import MediaFile
+from proxies.batches import lifecycle, selection, slices
+from proxies.batches.selection import Selection
+from proxies.batches.work import Work
+from proxies.models import Batch, BatchItem, Proxy, Quarantine
+from proxies.tests.crashing import photo
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _off(settings):
+    settings.NOVAPROXY_ON_SAVE = "off"
+
+
+def add(name: str, data: bytes) -> MediaFile:
+    return MediaFile.objects.create(file=ContentFile(data, name))
+
+
+def small() -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (300, 200), "red").save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def plan(**parameters):
+    return lifecycle.plan("image-proxy", Selection(MediaFile.objects.all()), parameters)
+
+
+def run(files=None, **parameters) -> Batch:
+    chosen = MediaFile.objects.all() if files is None else files
+    batch = lifecycle.start("image-proxy", Selection(chosen), parameters, executor=Batch.Executor.LOCAL)
+    slices.perform(Work(batch, lambda: False))
+    lifecycle.finish_if_done(batch)
+    return batch
+
+
+@pytest.fixture
+def mixed() -> list[MediaFile]:
+    """One file of each outcome: current, stale, new, not needed, a video, quarantined."""
+    files = [add(f"{seed}.jpg", photo(seed)) for seed in range(4)]
+    run(MediaFile.objects.filter(pk__in=[files[0].pk, files[1].pk]))
+    Proxy.objects.filter(source=files[1]).update(recipe="older")
+    Quarantine.objects.create(source=files[3], fingerprint=files[3].fingerprint, message="thrice")
+    files.append(add("small.jpg", small()))
+    files.append(MediaFile.objects.create(file="there.mp4", file_type="video", bytes=9))
+    return files
+
+
+def test_each_outcome_is_foretold_and_comes_true(mixed):
+    expected = {"reused": 1, "replaced": 1, "created": 1, "quarantined": 1, "skipped": 1, "failed": 1}
+    assert dict(plan().outcomes) == expected
+    batch = run()
+    outcomes = dict(BatchItem.objects.filter(batch=batch).values_list("file_id", "outcome"))
+    assert [outcomes[file.pk] for file in mixed] == [
+        "reused", "replaced", "created", "quarantined", "skipped", "failed",
+    ]  # fmt: skip
+    assert batch.state == Batch.State.COMPLETED
+
+
+def test_what_is_settled_says_why(mixed):
+    run()
+    said = {
+        item.file_id: (item.reasons, item.error, item.message)
+        for item in BatchItem.objects.order_by("id").exclude(outcome__in=["created", "replaced"])
+    }
+    assert said[mixed[4].pk] == (["not_needed"], "", "")
+    assert said[mixed[5].pk][1] == "not_an_image"
+    assert said[mixed[3].pk] == ([], "quarantined", "thrice")
+
+
+def test_with_force_the_current_ones_are_replaced_and_no_others_change(mixed):
+    assert dict(plan(force=True).outcomes) == {
+        "replaced": 2, "created": 1, "quarantined": 1, "skipped": 1, "failed": 1,
+    }  # fmt: skip
+
+
+def test_disk_and_sending_are_two_things(mixed):
+    for seed in range(10, 14):
+        add(f"{seed}.jpg", photo(seed))
+    run(MediaFile.objects.filter(pk__gt=mixed[-1].pk))
+    said = plan()
+    kept = sum(p.bytes for p in Proxy.objects.exclude(source=mixed[1]))
+    replaced = Proxy.objects.get(source=mixed[1]).bytes
+    assert said.bytes_kept == kept
+    assert said.bytes_replaced == replaced
+    assert said.bytes_disk_added == said.forecast.bytes - replaced
+    sent_for = [mixed[0], mixed[1], mixed[2], *MediaFile.objects.filter(pk__gt=mixed[-1].pk)]
+    assert said.bytes_to_send == sum(file.bytes for file in sent_for)
+    assert said.bytes_not_sent == said.bytes_to_send - kept - said.forecast.bytes
+
+
+def test_rows_of_which_nothing_was_read_are_counted_apart():
+    MediaFile.objects.bulk_create([MediaFile(file="somewhere.jpg", original_name="somewhere.jpg")])
+    said = plan()
+    assert (dict(said.outcomes), said.unknown_facts, dict(said.reasons)) == ({"created": 1}, 1, {})
+
+
+@pytest.mark.parametrize("rows", [0, 4, 5, 11])
+def test_pages_are_walked_whole_and_once(monkeypatch, rows, django_assert_num_queries):
+    monkeypatch.setattr(selection, "PAGE", 5)
+    MediaFile.objects.bulk_create(
+        MediaFile(file=f"{n}.jpg", width=100, height=100, bytes=9, format="JPEG") for n in range(rows)
+    )
+    pages = rows // 5 + 1
+    # A page: its end, its sums, its standing proxies; and the sample once.
+    with django_assert_num_queries(3 * pages + 1):
+        assert plan().total == rows
+    batch = lifecycle.start("image-proxy", Selection(MediaFile.objects.all()), {})
+    assert batch.items.count() == rows
+
+
+def test_a_list_of_ids_is_a_selection_however_long():
+    files = [add(f"{seed}.jpg", photo(seed)) for seed in range(3)]
+    ids = [files[2].pk, files[0].pk, files[2].pk, *range(10**6, 10**6 + 50_000)]
+    said = lifecycle.plan("image-proxy", Selection(MediaFile.objects.all(), ids), {})
+    assert said.total == 2
