@@ -39,12 +39,13 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 small = io.BytesIO()
-Image.new("RGB", (2000, 2000)).save(small, "JPEG")
+Image.new("RGB", (1000, 1000)).save(small, "JPEG")
 render(small, inspect(small), NOVA)
 ready = peak()
 with pathlib.Path(sys.argv[1]).open("rb") as stream:
-    facts = inspect(stream, Limits())
-    render(stream, facts, NOVA)
+    limits = Limits(max_bytes=2**31)
+    facts = inspect(stream, limits)
+    render(stream, facts, NOVA, limits=limits)
 print(facts.width * facts.height / 1e6, peak() - ready)
 """
 

