@@ -23,6 +23,7 @@ from django.views.decorators.http import require_POST
 from media_files.admin import AddedFilter, Kept, TitledList
 from media_files.models import MediaFile
 from proxies.admin import badge
+from proxies.admin_operations import filter_url
 from proxies.batches import lifecycle, operations
 from proxies.batches.lifecycle import WrongState
 from proxies.batches.operations import UnknownOperation
@@ -229,6 +230,7 @@ class BatchAdmin(TitledList, Kept, BatchModelAdmin):
             "status": self.status(batch),
             "outcomes": _outcome_rows(batch, progress),
             "items_url": _items_url(batch),
+            "again_url": _again_url(request, batch) if batch.standing and progress.failed else "",
             "in_hand": _named(in_hand)[:_IN_HAND] if batch.is_open else [],
             "failures": _named(failures).order_by("-finished_at", "-id")[:_LAST_FAILURES]
             if progress.failed
@@ -330,6 +332,12 @@ def _outcome_rows(batch: Batch, progress: Progress) -> list[tuple[str, int, str,
 def _items_url(batch: Batch, *, outcome: Outcome | None = None) -> str:
     url = f"{reverse('admin:proxies_batchitem_changelist')}?batch__id__exact={batch.pk}"
     return f"{url}&outcome={outcome.value}" if outcome else url
+
+
+def _again_url(request: HttpRequest, batch: Batch) -> str:
+    """Where what failed of a standing batch can be tried again: by a batch of its own."""
+    operation = operations.get(batch.operation)
+    return filter_url(operation, "proxy_state=missing") if request.user.has_perm(operation.permission) else ""
 
 
 def _named(items: QuerySet[BatchItem]) -> QuerySet[BatchItem]:

@@ -9,6 +9,7 @@ import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
@@ -118,6 +119,7 @@ class OperationsMixin(FileModelAdmin):
     def _show(
         self, request: HttpRequest, operation: Operation, chosen: Chosen, options: forms.Form, plan: Plan
     ) -> HttpResponse:
+        selected = {key: request.GET[key] for key in (IDS, FILTER) if key in request.GET}
         context = {
             **self.admin_site.each_context(request),
             "title": operation.label,
@@ -128,8 +130,8 @@ class OperationsMixin(FileModelAdmin):
             "plan": plan,
             "outcomes": _outcome_rows(plan),
             "reasons": _reason_rows(plan),
-            "hidden": [(key, request.GET[key]) for key in (IDS, FILTER) if key in request.GET],
-            "query": _selection_query(request).urlencode(),
+            "hidden": selected.items(),
+            "query": urlencode(selected),
             "list_url": self._list_url(chosen.list_query),
             "media": self.media,
         }
@@ -180,8 +182,17 @@ class OperationsMixin(FileModelAdmin):
 
 def operation_url(operation: Operation, ids: list[int]) -> str:
     """The page of an operation for a handful of files."""
+    return _page_url(operation, {IDS: ",".join(map(str, ids))})
+
+
+def filter_url(operation: Operation, query: str) -> str:
+    """The page of an operation for all files that the list shows for a query string."""
+    return _page_url(operation, {FILTER: query})
+
+
+def _page_url(operation: Operation, query: dict[str, str]) -> str:
     url = reverse("admin:media_files_mediafile_operation", args=[operation.name])
-    return f"{url}?{IDS}={','.join(map(str, ids))}"
+    return f"{url}?{urlencode(query)}"
 
 
 def _as_action(operation: Operation) -> tuple[Any, str, str]:
@@ -193,26 +204,17 @@ def _open_page(
     operation: Operation, modeladmin: OperationsMixin, request: HttpRequest, files: QuerySet[MediaFile]
 ) -> HttpResponse:
     """The action: to the page, with the filter where all its files are meant, and else with their ids."""
-    query = QueryDict(mutable=True)
-    if request.POST.get("select_across") == "1":
-        shown = request.GET.copy()
-        for name in (PAGE_VAR, ERROR_FLAG):
-            shown.pop(name, None)
-        query[FILTER] = shown.urlencode()
-    else:
-        query[IDS] = ",".join(request.POST.getlist(ACTION_CHECKBOX_NAME))
-    url = reverse("admin:media_files_mediafile_operation", args=[operation.name])
-    return HttpResponseRedirect(f"{url}?{query.urlencode()}")
+    if request.POST.get("select_across") != "1":
+        ids = ",".join(request.POST.getlist(ACTION_CHECKBOX_NAME))
+        return HttpResponseRedirect(_page_url(operation, {IDS: ids}))
+    shown = request.GET.copy()
+    for name in (PAGE_VAR, ERROR_FLAG):
+        shown.pop(name, None)
+    return HttpResponseRedirect(filter_url(operation, shown.urlencode()))
 
 
 def _allowed(request: HttpRequest) -> list[Operation]:
     return [o for o in operations.registered() if request.user.has_perm(o.permission)]
-
-
-def _selection_query(request: HttpRequest) -> QueryDict:
-    query = QueryDict(mutable=True)
-    query.update({key: request.GET[key] for key in (IDS, FILTER) if key in request.GET})
-    return query
 
 
 def _options_form(operation: Operation, data: QueryDict) -> forms.Form:

@@ -394,3 +394,20 @@ def test_the_list_of_workers_tells_the_living_from_the_dead(
     response = admin_client.get(reverse("admin:proxies_workerstate_changelist"))
     assert f'alt="{alive}"' in response.content.decode()
     assert "left, process 1" in text_of(response)
+
+
+def test_uploads_that_failed_are_tried_again_by_a_batch_of_their_own(admin_client: Client, add: Adds) -> None:
+    row = add()
+    lifecycle.add_to_uploads(row.pk)
+    uploads = Batch.objects.get(standing=Batch.UPLOADS)
+    assert admin_client.get(page_of(uploads)).context["again_url"] == ""
+    uploads.items.update(state="done", outcome="failed", error="corrupt", message="It ends early.")
+    Batch.objects.update(counted_at=None)
+    url = admin_client.get(page_of(uploads)).context["again_url"]
+    assert dict(admin_client.get(url).context["plan"].outcomes) == {"created": 1}
+    assert staff_with(LOOK).get(page_of(uploads)).context["again_url"] == ""
+
+
+def test_the_admin_is_found_without_its_last_slash(client: Client) -> None:
+    response: Any = client.get("/admin")
+    assert response.url == "/admin/"
