@@ -26,7 +26,7 @@ class Ended(NamedTuple):
 def run_command(name: str, *arguments: object) -> Ended:
     """Run a command as from a shell; its exit code is that of manage.py."""
     out, err, code = io.StringIO(), io.StringIO(), 0
-    command = load_command_class(str(get_commands()[name]), name)
+    command: Any = load_command_class(str(get_commands()[name]), name)
     command._called_from_command_line = True  # its parser exits then, as in a shell
     try:
         with redirect_stderr(err):

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from argparse import ArgumentParser
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import URLError
@@ -18,14 +19,16 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import connection
+from django.db.models import Max
 from honcho.manager import Manager
 from rest_framework.authtoken.models import Token
 
-from media_files.console import Tool, UsageError, human_bytes
+from media_files.console import Tool, UsageError, human_bytes, printable
 from media_files.models import MediaFile
 from novaproxy_site.samples import make_samples
 from proxies.conf import conf
 from proxies.models import Batch, BatchItem
+from proxies.outcomes import NEEDS_WORK
 from proxies.reports import Line, planned_lines
 
 _HOST: Final = "127.0.0.1"
@@ -47,6 +50,8 @@ class Command(Tool):
         _check_port(port)
         call_command("migrate", verbosity=0, interactive=False)
         self._make_admin()
+        # Items of the ledger above this one are what this run has made.
+        self._last_item = BatchItem.objects.aggregate(last=Max("id"))["last"] or 0
         self._import(options["photos"])
         connection.close()
         return self._serve(port)
@@ -101,31 +106,50 @@ class Command(Tool):
         self._show_files()
         address = f"http://{_HOST}:{port}"
         self.stdout.write(f"\nNovaProxy is at {address}/admin/ (Ctrl-C stops it). Try:\n")
-        token = shlex.quote(str(_token_file()))
-        self.stdout.write(f'  curl -H "Authorization: Token $(cat {token})" {address}/api/files\n')
+        self.stdout.write(f'  curl -H "Authorization: Token {_token()}" {address}/api/files\n')
         self.stdout.flush()
         connection.close()
 
     def _show_files(self) -> None:
+        """What stands in the library, and what this run has added to it."""
         profile = conf().nova
+        made: Counter[str] = Counter()
         self.stdout.write(f"\n{'file':<32} {'original':>22} {'proxy':>22}  outcome")
         for line in planned_lines("image-proxy", MediaFile.objects.images(), {}, profile):
-            self.stdout.write(_row(line))
+            outcome, why = self._told(line)
+            made[outcome] += 1
+            self.stdout.write(_row(line, outcome, why))
+        self.stdout.write(", ".join(f"{count} {outcome}" for outcome, count in sorted(made.items())))
+
+    def _told(self, line: Line) -> tuple[str, str]:
+        """What became of a file in this run, or how it stands since an earlier one; and why."""
+        item = BatchItem.objects.filter(file=line.file).exclude(outcome="").order_by("-id").first()
+        # One that was made, or has failed, before this run: only a failure says more than the row does.
+        if item is None or (item.pk <= self._last_item and line.outcome not in NEEDS_WORK):
+            return line.outcome, ", ".join(line.reasons) or line.message
+        return item.outcome, item.message or ", ".join(item.reasons)
 
 
-def _row(line: Line) -> str:
+def _row(line: Line, outcome: str, why: str) -> str:
     file, proxy = line.file, line.proxy
-    made = BatchItem.objects.filter(file=file).exclude(outcome="").order_by("-id").first()
-    outcome = made.outcome if made else line.outcome
-    why = ", ".join(line.reasons) or (made.message if made else "")
     original = f"{file.width}x{file.height} {human_bytes(file.bytes)}"
     small = f"{proxy.width}x{proxy.height} {human_bytes(proxy.bytes)}" if proxy else "-"
-    return f"{file.original_name[:32]:<32} {original:>22} {small:>22}  {outcome} ({why})"
+    name = printable(file.original_name[:32])
+    return f"{name:<32} {original:>22} {small:>22}  {outcome} ({why})"
 
 
 def _token_file() -> Path:
     """Beside the database, which holds the token too; for its owner's eyes."""
     return Path(settings.DATA_DIR) / "api_token"
+
+
+def _token() -> str:
+    """What the shell puts in place of an administrator's token, which is shown once only."""
+    if _token_file().exists():
+        return f"$(cat {shlex.quote(str(_token_file()))})"
+    # The administrator was made by hand.
+    manage = f"{sys.executable} {shlex.quote(str(settings.BASE_DIR / 'manage.py'))}"
+    return f"$({manage} drf_create_token NAME | cut -d' ' -f3)"
 
 
 def _check_port(port: int) -> None:

@@ -1,0 +1,153 @@
+"""``manage.py run``, which is ``make run``: everything at once, as a person starts and stops it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+
+from media_files.tests.pictures import SVG, encoded, jpeg, turned_jpeg
+from novaproxy_site.tests.installation import wait_for
+from novaproxy_site.tests.servers import free_ports
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "my photos"
+    folder.mkdir()
+    (folder / "coast.jpg").write_bytes(jpeg())
+    (folder / "small.png").write_bytes(encoded("PNG", 300, 200))
+    (folder / "turned.jpg").write_bytes(turned_jpeg())
+    (folder / "drawing.svg").write_bytes(SVG)
+    return folder
+
+
+class Running:
+    """A run of an installation, up to its Ctrl-C."""
+
+    def __init__(self, installation, photos):
+        (self.port,) = free_ports(1)
+        self.address = f"http://127.0.0.1:{self.port}"
+        self._file = tempfile.NamedTemporaryFile("w+", prefix="run-")  # noqa: SIM115
+        self.installation = installation
+        self.process = installation.popen("run", "--photos", photos, "--port", self.port, output=self._file)
+
+    @property
+    def output(self) -> str:
+        return Path(self._file.name).read_text()
+
+    def wait_until_told(self) -> str:
+        def told() -> str:
+            assert self.process.poll() is None, self.output
+            return self.output if "Try:" in self.output and self.output.endswith("/api/files\n") else ""
+
+        return str(wait_for(told, seconds=90, what="the address"))
+
+    def healthz(self):
+        with urlopen(f"{self.address}/healthz", timeout=10) as response:  # noqa: S310
+            return dict(json.load(response))
+
+    def ctrl_c(self):
+        os.killpg(self.process.pid, signal.SIGINT)
+        code = self.process.wait(30)
+        assert "Traceback" not in self.output
+        self._file.close()
+        return code
+
+
+def rows_of(output: str) -> dict[str, tuple[str, str]]:
+    """The table's last two columns by the first."""
+    found = re.findall(r"^(\S+\.\w+) .*  (\w+) \((.*)\)$", output, re.MULTILINE)
+    return {name: (outcome, why) for name, outcome, why in found}
+
+
+def test_from_nothing_to_proxies_and_again(installation, photos):
+    # -- The first time: an administrator, an import, proxies, an address.
+    run = Running(installation, photos)
+    output = run.wait_until_told()
+    assert "3 imported" in output
+    assert "drawing.svg: This is" in output
+    assert rows_of(output) == {
+        "coast.jpg": ("created", "shorter_side"),
+        "small.png": ("skipped", "not_needed"),
+        "turned.jpg": ("created", "orientation"),
+    }
+    assert "996x896" in output
+    wait_for(lambda: run.healthz() == {"status": "ok", "database": "ok", "workers": 1}, what="a worker")
+
+    # -- The line that it shows works as it is printed.
+    (line,) = re.findall(r"^  (curl .*)$", output, re.MULTILINE)
+    answer = subprocess.run(["sh", "-c", f"{line} --silent"], capture_output=True, text=True, check=True)
+    assert len(json.loads(answer.stdout)["results"]) == 3
+
+    # -- So do those that people have in their scripts, with curl's own content type.
+    (token,) = re.findall(r"API token: (\w+)", output)
+    made = json.loads(answer.stdout)["results"][-1]
+    url = f"{run.address}/api/files/{made['id']}/create-image-proxy"
+    told = [
+        json.loads(
+            subprocess.run(
+                ["curl", "-s", "-X", "POST", "-H", f"Authorization: Token {token}", url, *data],
+                capture_output=True, text=True, check=True,
+            ).stdout
+        )["outcome"]
+        for data in ([], ["-d", '{"force": true}'])
+    ]  # fmt: skip
+    assert told == ["reused", "replaced"]
+
+    # -- What is secret is its owner's alone.
+    for name in ("api_token", "secret_key"):
+        path = installation.folder / name
+        if path.exists():
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert (installation.folder / "api_token").read_text() == token
+
+    # -- Ctrl-C leaves nothing behind.
+    assert run.ctrl_c() == 0
+    wait_for(lambda: not installation.processes(), seconds=10, what="all processes to end")
+    with pytest.raises(URLError):
+        run.healthz()
+
+    # -- The second time nothing comes in twice, nothing is made twice, and it says so.
+    again = Running(installation, photos)
+    output = again.wait_until_told()
+    assert "0 imported (0 B), 3 there already, 1 rejected." in output
+    assert "administrator" not in output
+    assert rows_of(output) == {
+        "coast.jpg": ("reused", "shorter_side"),
+        "small.png": ("skipped", "not_needed"),
+        "turned.jpg": ("reused", "orientation"),
+    }
+    assert again.ctrl_c() == 0
+    wait_for(lambda: not installation.processes(), seconds=10, what="all processes to end")
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_done(install):
+    installation = install()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = installation.manage("run", "--port", str(port), check=False)
+    assert ended.returncode == 2
+    assert f"Port {port}" in ended.stderr
+    assert "PORT=" in ended.stderr
+    assert not (installation.folder / "api_token").exists()
+
+
+def test_a_folder_that_is_not_there_is_told(installation):
+    (port,) = free_ports(1)
+    ended = installation.manage("run", "--photos", "/nowhere/at/all", "--port", str(port), check=False)
+    assert ended.returncode == 2
+    assert "/nowhere/at/all" in ended.stderr
+    assert "Traceback" not in ended.stderr
