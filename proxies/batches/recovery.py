@@ -26,7 +26,8 @@ def reclaim_dead(batch: Batch | None = None) -> int:
 
 
 def _reclaim(items: BatchItemQuerySet) -> int:
-    return sum(_take_back(item) for item in items.iterator())
+    # In the order of their index: by id, SQLite would read the whole table.
+    return sum(_take_back(item) for item in items.order_by("lease_until").iterator())
 
 
 def _take_back(item: BatchItem) -> int:

@@ -1,0 +1,52 @@
+"""What is asked of the ledger again and again an index answers, at the same cost however large it is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from django.core.files.base import ContentFile
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from media_files.models import MediaFile
+from novaproxy_site.tests.installation import Installation
+from proxies.batches import lifecycle, slices
+from proxies.batches.selection import Selection
+from proxies.batches.work import CLAIM, Work
+from proxies.models import Batch
+from proxies.tests.crashing import photo
+
+
+@pytest.mark.every_backend
+def test_nothing_reads_a_whole_table(installation: Installation) -> None:
+    printed = installation.shell("""
+        import json
+        from proxies.tests.explaining import all_scans
+        print(json.dumps(all_scans()))
+    """)
+    assert {act: scans for act, scans in json.loads(printed).items() if scans} == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_proxy_costs_the_same_few_statements_in_a_batch_of_any_size(settings, tmp_path) -> None:
+    settings.NOVAPROXY_ON_SAVE = "off"
+
+    def statements_for(count: int) -> int:
+        first = MediaFile.objects.count()
+        for seed in range(first, first + count):
+            MediaFile.objects.create(file=ContentFile(photo(seed), f"{seed}.jpg"))
+        newest = MediaFile.objects.order_by("-id")[:count].values("pk")
+        batch = lifecycle.start(
+            "image-proxy",
+            Selection(MediaFile.objects.filter(pk__in=newest)),
+            {},
+            executor=Batch.Executor.LOCAL,
+        )
+        with CaptureQueriesContext(connection) as captured:
+            slices.perform(Work(batch, lambda: False))
+        return len(captured)
+
+    few, many = statements_for(CLAIM), statements_for(3 * CLAIM)
+    each = (many - few) / (2 * CLAIM)
+    assert each <= 18, f"{each} statements for each proxy"
