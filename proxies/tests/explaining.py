@@ -20,6 +20,8 @@ from proxies.tests.crashing import photo
 
 # Those that grow with the library. The others have a handful of rows.
 LARGE = ("proxies_batchitem", "proxies_proxy", "media_files_mediafile")
+# Indexes of what waits or is in hand alone: to read one from end to end is to read that and no more.
+PARTIAL = ("item_queued", "item_running")
 SETTLED = 30_000
 
 
@@ -67,6 +69,8 @@ def _scanning(statements: list[str]) -> Iterator[str]:
 def _is_scan(line: str) -> bool:
     if connection.vendor == "postgresql":
         return any(f"Seq Scan on {table} " in line for table in LARGE)
+    if any(f"USING INDEX {partial}" in line for partial in PARTIAL):
+        return False
     return any(f"{line} ".startswith(f"SCAN {table} ") for table in LARGE)
 
 
