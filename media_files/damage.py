@@ -36,7 +36,7 @@ def watch(image: ImageFile.ImageFile, stream: BinaryIO, chunks: png.PngFacts | N
         A function to be called after the decoding, which says what is damaged; None for nothing found.
 
     Raises:
-        CorruptImage: a checksum does not hold.
+        CorruptImage: a checksum does not hold, or a part of the picture is not there.
     """
     if isinstance(image.fp, jpeg.JpegSource):
         source = image.fp
@@ -45,6 +45,11 @@ def watch(image: ImageFile.ImageFile, stream: BinaryIO, chunks: png.PngFacts | N
         if not png.checksums_hold(stream, chunks):
             raise CorruptImage(
                 "The PNG picture is damaged: a checksum of its pixels is wrong. Send the original file again."
+            )
+        whole = (0, 0, *image.size)
+        if image.info.get("bbox", whole) != whole:
+            raise CorruptImage(
+                "The first frame of the animated PNG does not cover the picture. Send its frames as pictures."
             )
         # Rows that are never decoded keep what they held before. Without this that would be zero, as it
         # rightly is in the last rows of many a transparent picture.

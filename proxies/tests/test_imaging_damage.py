@@ -202,6 +202,13 @@ class TestPng:
         assert not png.has_all_rows(io.BytesIO(data[: len(data) // 2]), facts)
         assert not png.checksums_hold(io.BytesIO(data[: len(data) // 2]), facts)
 
+    def test_a_first_frame_that_leaves_a_part_out(self):
+        control = struct.pack(">5I2H2B", 0, 32, 48, 0, 0, 1, 10, 0, 0)
+        frames = chunk(b"acTL", struct.pack(">2I", 2, 0)) + chunk(b"fcTL", control)
+        rows = b"".join(b"\x00" + bytes(96) for _ in range(48))
+        with pytest.raises(CorruptImage, match="does not cover"):
+            made(craft_png(frames, pixels=zlib.compress(rows)), PROFILE)
+
     def test_pillow_itself_takes_it_for_whole(self):
         """The reason for all this. When it fails, Pillow has learnt to look."""
         data = craft_png(pixels=zlib.compress(b"\x00" + bytes(192)))
