@@ -132,7 +132,7 @@ class ProxyAdmin(TitledList, DeletesInPages, MadeByTheMachine, ProxyModelAdmin):
     """Proxies: looked at and deleted. They are made through their files."""
 
     list_title = "Proxies"
-    list_display = ["thumbnail", "file", "recipe_state", "dimensions", "size", "savings", "made"]
+    list_display = ["thumbnail", "file", "recipe_state", "facts", "savings", "made"]
     list_display_links = ["file"]
     list_filter = ["file_type", ("created_at", AddedFilter)]
     list_select_related = ["source"]
@@ -179,6 +179,10 @@ class ProxyAdmin(TitledList, DeletesInPages, MadeByTheMachine, ProxyModelAdmin):
     @admin.display(description="stored as")
     def path(self, row: Proxy) -> str:
         return row.image.name or "-"
+
+    @admin.display(description="size", ordering="bytes")
+    def facts(self, row: Proxy) -> SafeString:
+        return format_html('{}<br><span class="quiet">{}</span>', self.size(row), self.dimensions(row))
 
     @admin.display(description="dimensions")
     def dimensions(self, row: Proxy) -> str:

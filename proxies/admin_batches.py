@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.contrib import admin, messages
@@ -144,7 +145,7 @@ class BatchAdmin(TitledList, Kept, BatchModelAdmin):
 
     @admin.display(description="started")
     def started(self, row: Batch) -> str:
-        return "-" if row.standing else date_format(localtime(row.created_at), "j M Y, H:i")
+        return "-" if row.standing else _moment_text(row.created_at)
 
     @admin.display(description="took")
     def lasted(self, row: Batch) -> str:
@@ -261,7 +262,7 @@ class BatchItemAdmin(TitledList, Kept, ItemModelAdmin):
     """The files of a batch one by one; read-only."""
 
     list_title = "Files of a batch"
-    list_display = ["file_name", "status", "why", "attempts", "finished_at", "in_batch"]
+    list_display = ["file_name", "status", "why", "in_batch", "attempts", "finished"]
     list_display_links = None
     list_filter = [OutcomeFilter, "state"]
     list_select_related = ["batch"]
@@ -305,10 +306,18 @@ class BatchItemAdmin(TitledList, Kept, ItemModelAdmin):
     def why(self, row: BatchItem) -> str:
         return f"{row.message} ({row.error})" if row.error else reasons_text(row.reasons) or "-"
 
+    @admin.display(description="finished")
+    def finished(self, row: BatchItem) -> str:
+        return _moment_text(row.finished_at) if row.finished_at else "-"
+
     @admin.display(description="batch")
     def in_batch(self, row: BatchItem) -> SafeString:
         url = reverse("admin:proxies_batch_change", args=[row.batch_id])
         return format_html('<a href="{}">{}</a>', url, "New uploads" if row.batch.standing else row.batch_id)
+
+
+def _moment_text(moment: datetime) -> str:
+    return date_format(localtime(moment), "j M Y, H:i")
 
 
 def _progress(batch: Batch) -> Progress:
