@@ -1,0 +1,134 @@
+"""Settings: each in the README, each read once, bad ones told in plain words."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from novaproxy_site.tests.environment import clean_environment
+from novaproxy_site.tests.installation import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def read_settings(folder: Path, source: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Import the settings in a process of their own, and run ``source`` with them as ``s``."""
+    variables = clean_environment(os.environ) | {"NOVAPROXY_DATA_DIR": str(folder)} | environment
+    variables = {name: value for name, value in variables.items() if value != "unset"}
+    return subprocess.run(
+        [sys.executable, "-c", f"import novaproxy_site.settings as s; {source}"],
+        env=variables, cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_the_readme_names_each_variable_that_is_read_and_no_other(tmp_path):
+    shown = read_settings(
+        tmp_path,
+        "print(*s.env.dump())",
+        # Those that are read only where these are set.
+        NOVAPROXY_ORIGINALS_BUCKET="a",
+        NOVAPROXY_PROXIES_BUCKET="b",
+        NOVAPROXY_ANALYSIS_BUCKET="c",
+    )
+    read = set(shown.stdout.split())
+    assert len(read) > 20, shown.stderr
+    assert read == set(re.findall(r"^\| `([A-Z_0-9]+)` \|", README, re.MULTILINE))
+
+
+def test_the_readme_shows_the_defaults(tmp_path):
+    source = (
+        "print(s.NOVAPROXY_TARGET, s.NOVAPROXY_LONGEST_SIDE, s.NOVAPROXY_QUALITY, s.NOVAPROXY_MAX_PIXELS)"
+    )
+    defaults = read_settings(tmp_path, source).stdout.split()
+    assert defaults == ["896", "8000", "85", "250000000"]
+    for name, value in zip(("TARGET", "LONGEST_SIDE", "QUALITY"), defaults, strict=False):
+        assert re.search(rf"^\| `NOVAPROXY_{name}` \| `{value}` \|", README, re.MULTILINE)
+
+
+class TestSecretKey:
+    def test_it_is_made_once_under_the_data_folder_for_its_owner_alone(self, tmp_path):
+        first = read_settings(tmp_path / "data", "print(s.SECRET_KEY)", SECRET_KEY="unset").stdout
+        path = tmp_path / "data" / "secret_key"
+        assert len(first.strip()) >= 50
+        assert path.read_text() == first.strip()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert read_settings(tmp_path / "data", "print(s.SECRET_KEY)", SECRET_KEY="unset").stdout == first
+
+    def test_two_libraries_have_two(self, tmp_path):
+        keys = {
+            read_settings(tmp_path / name, "print(s.SECRET_KEY)", SECRET_KEY="unset").stdout for name in "ab"
+        }
+        assert len(keys) == 2
+
+    def test_one_that_is_given_is_not_written_down(self, tmp_path):
+        read_settings(tmp_path / "data", "print(s.SECRET_KEY)", SECRET_KEY="given")
+        assert not (tmp_path / "data" / "secret_key").exists()
+
+    def test_without_debug_it_must_be_given(self, tmp_path):
+        ended = read_settings(tmp_path, "", SECRET_KEY="unset", DEBUG="0")
+        assert ended.returncode
+        assert "SECRET_KEY is not set, and DEBUG is off." in ended.stderr
+        assert read_settings(tmp_path, "", SECRET_KEY="x" * 50, DEBUG="0").returncode == 0
+
+
+BAD = {
+    "no number": ("NOVAPROXY_TARGET", "large"),
+    "below the least": ("NOVAPROXY_TARGET", "0"),
+    "above the most": ("NOVAPROXY_QUALITY", "96"),
+    "no such word": ("NOVAPROXY_ON_SAVE", "later"),
+    "no such resizer": ("NOVAPROXY_RESIZER", "magick"),
+    "no truth": ("DEBUG", "perhaps"),
+    "no broker": ("NOVAPROXY_BROKER", "rabbit"),
+    "no database": ("DATABASE_URL", "novaproxy.sqlite3"),
+    "no worker": ("NOVAPROXY_WORKERS", "0"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_value_is_told_with_its_name_and_without_a_traceback(install, case):
+    name, value = BAD[case]
+    ended = install(**{name: value}).manage("check", check=False)
+    assert ended.returncode == 2
+    assert name in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_data_folder_holds_everything(tmp_path):
+    source = "print(s.DATABASES['default']['NAME'], s.STATIC_ROOT, s.MEDIA_ROOT)"
+    places = read_settings(tmp_path, source, DATABASE_URL="unset").stdout.split()
+    assert len(places) == 3
+    assert all(Path(place).is_relative_to(tmp_path) for place in places)
+
+
+def test_variables_may_stand_in_a_file(tmp_path):
+    (tmp_path / "variables").write_text("NOVAPROXY_TARGET=512\nNOVAPROXY_QUALITY=70\n")
+    shown = read_settings(
+        tmp_path,
+        "print(s.NOVAPROXY_TARGET, s.NOVAPROXY_QUALITY)",
+        NOVAPROXY_ENV_FILE=str(tmp_path / "variables"),
+        NOVAPROXY_QUALITY="80",
+    )
+    assert shown.stdout == "512 80\n", "the environment comes before the file"
+
+
+@pytest.mark.parametrize(
+    ("variables", "backend", "options"),
+    [
+        ({}, "LocalStorage", {"location"}),
+        ({"NOVAPROXY_PROXIES_BUCKET": "b"}, "BucketStorage", {"bucket_name", "location"}),
+    ],
+    ids=["folder", "bucket"],
+)
+def test_a_storage_is_a_folder_or_a_bucket(tmp_path, variables, backend, options):
+    shown = read_settings(
+        tmp_path, "print(s.STORAGES['proxies']['BACKEND'], *s.STORAGES['proxies']['OPTIONS'])", **variables
+    )
+    found, *keys = shown.stdout.split()
+    assert found.rpartition(".")[2] == backend
+    assert options <= set(keys)
