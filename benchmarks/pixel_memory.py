@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 TILE = 64
-LARGEST_HEVC_MEGAPIXELS = 50
-"""Encoding larger ones takes minutes; phones write up to 48."""
+LARGEST_PIECE = 35
+"""Megapixels that HEVC and AV1 hold in one piece; larger HEIC and AVIF pictures are grids of pieces."""
 
 KINDS = {
     "JPEG baseline": ("jpg", "[Q=90]"),
@@ -73,7 +73,7 @@ def main(megapixels: float = 24) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for kind, (suffix, options) in KINDS.items():
-            wanted = min(megapixels, LARGEST_HEVC_MEGAPIXELS) if suffix in ("heic", "avif") else megapixels
+            wanted = min(megapixels, LARGEST_PIECE) if suffix in ("heic", "avif") else megapixels
             file = folder / f"picture.{suffix}"
             try:
                 _run("vips", "copy", picture(folder, wanted), f"{file}{options}")
