@@ -23,7 +23,7 @@ from proxies import imaging, leases, signals
 from proxies.conf import conf
 from proxies.given import create_proxy_file
 from proxies.imaging import Reason, Rendered
-from proxies.models import DiscardedProxy, Proxy, Quarantine, proxies_storage
+from proxies.models import Proxy, Quarantine, proxies_storage
 from proxies.names import EXTENSIONS, FOLDERS, build_image_proxy_filename
 from proxies.outcomes import Outcome
 from proxies.profiles import ProxyProfile
@@ -178,7 +178,7 @@ class ImageProxyService:
             ProxyBusy: another holds the lease.
         """
         began = time.monotonic()
-        source = MediaFile.objects.filter(pk=source_id).first()
+        source = MediaFile.objects.select_related("quarantine").filter(pk=source_id).first()
         if source is None:
             raise SourceMissing(f"There is no file {source_id}. It may have been deleted.")
         settled = self._settle(source, force=force)
@@ -290,8 +290,8 @@ class ImageProxyService:
         """The outcome, where the rows tell it without opening a file."""
         if source.file_type != MediaFile.FileType.IMAGE:
             raise not_an_image(source)
-        held = Quarantine.objects.filter(source=source, fingerprint=source.fingerprint).first()
-        if held is not None:
+        held: Quarantine | None = getattr(source, "quarantine", None)
+        if held is not None and held.fingerprint == source.fingerprint:
             raise Quarantined(held.message)
         if source.facts is not None and not self._reasons(source):
             self._remove_superfluous(source)
@@ -353,8 +353,6 @@ class ImageProxyService:
             proxy.save(force_update=True)
             if before.image.name != making.stored_name:
                 discard_proxy_file(source.pk, self.profile.name, before.image.name)
-        # An earlier removal of this very name, cut short, must not take today's file.
-        DiscardedProxy.objects.filter(name=making.stored_name).delete()
         outcome = Outcome.CREATED if before is None else Outcome.REPLACED
         transaction.on_commit(
             partial(signals.proxy_ready.send_robust, type(self), source=source, proxy=proxy, outcome=outcome)

@@ -14,7 +14,7 @@ from proxies import removal
 from proxies.batches import lanes, lifecycle, recovery
 from proxies.batches.slices import due_batch
 from proxies.holders import is_dead
-from proxies.models import BatchItem, Proxy, ProxyLease, proxies_storage
+from proxies.models import Batch, BatchItem, Proxy, ProxyLease, proxies_storage
 from proxies.names import EXTENSIONS
 
 # A temporary as young may be in the hands of a writer that has not locked it yet.
@@ -66,5 +66,6 @@ def _make_again(lease: ProxyLease) -> None:
         return
     # What stands in the storage may be older or newer than what the row says of it.
     Proxy.objects.filter(source=source, profile=lease.profile).update(recipe="")
-    if not BatchItem.objects.filter(file=source).unfinished().exists():
+    on_its_way = BatchItem.objects.filter(file=source, batch__state=Batch.State.RUNNING).unfinished()
+    if not on_its_way.exists():
         lifecycle.add_to_uploads(source.pk)

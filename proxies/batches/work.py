@@ -69,10 +69,13 @@ class Work:
         survivors = self._in_hand & self._unsettled.keys()
         held = self._held([item.pk, *survivors])
         one_more = When(pk=item.pk, then=F("attempts") + 1)
-        held.update(attempts=Case(one_more, default=F("attempts") - 1), lease_until=now() + ITEM_LEASE)
+        charged = held.update(
+            attempts=Case(one_more, default=F("attempts") - 1), lease_until=now() + ITEM_LEASE
+        )
         self._decoded |= survivors
         self._in_hand = {item.pk}
-        return held.filter(pk=item.pk).exists()
+        # One token holds them all: a lease that was lost was lost for all of them.
+        return charged > 0 and (charged > len(survivors) or held.filter(pk=item.pk).exists())
 
     def record(self, item: BatchItem, outcome: Outcome, reasons: list[str]) -> bool:
         """The item's end, in the transaction of its result. False: lease lost, nothing was written."""

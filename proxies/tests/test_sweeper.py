@@ -1,0 +1,155 @@
+"""What the sweeper finds, it puts in order; what is alive, it leaves alone."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import timedelta
+
+import pytest
+from django.core.files.base import ContentFile
+from django.utils.timezone import now
+from django_q.models import OrmQ
+
+from media_files.models import DiscardedFile, MediaFile
+from proxies import leases
+from proxies.batches import lanes, lifecycle
+from proxies.batches.selection import Selection
+from proxies.batches.sweeper import sweep
+from proxies.batches.work import MAX_ATTEMPTS, Work
+from proxies.holders import this_holder
+from proxies.models import Batch, BatchItem, DiscardedProxy, Lane, ProxyLease, Quarantine, proxies_storage
+from proxies.tests.crashing import photo
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+DEAD = this_holder().rsplit(":", 2)[0] + ":999999:1.00"
+ELSEWHERE = "another-machine:1:1.00"
+
+
+@pytest.fixture(autouse=True)
+def _library_of_its_own(settings, tmp_path):
+    settings.NOVAPROXY_ON_SAVE = "off"
+    folder = {"BACKEND": "media_files.storage.LocalStorage", "OPTIONS": {"location": str(tmp_path / "media")}}
+    settings.STORAGES = settings.STORAGES | {"originals": folder, "proxies": folder}
+
+
+@pytest.fixture
+def batch() -> Batch:
+    for seed in range(3):
+        MediaFile.objects.create(file=ContentFile(photo(seed), f"{seed}.jpg"))
+    batch = lifecycle.start("image-proxy", Selection(MediaFile.objects.all()), {})
+    OrmQ.objects.all().delete()
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("holder", "lease_left", "attempts", "after"),
+    [
+        (DEAD, 100, 1, ("queued", 1)),
+        (DEAD, 100, MAX_ATTEMPTS, ("done", MAX_ATTEMPTS)),
+        (ELSEWHERE, 100, 1, ("running", 1)),
+        (ELSEWHERE, -1, 1, ("queued", 1)),
+        (this_holder(), 100, 1, ("running", 1)),
+        (this_holder(), -1, 1, ("queued", 0)),
+    ],
+    ids=["dead", "dead for the third time", "elsewhere", "elsewhere, late", "alive", "alive, late"],
+)
+def test_items_are_taken_back_from_the_dead_and_the_late(batch, holder, lease_left, attempts, after):
+    item = next(iter(Work(batch, lambda: False)))
+    until = now() + timedelta(seconds=lease_left)
+    BatchItem.objects.filter(pk=item.pk).update(lease_holder=holder, lease_until=until, attempts=attempts)
+    sweep()
+    item.refresh_from_db()
+    assert (item.state, item.attempts) == after
+    assert Quarantine.objects.filter(source=item.file_id).exists() == (item.outcome == "quarantined")
+
+
+@pytest.mark.parametrize(
+    ("state", "age", "holder", "freed"),
+    [
+        (Lane.State.RUNG, timedelta(seconds=5), "", False),
+        (Lane.State.RUNG, timedelta(minutes=2), "", True),
+        (Lane.State.RUNNING, timedelta(seconds=5), ELSEWHERE, False),
+        (Lane.State.RUNNING, timedelta(seconds=5), DEAD, True),
+        (Lane.State.RUNNING, timedelta(minutes=6), ELSEWHERE, True),
+    ],
+    ids=["rung just now", "ring lost", "at work elsewhere", "at work and dead", "at work for too long"],
+)
+def test_lost_lanes_are_rung_anew_under_a_new_generation(batch, state, age, holder, freed):
+    Lane.objects.all().delete()
+    Lane.objects.create(number=0, generation=7, state=state, changed_at=now() - age, holder=holder)
+    sweep()
+    lane = Lane.objects.get(number=0)
+    assert (lane.generation > 7) == freed
+    assert lanes.enter(0, 7) == (not freed and state == Lane.State.RUNG)
+
+
+def test_work_that_nobody_was_told_of_is_rung_for(batch):
+    Lane.objects.all().delete()
+    assert sweep().rung > 0
+    assert OrmQ.objects.count() == Lane.objects.filter(state=Lane.State.RUNG).count() > 0
+
+
+def test_nothing_is_rung_for_where_nothing_waits(batch):
+    lifecycle.cancel(batch)
+    Lane.objects.all().delete()
+    assert sweep().rung == 0
+    assert OrmQ.objects.count() == 0
+
+
+def test_a_proxy_whose_maker_died_is_made_again(batch):
+    source = MediaFile.objects.first()
+    lifecycle.cancel(batch)
+    leases.acquire(source.pk, "nova", stem=f"proxy_image/x_{source.pk}_nova")
+    ProxyLease.objects.update(holder=DEAD)
+    assert sweep().leases == 1
+    assert not ProxyLease.objects.exists()
+    assert BatchItem.objects.get(batch__standing=Batch.UPLOADS).file_id == source.pk
+
+
+def test_what_a_dead_maker_put_for_a_deleted_original_is_removed():
+    proxies_storage().put("proxy_image/gone_5_nova.png", b"left")
+    leases.acquire(5, "nova", stem="proxy_image/gone_5_nova")
+    ProxyLease.objects.update(holder=DEAD)
+    sweep()
+    assert not proxies_storage().exists("proxy_image/gone_5_nova.png")
+    assert not DiscardedProxy.objects.exists()
+
+
+def test_removals_that_were_cut_short_are_made_good():
+    for name in ("original/a.jpg", "proxy_image/b_1_nova.jpg"):
+        proxies_storage().put(name, b"left")
+    DiscardedFile.objects.create(storage_alias="originals", name="original/a.jpg")
+    DiscardedProxy.objects.create(source_id=1, profile="nova", name="proxy_image/b_1_nova.jpg")
+    sweep()
+    assert not proxies_storage().exists("original/a.jpg")
+    assert not proxies_storage().exists("proxy_image/b_1_nova.jpg")
+    assert not DiscardedFile.objects.exists()
+    assert not DiscardedProxy.objects.exists()
+
+
+def test_temporaries_of_dead_writers_are_swept(tmp_path):
+    incoming = tmp_path / "media" / ".incoming"
+    incoming.mkdir(parents=True)
+    left = incoming / "left.part"
+    left.write_bytes(b"half")
+    os.utime(left, (time.time() - 60, time.time() - 60))
+    (incoming / "young.part").write_bytes(b"half")
+    sweep()
+    assert [path.name for path in incoming.iterdir()] == ["young.part"]
+
+
+def test_a_batch_that_was_never_wholly_written_is_ended(batch):
+    Batch.objects.filter(pk=batch.pk).update(started_at=None, holder=DEAD)
+    sweep()
+    batch.refresh_from_db()
+    assert batch.state == Batch.State.CANCELLED
+    assert "before it was whole" in batch.paused_reason
+
+
+def test_a_batch_whose_last_item_nobody_looked_after_is_completed(batch):
+    batch.items.update(state=BatchItem.State.DONE, outcome="created")
+    sweep()
+    batch.refresh_from_db()
+    assert batch.state == Batch.State.COMPLETED
