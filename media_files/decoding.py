@@ -56,6 +56,9 @@ _UNSUPPORTED_WORDS: Final = (
     "not implemented",
 )
 
+_MEMORY_WORDS: Final = ("out of memory", "memory allocation", "allocation failed")
+"""What decoders in C++ say where Python has `MemoryError`."""
+
 
 @contextmanager
 def named_errors(format_name: str) -> Iterator[None]:
@@ -78,16 +81,21 @@ def named_errors(format_name: str) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(f"The {format_name} picture is larger than is allowed: {error}") from error
     except (MemoryError, RecursionError) as error:
-        raise MemoryLimit(
-            f"Decoding the {format_name} picture needs more memory than this process may use. "
-            "Send a smaller one."
-        ) from error
+        raise _memory_limit(format_name) from error
     except Exception as error:
         raise _named(format_name, error) from error
 
 
+def _memory_limit(format_name: str) -> MemoryLimit:
+    return MemoryLimit(
+        f"Decoding the {format_name} picture needs more memory than this process may use. Send a smaller one."
+    )
+
+
 def _named(format_name: str, error: Exception) -> MediaError:
     said = str(error) or type(error).__name__
+    if any(words in said.lower() for words in _MEMORY_WORDS):
+        return _memory_limit(format_name)
     if isinstance(error, NotImplementedError) or any(word in said.lower() for word in _UNSUPPORTED_WORDS):
         return UnsupportedFormat(
             f"This kind of {format_name} picture cannot be read here ({said}). "

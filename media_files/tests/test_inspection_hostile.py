@@ -239,6 +239,11 @@ class TestDecoderErrors:
             (UserWarning("Corrupt EXIF data"), CorruptImage),
             (MemoryError(), MemoryLimit),
             (RecursionError(), MemoryLimit),
+            (
+                RuntimeError("Memory allocation error: Unspecified: Allocating 19660815 bytes failed"),
+                MemoryLimit,
+            ),
+            (RuntimeError("Pixel allocation failed: Out of memory"), MemoryLimit),
             (Image.DecompressionBombError("too large"), ImageTooLarge),
             (CorruptImage("ours"), CorruptImage),
         ],
