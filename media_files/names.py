@@ -21,7 +21,7 @@ def readable_name(name: str) -> str:
     A name from a file system may carry bytes that are no valid text (as surrogates); they are shown
     as replacement characters.
     """
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "")
+    text = name.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "")
     last = text.replace("\\", "/").rstrip("/").rpartition("/")[2]
     if len(last) <= MAX_NAME_CHARACTERS:
         return last
@@ -37,6 +37,12 @@ def safe_stem(name: str) -> str:
     """
     stem = PurePosixPath(readable_name(name)).stem
     composed = unicodedata.normalize("NFC", stem)
-    kept = "".join("_" if c in _UNSAFE else c for c in composed if unicodedata.category(c)[0] != "C")
+    kept = "".join("_" if c in _UNSAFE else c for c in composed if not _is_unseen(c))
     cut = kept.strip(" .").encode()[:MAX_STEM_BYTES].decode(errors="ignore").rstrip(" .")
     return cut or "file"
+
+
+def _is_unseen(character: str) -> bool:
+    """Control, direction and format characters, what is not assigned, and separators of lines."""
+    category = unicodedata.category(character)
+    return category[0] == "C" or category in ("Zl", "Zp")

@@ -10,15 +10,17 @@ from django.core.files.base import File
 from django.db import transaction
 
 from media_files.conf import limits
-from media_files.errors import EmptyFile, StorageError
+from media_files.errors import EmptyFile, StorageError, UnsupportedFormat
 from media_files.facts import measure
-from media_files.inspection import inspect
+from media_files.inspection import ImageFacts, inspect
 from media_files.models import MediaFile
 from media_files.names import safe_stem
 from proxies import leases
 from proxies.conf import conf
+from proxies.imaging import Reason, proxy_reasons
 from proxies.models import Proxy, proxies_storage
 from proxies.names import EXTENSIONS, FOLDERS, build_image_proxy_filename
+from proxies.profiles import ProxyProfile
 from proxies.removal import discard_proxy_file
 
 
@@ -38,6 +40,7 @@ def create_proxy_file(
 
     Raises:
         EmptyFile: there are no bytes.
+        UnsupportedFormat: an image that would itself need a proxy, or that is no JPEG and no PNG.
         MediaError: an image that may not be kept; or the storage does not answer.
     """
     stream = cast(BinaryIO, BytesIO(content) if isinstance(content, bytes) else content)
@@ -50,8 +53,12 @@ def create_proxy_file(
     if file_type == "image":
         profile = conf().nova
         facts = inspect(stream, limits())
+        _refuse_unfit(facts, profile)
         name = build_image_proxy_filename(
-            source.original_name, source.pk, format=facts.format if facts.format in EXTENSIONS else "JPEG"
+            source.original_name or source.file.name or "",
+            source.pk,
+            format=facts.format,
+            suffix=profile.suffix,
         )
         values |= {"width": facts.width, "height": facts.height, "format": facts.format}
         values |= {"recipe": profile.recipe, "provenance": {"given": True}}
@@ -62,6 +69,17 @@ def create_proxy_file(
         profile_name, content_type = "video", f"video/{PurePath(name).suffix[1:].lower()}"
     values |= {"source_fingerprint": source.fingerprint, "image": f"{FOLDERS[file_type]}/{name}"}
     return _replace(source, profile_name, stream, content_type, values)
+
+
+def _refuse_unfit(facts: ImageFacts, profile: ProxyProfile) -> None:
+    """What a model is sent stands upright, in its colours, tells no place; its size is its giver's choice."""
+    faults = [reason for reason in proxy_reasons(facts, profile) if reason != Reason.SHORTER_SIDE]
+    if facts.format not in EXTENSIONS or faults:
+        found = ", ".join([facts.format, *faults])
+        raise UnsupportedFormat(
+            f"The image given cannot be sent to a model as it is ({found}). Give a JPEG or PNG that stands "
+            "upright, in 8 bit sRGB or grey, without a place."
+        )
 
 
 def _replace(
