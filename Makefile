@@ -4,7 +4,7 @@ PORT ?= 8000
 BIN := .venv/bin
 TESTS ?=
 
-.PHONY: run test lint lock clean
+.PHONY: run test lint chaos fuzz lock clean
 
 # Set up, import (PHOTOS=folder), make the proxies, serve on 127.0.0.1:$(PORT) until Ctrl-C.
 run: .venv/installed
@@ -21,6 +21,13 @@ lint: .venv/installed-dev
 	$(BIN)/djade --check --target-version 5.2 $$(git ls-files 'templates/*.html' '*/templates/*.html')
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check
+
+# Workers, database and queue taken away again and again, with dice of today's; ROUNDS=25 takes a quarter of an hour.
+ROUNDS ?= 25
+chaos: .venv/installed-dev
+	NOVAPROXY_CHAOS_ROUNDS=$(ROUNDS) NOVAPROXY_CHAOS_SEED=$${SEED:-$$(date +%j%H%M)} \
+		$(BIN)/pytest -p no:randomly -v --tb=short proxies/tests/test_batches_chaos.py \
+		proxies/tests/test_crash_points.py proxies/tests/test_worker.py
 
 # Resolve the short lists anew; to be run when they change, and to take up fixes.
 lock: .venv/installed-dev
