@@ -29,6 +29,11 @@ chaos: .venv/installed-dev
 		$(BIN)/pytest -p no:randomly -v --tb=short proxies/tests/test_batches_chaos.py \
 		proxies/tests/test_crash_points.py proxies/tests/test_worker.py
 
+# Mutations of real pictures through inspection and rendering; findings are kept in fuzz-findings/.
+SECONDS_OF_FUZZING ?= 600
+fuzz: .venv/installed-dev
+	$(BIN)/python -m proxies.tests.fuzzing $(SECONDS_OF_FUZZING) $(SEED)
+
 # Resolve the short lists anew; to be run when they change, and to take up fixes.
 lock: .venv/installed-dev
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-emit-index-url requirements.in -o requirements.txt
