@@ -16,11 +16,12 @@ def check_queue_times(**kwargs: Any) -> list[CheckMessage]:
     queue = settings.Q_CLUSTER
     timeout, retry = queue.get("timeout"), queue.get("retry", 60)
     messages: list[CheckMessage] = []
-    if not timeout or int(timeout) != timeout or timeout < 10 * SLICE_SECONDS:
+    # The guard ends a task when its time is exactly 0, from which it takes its cycle again and again.
+    if not timeout or timeout < 10 * SLICE_SECONDS or timeout % queue.get("guard_cycle", 0.5):
         messages.append(
             Error(
                 f"Q_CLUSTER['timeout'] is {timeout!r}: a slice that hangs would never be ended.",
-                hint="Set it to a whole number of seconds, 120 for instance.",
+                hint="Set it to a whole number of seconds, as 120, and guard_cycle to 0.5.",
                 id="proxies.E001",
             )
         )
