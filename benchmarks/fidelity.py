@@ -60,7 +60,8 @@ def _blurred(values: np.ndarray) -> np.ndarray:
     kernel = np.exp(-(offsets**2) / (2 * 1.5**2))
     kernel /= kernel.sum()
     rows = sum(weight * values[at : values.shape[0] - 10 + at] for at, weight in enumerate(kernel))
-    return sum(weight * rows[:, at : values.shape[1] - 10 + at] for at, weight in enumerate(kernel))
+    both = sum(weight * rows[:, at : values.shape[1] - 10 + at] for at, weight in enumerate(kernel))
+    return np.asarray(both)
 
 
 def ssim(one: np.ndarray, other: np.ndarray) -> float:

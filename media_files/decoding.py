@@ -56,20 +56,29 @@ _UNSUPPORTED_WORDS: Final = (
     "not implemented",
 )
 
+LARGEST_PIECE: Final = 35_651_584
+"""Pixels that the highest levels of HEVC and AV1 hold in one piece (ITU-T H.265 table A.8, level 6.2; AV1
+annex A.3, level 6.3). Cameras write larger pictures as grids, which decode; programs do not always."""
+
+_IN_PIECES: Final = frozenset({"HEIF", "AVIF"})
 _MEMORY_WORDS: Final = ("out of memory", "memory allocation", "allocation failed")
 """What decoders in C++ say where Python has `MemoryError`."""
 
 
 @contextmanager
-def named_errors(format_name: str) -> Iterator[None]:
+def named_errors(format_name: str, pixels: int = 0) -> Iterator[None]:
     """Turns whatever a decoder raises within the block into an error of the family.
 
     This is the only place that does so. What decoders raise is not documented: `OSError`, `ValueError`,
     `SyntaxError`, `TypeError`, `EOFError`, `RuntimeError`, `struct.error` and more have all been seen, so
     that any exception here means that the file could not be read.
 
+    Args:
+        format_name: Pillow's name, for the message.
+        pixels: of the picture that is decoded in the block; 0 where none is.
+
     Raises:
-        UnsupportedFormat: the decoder says that it does not read this variant.
+        UnsupportedFormat: the decoder says that it does not read this variant, or cannot be asked to.
         ImageTooLarge: Pillow's own guard against decompression bombs went off.
         MemoryLimit: an allocation was refused.
         CorruptImage: anything else.
@@ -83,7 +92,7 @@ def named_errors(format_name: str) -> Iterator[None]:
     except (MemoryError, RecursionError) as error:
         raise _memory_limit(format_name) from error
     except Exception as error:
-        raise _named(format_name, error) from error
+        raise _named(format_name, error, pixels) from error
 
 
 def _memory_limit(format_name: str) -> MemoryLimit:
@@ -92,10 +101,15 @@ def _memory_limit(format_name: str) -> MemoryLimit:
     )
 
 
-def _named(format_name: str, error: Exception) -> MediaError:
+def _named(format_name: str, error: Exception, pixels: int) -> MediaError:
     said = str(error) or type(error).__name__
     if any(words in said.lower() for words in _MEMORY_WORDS):
         return _memory_limit(format_name)
+    if format_name in _IN_PIECES and pixels > LARGEST_PIECE:
+        return UnsupportedFormat(
+            f"The decoder gives up on this {format_name} picture of {pixels} pixels ({said}); {LARGEST_PIECE} "
+            "are allowed in one piece. Save it as a JPEG."
+        )
     if isinstance(error, NotImplementedError) or any(word in said.lower() for word in _UNSUPPORTED_WORDS):
         return UnsupportedFormat(
             f"This kind of {format_name} picture cannot be read here ({said}). "

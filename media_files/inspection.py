@@ -162,7 +162,8 @@ def _release(image: ImageFile.ImageFile) -> None:
 
 
 def _byte_size(stream: BinaryIO, limits: Limits) -> int:
-    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0, os.SEEK_END)
+    size = stream.tell()
     if size == 0:
         raise EmptyFile("The file is empty: it has 0 bytes. Send it again.")
     if size > limits.max_bytes:

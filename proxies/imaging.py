@@ -178,7 +178,7 @@ def _decode(opened: Opened, stream: BinaryIO, target: tuple[int, int]) -> Box:
         CorruptImage: the decoder complains, or says nothing but has left pixels out.
     """
     image = opened.image
-    with named_errors(opened.facts.format):
+    with named_errors(opened.facts.format, pixels=opened.facts.width * opened.facts.height):
         box: Box = (0, 0, *image.size)
         find_damage = watch(image, stream, opened.png)
         if opened.facts.format == "JPEG":

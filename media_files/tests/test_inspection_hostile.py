@@ -253,6 +253,18 @@ class TestDecoderErrors:
             raise raised
         assert type(caught.value) is expected
 
+    @pytest.mark.parametrize(
+        ("name", "pixels", "expected"),
+        [
+            ("AVIF", 40_000_000, UnsupportedFormat),
+            ("AVIF", 30_000_000, CorruptImage),
+            ("PNG", 40_000_000, CorruptImage),
+        ],
+    )
+    def test_a_piece_beyond_what_a_codec_holds_is_not_called_damaged(self, name, pixels, expected):
+        with pytest.raises(expected), decoding.named_errors(name, pixels):
+            raise RuntimeError("Decoding of color planes failed")
+
     @pytest.mark.parametrize("name", ["WEBP", "AVIF", "JPEG2000", "TIFF"])
     def test_a_missing_codec_says_what_to_install(self, monkeypatch, name):
         monkeypatch.setattr(features, "check", lambda _: False)

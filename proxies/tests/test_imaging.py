@@ -11,7 +11,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile
 
@@ -90,6 +90,7 @@ class TestTargetDimensions:
         width, height = size
         assert calculate_target_dimensions(width, height, NOVA) == expected
 
+    @settings(deadline=None)
     @given(
         width=st.integers(1, 65_535),
         height=st.integers(1, 65_535),
@@ -110,11 +111,13 @@ class TestTargetDimensions:
         assert abs(new_width - max(1, width * scale)) <= 0.5 + 1e-9 * width
         assert abs(new_height - max(1, height * scale)) <= 0.5 + 1e-9 * height
 
+    @settings(deadline=None)
     @given(width=st.integers(1, 65_535), height=st.integers(1, 65_535))
     def test_turning_a_picture_turns_its_proxy(self, width, height):
         one = calculate_target_dimensions(width, height, NOVA)
         assert calculate_target_dimensions(height, width, NOVA) == one[::-1]
 
+    @settings(deadline=None)
     @given(width=st.integers(1, 65_535), height=st.integers(1, 65_535))
     def test_to_the_pixel_against_another_calculation(self, width, height):
         """The shorter side first, then the cap, as the contract words it."""
