@@ -107,8 +107,8 @@ def _named(format_name: str, error: Exception, pixels: int) -> MediaError:
         return _memory_limit(format_name)
     if format_name in _IN_PIECES and pixels > LARGEST_PIECE:
         return UnsupportedFormat(
-            f"The decoder gives up on this {format_name} picture of {pixels} pixels ({said}); {LARGEST_PIECE} "
-            "are allowed in one piece. Save it as a JPEG."
+            f"The decoder gives up on this {format_name} picture of {pixels} pixels ({said}); "
+            f"{LARGEST_PIECE} are allowed in one piece. Save it as a JPEG."
         )
     if isinstance(error, NotImplementedError) or any(word in said.lower() for word in _UNSUPPORTED_WORDS):
         return UnsupportedFormat(
