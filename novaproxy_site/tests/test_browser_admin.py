@@ -19,6 +19,7 @@ from novaproxy_site.tests.servers import answers, free_ports
 pytestmark = pytest.mark.browser
 
 PATIENCE = 30_000  # ms; the machine may be busy with other tests
+expect.set_options(timeout=PATIENCE)
 # What a site may ask for that lets no inline script and no foreign host in.
 STRICT = "default-src 'self'; style-src 'self'; script-src 'self'; img-src 'self' data:; object-src 'none'"
 OPTIONS = [
@@ -276,6 +277,16 @@ def test_select_all_plan_force_and_start(site: Site, page: Page) -> None:
     )
 
 
+def test_nothing_is_started_by_a_plan_that_is_out_of_date(site: Site, page: Page) -> None:
+    page.goto(f"{OPERATION}?filter=q%3DIMG&force=on")
+    start = page.get_by_role("button", name=re.compile("^Start"))
+    expect(start).to_be_enabled()
+    # The new plan is long in coming.
+    page.locator("#np-options-form").evaluate("it => it.addEventListener('submit', e => e.preventDefault())")
+    page.get_by_label("Force").uncheck()
+    expect(start).to_be_disabled()
+
+
 def test_an_upload_is_seen_by_its_proxy_once_the_worker_has_made_it(
     site: Site, page: Page, tmp_path: Path
 ) -> None:
@@ -293,7 +304,7 @@ def test_an_upload_is_seen_by_its_proxy_once_the_worker_has_made_it(
     with (site.installation.folder / "worker.log").open("w") as log:
         worker = site.installation.popen("worker", "--workers", "1", output=log)
         page.goto("/admin/proxies/batch/1/change/")
-        expect(page.locator("#np-live")).to_contain_text("none waiting", timeout=2 * PATIENCE)
+        expect(page.locator("#np-live")).to_contain_text("none waiting", timeout=3 * PATIENCE)
         worker.terminate()
         worker.wait()
     page.goto(f"{FILES}?proxy_state=current")

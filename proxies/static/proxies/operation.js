@@ -5,7 +5,13 @@
     const options = document.getElementById("np-options-form");
     const start = document.getElementById("np-start");
 
-    options?.addEventListener("change", () => options.requestSubmit());
+    options?.addEventListener("change", () => {
+        // The click that ends the writing in a field may be one on "Start", of a plan that is out of date.
+        for (const button of start.querySelectorAll("button")) {
+            button.disabled = true;
+        }
+        options.requestSubmit();
+    });
     start.addEventListener("submit", () => {
         start.querySelector("button").disabled = true;
     });
