@@ -93,11 +93,12 @@ class OperationsMixin(FileModelAdmin):
             self.message_user(request, str(nothing), messages.WARNING)
             return HttpResponseRedirect(self._list_url())
         options = _options_form(operation, request.POST if request.method == "POST" else request.GET)
-        plan = lifecycle.plan(operation.name, chosen.selection, options.cleaned_data)
-        if request.method != "POST":
+        parameters = operation.parameters(options.cleaned_data)
+        plan = lifecycle.plan(operation.name, chosen.selection, parameters)
+        if request.method != "POST" or not options.is_valid():
             return self._show(request, operation, chosen, options, plan)
         batch = lifecycle.start(
-            operation.name, chosen.selection, options.cleaned_data, by=cast(Any, request.user), planned=plan
+            operation.name, chosen.selection, parameters, by=cast(Any, request.user), planned=plan
         )
         self.message_user(
             request,
@@ -218,12 +219,8 @@ def _allowed(request: HttpRequest) -> list[Operation]:
 
 
 def _options_form(operation: Operation, data: QueryDict) -> forms.Form:
-    """A box to tick for each option; what is not ticked is off."""
-    fields = {
-        name: forms.BooleanField(required=False, label=name.capitalize(), help_text=sentence)
-        for name, sentence in operation.options.items()
-    }
-    form_class = cast(type[forms.Form], type("OptionsForm", (forms.Form,), fields))
+    """What a person may set; a box that is not ticked is off."""
+    form_class = cast(type[forms.Form], type("OptionsForm", (forms.Form,), operation.fields()))
     form = form_class(data)
     form.full_clean()
     return form

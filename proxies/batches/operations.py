@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django import forms
 from django.db.models import QuerySet
 
 from media_files.models import MediaFile
@@ -30,7 +31,10 @@ class Operation(ABC):
         label: on buttons.
         description: one sentence for the person who is about to press it.
         permission: who may start it.
-        options: the parameters that a person may set, each with a sentence.
+        options: the parameters that a person may switch on, each with a sentence.
+        plan_template: what the page that shows the plan includes for its sums.
+        waits: whether it waits for others rather than works: its slices then go on as long as nothing else
+            is due, for what is in flight at the end of each has to be waited for.
     """
 
     name: ClassVar[str]
@@ -38,6 +42,19 @@ class Operation(ABC):
     description: ClassVar[str]
     permission: ClassVar[str]
     options: ClassVar[Mapping[str, str]] = {}
+    plan_template: ClassVar[str] = "proxies/plan_storage.html"
+    waits: ClassVar[bool] = False
+
+    def fields(self) -> dict[str, forms.Field]:
+        """The parameters that a person may set, as fields of a form: a box to tick for each option."""
+        return {
+            name: forms.BooleanField(required=False, label=name.capitalize(), help_text=sentence)
+            for name, sentence in self.options.items()
+        }
+
+    def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What of the form's fields enters the ledger: as JSON, with the fields that were wrong left out."""
+        return dict(given)
 
     @abstractmethod
     def annotate(self, files: QuerySet[MediaFile], parameters: Parameters) -> QuerySet[Any]:

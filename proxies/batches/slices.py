@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from django.db.models import Exists, F, OuterRef
@@ -18,15 +18,17 @@ from proxies.pulse import stop_is_asked
 # Long enough that the queue's cost of a few milliseconds a task does not show, short enough that a
 # stop, a pause or a cancel is felt at once.
 SLICE_SECONDS: Final = 1.5
+# An operation that waits for others goes on so long while nothing else is due: well below the queue's
+# time-out.
+WAITING_SLICE_SECONDS: Final = 20.0
 
 
 def run_slice(number: int, generation: int) -> int:
     """What the queue runs. Return how many items were taken up."""
     if not lanes.enter(number, generation):
         return 0
-    deadline = time.monotonic() + SLICE_SECONDS
     try:
-        return _work_until(lambda: time.monotonic() > deadline or stop_is_asked())
+        return _work_until(time.monotonic() + SLICE_SECONDS, time.monotonic() + WAITING_SLICE_SECONDS)
     finally:
         lanes.leave(number, generation, more=due_batch() is not None)
         # Whoever saved between our last look and our lying idle saw a busy lane and rang for nobody.
@@ -49,10 +51,11 @@ def due_batch() -> Batch | None:
     )
 
 
-def _work_until(is_time_up: Callable[[], bool]) -> int:
+def _work_until(deadline: float, last_deadline: float) -> int:
     taken = 0
     while (batch := due_batch()) is not None:
         Batch.objects.filter(pk=batch.pk).update(served_at=now())
+        is_time_up = partial(_is_time_up, batch, deadline, last_deadline)
         work = Work(batch, is_time_up)
         perform(work)
         taken += work.taken
@@ -60,6 +63,17 @@ def _work_until(is_time_up: Callable[[], bool]) -> int:
         if is_time_up():
             break
     return taken
+
+
+def _is_time_up(batch: Batch, deadline: float, last_deadline: float) -> bool:
+    if stop_is_asked():
+        return True
+    if time.monotonic() < deadline:
+        return False
+    if not operations.get(batch.operation).waits or time.monotonic() > last_deadline:
+        return True
+    due = due_batch()
+    return due is not None and due.pk != batch.pk
 
 
 def perform(work: Work) -> None:
