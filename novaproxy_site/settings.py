@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import tempfile
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,9 @@ STORAGES = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 STORAGES["default"] = STORAGES["originals"]
+# Where copies of local files lie for the services that read them; there is none without a bucket.
+if env.str("NOVAPROXY_ANALYSIS_BUCKET", ""):
+    STORAGES["analysis"] = _storage("analysis")
 
 # -- Who may come in ---------------------------------------------------------------------------
 
@@ -128,13 +132,56 @@ NOVAPROXY_MAX_UPLOAD = env.int("NOVAPROXY_MAX_UPLOAD", 1024 * 1024 * 1024, valid
 NOVAPROXY_MAX_MEMORY = env.int("NOVAPROXY_MAX_MEMORY", 4096, validate=validate.Range(min=0))
 NOVAPROXY_ON_SAVE = env.str("NOVAPROXY_ON_SAVE", "queue", validate=validate.OneOf(["queue", "inline", "off"]))
 NOVAPROXY_RESIZER = env.str("NOVAPROXY_RESIZER", "auto", validate=validate.OneOf(["auto", "pillow"]))
+# Further profiles by name, as {"small": {"shorter_side": 512, "longest_side": 4000}}.
+NOVAPROXY_PROFILES: Any = env.json("NOVAPROXY_PROFILES", {})
+
+# -- What models are asked ---------------------------------------------------------------------
+
+# The region of the services, and of the analysis bucket; empty for the one that the AWS chain names.
+NOVAPROXY_ANALYSIS_REGION = env.str("NOVAPROXY_ANALYSIS_REGION", "")
+NOVAPROXY_ANALYSIS_SEND = env.str(
+    "NOVAPROXY_ANALYSIS_SEND", "auto", validate=validate.OneOf(["auto", "bytes"])
+)
+NOVAPROXY_ANALYSIS_MODEL = env.str("NOVAPROXY_ANALYSIS_MODEL", "us.amazon.nova-2-lite-v1:0")
+NOVAPROXY_ANALYSIS_MAX_TOKENS = env.int(
+    "NOVAPROXY_ANALYSIS_MAX_TOKENS", 2000, validate=validate.Range(min=1, max=64_000)
+)
+NOVAPROXY_ANALYSIS_TEMPERATURE = env.float(
+    "NOVAPROXY_ANALYSIS_TEMPERATURE", 0.0, validate=validate.Range(min=0, max=1)
+)
+NOVAPROXY_ANALYSIS_REASONING = env.str(
+    "NOVAPROXY_ANALYSIS_REASONING", "off", validate=validate.OneOf(["off", "low", "medium", "high"])
+)
+NOVAPROXY_ANALYSIS_SERVICE_TIER = env.str(
+    "NOVAPROXY_ANALYSIS_SERVICE_TIER",
+    "",
+    validate=validate.OneOf(["", "default", "flex", "priority", "reserved"]),
+)
+# Seconds for one answer. A call that takes longer than the queue lets a task take is lost with it.
+NOVAPROXY_ANALYSIS_TIMEOUT = env.int("NOVAPROXY_ANALYSIS_TIMEOUT", 90, validate=validate.Range(min=1))
+NOVAPROXY_ANALYSIS_CALLS_IN_FLIGHT = env.int(
+    "NOVAPROXY_ANALYSIS_CALLS_IN_FLIGHT", 32, validate=validate.Range(min=1, max=1000)
+)
+NOVAPROXY_ANALYSIS_CALLS_PER_SECOND = env.float(
+    "NOVAPROXY_ANALYSIS_CALLS_PER_SECOND", 10.0, validate=validate.Range(min=0.01, max=10_000)
+)
+NOVAPROXY_ANALYSIS_BUDGET = env.decimal(
+    "NOVAPROXY_ANALYSIS_BUDGET", Decimal(0), validate=validate.Range(min=0)
+)
+NOVAPROXY_ANALYSIS_FEATURES: list[str] = env.list("NOVAPROXY_ANALYSIS_FEATURES", ["labels", "text"])
+NOVAPROXY_ANALYSIS_CUSTOM_MODELS: list[str] = env.list("NOVAPROXY_ANALYSIS_CUSTOM_MODELS", [])
+# Faces and celebrities: laws on biometric data may ask for consent, or forbid it.
+NOVAPROXY_ANALYSIS_BIOMETRICS = env.bool("NOVAPROXY_ANALYSIS_BIOMETRICS", False)
+NOVAPROXY_ANALYSIS_MIN_CONFIDENCE = env.float(
+    "NOVAPROXY_ANALYSIS_MIN_CONFIDENCE", 50.0, validate=validate.Range(min=0, max=100)
+)
 
 # -- The queue ---------------------------------------------------------------------------------
 
 NOVAPROXY_WORKERS = env.int("NOVAPROXY_WORKERS", 2, validate=validate.Range(min=1))
 NOVAPROXY_BROKER = env.str("NOVAPROXY_BROKER", "orm", validate=validate.Regexp(r"^(orm|rediss?://.+)$"))
 
-# Why these figures: docs/architecture.md, "The queue's times". The system check proxies.E003 refuses others
+# Why these figures: docs/architecture.md, "The queue's times". The system check proxies.E002 refuses others
 # that would deliver a task again while it is still being worked on.
 Q_CLUSTER: dict[str, Any] = {
     "name": "novaproxy",
@@ -259,5 +306,6 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "INFO"},
-    "loggers": {"django-q": {"level": "WARNING"}},
+    # Django has a handler of its own, which with ours would say everything twice.
+    "loggers": {"django-q": {"level": "WARNING"}, "django": {"handlers": [], "propagate": True}},
 }

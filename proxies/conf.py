@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
-from proxies.profiles import NOVA, ProxyProfile
+from proxies.profiles import NOVA, REKOGNITION, ProxyProfile
+
+# A profile's name is the end of its files' names.
+_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
+# Formats that a proxy may be written in, so that there is one that the reader takes.
+_WRITTEN: Final = frozenset({"JPEG", "PNG"})
+_READ: Final = _WRITTEN | {"GIF", "WEBP"}
+# The least and the most of each number that a profile of the settings may give.
+_RANGES: Final = {
+    "shorter_side": (1, 65_535),
+    "longest_side": (1, 65_535),
+    "quality": (1, 95),
+    "byte_limit": (10_000, 1 << 40),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +58,44 @@ def conf() -> ProxyConf:
         quality=settings.NOVAPROXY_QUALITY,
     )
     return ProxyConf(
-        profiles={"nova": nova},
+        profiles={"nova": nova, "rekognition": REKOGNITION} | _further(settings.NOVAPROXY_PROFILES),
         on_save=cast(Literal["queue", "inline", "off"], settings.NOVAPROXY_ON_SAVE),
         resizer=cast(Literal["auto", "pillow"], settings.NOVAPROXY_RESIZER),
     )
+
+
+def _further(given: Mapping[str, Any]) -> dict[str, ProxyProfile]:
+    """The profiles that the settings add.
+
+    Raises:
+        ImproperlyConfigured: one cannot be read; the message says which, and what is wrong with it.
+    """
+    if not isinstance(given, Mapping):
+        raise ImproperlyConfigured('NOVAPROXY_PROFILES is an object of profiles, as {"small": {...}}.')
+    return {name: _profile(name, wishes) for name, wishes in given.items()}
+
+
+def _profile(name: str, wishes: Any) -> ProxyProfile:
+    where = f"The profile {name!r} of NOVAPROXY_PROFILES"
+    if not _NAME.fullmatch(name) or name in {"nova", "rekognition", "video"}:
+        raise ImproperlyConfigured(
+            f"{where} needs another name: letters a to z, digits and hyphens, 32 at the most, "
+            "and not nova, rekognition or video."
+        )
+    if not isinstance(wishes, Mapping) or not set(wishes) <= {*_RANGES, "formats"}:
+        raise ImproperlyConfigured(f"{where} is an object with {', '.join(_RANGES)} and formats at the most.")
+    values: dict[str, Any] = {"shorter_side": None, **wishes}
+    for key, (least, most) in _RANGES.items():
+        value = values.get(key)
+        if value is not None and (type(value) is not int or not least <= value <= most):
+            raise ImproperlyConfigured(f"{where}: {key} is a whole number from {least} to {most:,}.")
+    formats = values.get("formats", sorted(NOVA.formats))
+    if not isinstance(formats, list) or not set(formats) <= _READ or not set(formats) >= _WRITTEN:
+        raise ImproperlyConfigured(
+            f"{where}: formats is a list of {', '.join(sorted(_READ))}, JPEG and PNG among them: "
+            "those two are what proxies are written in."
+        )
+    return replace(NOVA, name=name, suffix=name, **values | {"formats": frozenset(formats)})
 
 
 @receiver(setting_changed)

@@ -54,3 +54,15 @@ NOVA: Final = ProxyProfile(
     byte_limit=18_000_000,
     suffix="nova",
 )
+
+# Amazon Rekognition developer guide, "Limits": JPEG and PNG, 5 MB as bytes. Small faces and small text are
+# lost in a small picture, so only the longest side is capped.
+REKOGNITION: Final = ProxyProfile(
+    name="rekognition",
+    shorter_side=None,
+    longest_side=4096,
+    quality=90,
+    formats=frozenset({"JPEG", "PNG"}),
+    byte_limit=5_000_000,
+    suffix="rekognition",
+)
