@@ -1,0 +1,53 @@
+"""What calls will cost, before they are made: by the table of prices, and by what answers were like."""
+
+from __future__ import annotations
+
+import time
+from decimal import Decimal
+from functools import lru_cache
+from typing import Final
+
+from analysis.models import Analysis
+from analysis.providers.base import Image, Provider, Request
+
+# Answers that are learned from, and the least there must be.
+_SAMPLE: Final = 200
+_LEAST: Final = 5
+# Seconds for which what was learned is good.
+_REMEMBERED: Final = 30
+
+
+def expected_cost(provider: Provider, request: Request, image: Image) -> Decimal | None:
+    """Dollars for one call; None where no price is known."""
+    tokens = answer_tokens(provider, request)
+    return provider.price(request, provider.expected(request, image, answer_tokens=tokens)).amount
+
+
+def most_cost(provider: Provider, request: Request, image: Image) -> Decimal | None:
+    """Dollars for one call whose answer is as long as it may be."""
+    longest = provider.most_answer_tokens(request)
+    return provider.price(request, provider.expected(request, image, answer_tokens=longest)).amount
+
+
+def answer_tokens(provider: Provider, request: Request) -> int | None:
+    """How long answers to this question were of late, in tokens; None where there are too few."""
+    if provider.most_answer_tokens(request) is None:
+        return None
+    return _learned(
+        provider.name, request.model, request.request_version, int(time.monotonic() // _REMEMBERED)
+    )
+
+
+@lru_cache(maxsize=64)
+def _learned(provider: str, model: str, version: str, moment: int) -> int | None:
+    newest = (
+        Analysis.objects.done()
+        .filter(provider=provider, model=model, request_version=version, reused_from=None)
+        .order_by("-id")[:_SAMPLE]
+    )
+    tokens = [
+        count
+        for usage in newest.values_list("usage", flat=True)
+        if (count := usage.get("reported", {}).get("output_tokens")) is not None
+    ]
+    return round(sum(tokens) / len(tokens)) if len(tokens) >= _LEAST else None

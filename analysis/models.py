@@ -1,0 +1,179 @@
+"""What models said of pictures, and what keeps the asking of them in order."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import F, Q
+from django.utils.timezone import now
+
+from analysis.results import Result
+from media_files.models import MediaFile
+from proxies.models import Batch, Proxy
+
+
+class AnalysisQuerySet(models.QuerySet["Analysis"]):
+    def done(self) -> AnalysisQuerySet:
+        return self.filter(status=Analysis.Status.DONE)
+
+    def answering(self, *, sha256: str, provider: str, model: str, request_version: str) -> AnalysisQuerySet:
+        """Answers to this very question about these very bytes, the newest first."""
+        return self.done().filter(
+            sha256=sha256, provider=provider, model=model, request_version=request_version
+        )
+
+    def of_today(self) -> AnalysisQuerySet:
+        """The newest answer of each model about each file, where the file is still the one it speaks of."""
+        return self.done().filter(is_newest=True, source_fingerprint=F("file__fingerprint"))
+
+
+class Analysis(models.Model):
+    """One question to one model about one file, and its answer.
+
+    The row is written before the call. One that says *started* and whose holder is dead was broken off;
+    whether it was paid for, nobody knows. Rows are kept: the newest answer is marked, the others are history.
+    """
+
+    class Status(models.TextChoices):
+        STARTED = "started"
+        DONE = "done"
+        FAILED = "failed"
+
+    class Sent(models.TextChoices):
+        PROXY = "proxy"
+        ORIGINAL = "original"
+
+    file = models.ForeignKey(MediaFile, on_delete=models.CASCADE, related_name="analyses")
+    provider = models.CharField(max_length=32)
+    model = models.CharField(max_length=512, help_text="Of Nova its id, of Rekognition the feature.")
+    request_version = models.CharField(max_length=64, help_text="Changes with all that decides the question.")
+    question = models.TextField(blank=True, help_text="A free question; empty for the usual one.")
+
+    profile = models.CharField(max_length=32)
+    sent = models.CharField(max_length=8, choices=Sent)
+    proxy = models.ForeignKey(Proxy, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    sha256 = models.CharField("SHA-256 of what was sent", max_length=64)
+    bytes = models.BigIntegerField("bytes sent")
+    width = models.PositiveIntegerField(help_text="Of what was sent, in pixels.")
+    height = models.PositiveIntegerField()
+    source_fingerprint = models.CharField(max_length=80)
+
+    status = models.CharField(max_length=8, choices=Status, default=Status.STARTED)
+    result = models.JSONField(default=dict, blank=True)
+    raw = models.JSONField("raw answer", default=dict, blank=True)
+    search_text = models.TextField(blank=True, editable=False)
+    model_version = models.CharField(max_length=64, blank=True, help_text="As the service names it.")
+    usage = models.JSONField(default=dict, blank=True)
+    cost = models.DecimalField(
+        "estimated cost in US dollars", max_digits=14, decimal_places=9, null=True, blank=True
+    )
+    price_date = models.DateField(null=True, blank=True)
+    price_source = models.CharField(max_length=255, blank=True)
+    latency = models.FloatField("seconds for the answer", null=True, blank=True)
+    error = models.CharField(max_length=32, blank=True)
+    message = models.TextField(blank=True)
+    is_newest = models.BooleanField(default=False, editable=False)
+
+    batch = models.ForeignKey(Batch, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    reused_from = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    holder = models.CharField(max_length=128, blank=True, editable=False)
+    until = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(default=now)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = AnalysisQuerySet.as_manager()
+
+    # What two calls must not share at one moment, and what an answer is reused by.
+    KEY: ClassVar = ("sha256", "provider", "model", "request_version")
+
+    class Meta:
+        verbose_name_plural = "analyses"
+        ordering = ["-id"]
+        default_permissions = ("add", "view", "delete")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["sha256", "provider", "model", "request_version"],
+                condition=Q(status="started"),
+                name="one_call_at_a_time",
+            )
+        ]
+        indexes = [
+            models.Index(
+                fields=["sha256", "provider", "model", "request_version"],
+                condition=Q(status="done"),
+                name="analysis_answer",
+            ),
+            models.Index(fields=["file", "provider", "model"], name="analysis_of_file"),
+            models.Index(fields=["provider", "model", "-id"], name="analysis_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider} {self.model} of file {self.file_id}"
+
+
+class AnalysisLabel(models.Model):
+    """A label or object of a newest answer, to find files by."""
+
+    analysis = models.ForeignKey(Analysis, on_delete=models.CASCADE, related_name="label_rows")
+    name = models.CharField(max_length=255, help_text="In lower case.")
+    confidence = models.FloatField(null=True)
+
+    class Meta:
+        default_permissions = ()
+        indexes = [models.Index(fields=["name", "analysis"], name="label_name")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def rows_of(cls, analysis: Analysis, result: Result) -> list[AnalysisLabel]:
+        """The rows for an answer, not saved yet."""
+        return [
+            cls(analysis=analysis, name=name, confidence=confidence)
+            for name, confidence in result.names.items()
+            if name
+        ]
+
+
+class SentCopy(models.Model):
+    """A local file's copy in the analysis bucket: known by its row, so that nothing asks S3 again."""
+
+    bucket = models.CharField(max_length=255)
+    key = models.CharField(max_length=1024)
+    created_at = models.DateTimeField(default=now)
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["bucket", "key"], name="one_copy_per_key")]
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+class CallRate(models.Model):
+    """When the next call to a provider may begin, for the workers of all machines together."""
+
+    provider = models.CharField(max_length=32, primary_key=True)
+    next_at = models.BigIntegerField(default=0, help_text="Microseconds since the epoch.")
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.provider
+
+
+class Spending(models.Model):
+    """What a batch has spent and set aside for the calls in flight: exact, so in whole nano-dollars."""
+
+    batch = models.OneToOneField(Batch, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    nano_dollars = models.BigIntegerField(default=0)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"batch {self.batch_id}"

@@ -1,0 +1,113 @@
+"""Analyses as operations of the batches: one for each provider."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from django import forms
+from django.db.models import QuerySet
+
+from analysis.errors import NotConfigured
+from analysis.line import CallLine
+from analysis.planning import AnalysisPlan, plan_analyses
+from analysis.providers import aws
+from analysis.providers.nova import LONGEST_QUESTION
+from analysis.queries import with_outcome
+from analysis.wishes import Run, parameters_of
+from media_files.models import MediaFile
+from proxies.batches import lifecycle
+from proxies.batches.operations import Operation, Parameters, register
+from proxies.batches.selection import Selection
+from proxies.batches.work import Work
+from proxies.conf import conf
+
+
+class AnalyzeOperation(Operation):
+    """Sends each file to one provider."""
+
+    provider: ClassVar[str]
+    permission = "analysis.add_analysis"
+    plan_template = "analysis/plan.html"
+    waits = True
+    options: ClassVar = {"force": "Ask again what was answered before, and pay for it again."}
+
+    def fields(self) -> dict[str, forms.Field]:
+        names = sorted(conf().profiles, key=lambda name: (name != "nova", name))
+        return {
+            **super().fields(),
+            "profile": forms.ChoiceField(
+                choices=[(name, name) for name in names],
+                required=False,
+                initial="nova",
+                help_text="whose proxies are sent; rekognition keeps more pixels, for small faces and text.",
+            ),
+            "max_cost": forms.DecimalField(
+                required=False,
+                min_value=0,
+                max_digits=9,
+                decimal_places=4,
+                label="Budget",
+                help_text="US dollars, at which the batch pauses. Empty for that of the settings.",
+            ),
+        }
+
+    def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        return parameters_of(
+            force=bool(given.get("force")),
+            profile=given.get("profile") or "nova",
+            question=given.get("question") or "",
+            max_cost=given.get("max_cost"),
+        )
+
+    def annotate(self, files: QuerySet[MediaFile], parameters: Parameters) -> QuerySet[Any]:
+        run = self.run(parameters)
+        return with_outcome(files, self.provider, run.requests, run.profile, force=run.force)
+
+    def plan(self, selection: Selection, parameters: Parameters) -> AnalysisPlan:
+        return plan_analyses(selection, self.run(parameters))
+
+    def perform(self, work: Work) -> None:
+        try:
+            aws.require_setup()
+            line = CallLine(self.run(work.batch.parameters), work)
+        except NotConfigured as error:
+            lifecycle.pause(work.batch, reason=str(error))
+            return
+        line.run()
+
+    def run(self, parameters: Parameters) -> Run:
+        return Run.of(self.provider, parameters)
+
+
+class AnalyzeNova(AnalyzeOperation):
+    name = "analyze-nova"
+    label = "Analyze (Nova)"
+    provider = "nova"
+    description = (
+        "Has Amazon Nova say what each selected image shows: a caption, labels, text, objects and where they "
+        "are. Its proxy is sent, never a place; each answer is paid for once."
+    )
+
+    def fields(self) -> dict[str, forms.Field]:
+        question = forms.CharField(
+            required=False,
+            max_length=LONGEST_QUESTION,
+            widget=forms.TextInput(attrs={"size": 60}),
+            help_text="ask this of each image, instead of the usual description.",
+        )
+        return {**super().fields(), "question": question}
+
+
+class AnalyzeRekognition(AnalyzeOperation):
+    name = "analyze-rekognition"
+    label = "Analyze (Rekognition)"
+    provider = "rekognition"
+    description = (
+        "Has Amazon Rekognition find labels, text and what else the settings name in each selected image. "
+        "Its proxy is sent, never a place; each answer is paid for once."
+    )
+
+
+register(AnalyzeNova())
+register(AnalyzeRekognition())

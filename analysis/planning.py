@@ -1,0 +1,159 @@
+"""The plan of analyses: how many files, how many calls, how many bytes, and what that will cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, ClassVar
+
+from django.db.models import Avg, Count, Q, QuerySet, Sum
+
+from analysis import prices
+from analysis.errors import NotConfigured
+from analysis.estimates import expected_cost, most_cost
+from analysis.providers import aws
+from analysis.providers.base import Image
+from analysis.queries import is_answered, sent_bytes, with_outcome
+from analysis.wishes import Run
+from proxies.batches.plan import Plan
+from proxies.batches.selection import Selection
+from proxies.models import Proxy
+from proxies.outcomes import NEEDS_WORK, Outcome
+
+# A picture as it will be where none stands yet to measure.
+_USUAL = Image("JPEG", 1344, 896, 250_000)
+
+
+@dataclass(slots=True)
+class AnalysisPlan(Plan):
+    """The sums over a selection.
+
+    Attributes:
+        calls: how many are to be paid for.
+        calls_saved: questions whose answers are there already, for this file or for one of the same bytes.
+        to_be_made: files that need a proxy first.
+        bytes_sent: of what stands; with a guess for what is to be made.
+        cost: US dollars expected; None where no price is known.
+        most_cost: the same if each answer were as long as it may be.
+        budget: US dollars; None for no limit.
+        missing: what has to be set before anything can be asked.
+    """
+
+    calls: int = 0
+    calls_saved: int = 0
+    to_be_made: int = 0
+    bytes_sent: int = 0
+    cost: Decimal | None = None
+    most_cost: Decimal | None = None
+    budget: Decimal | None = None
+    price: prices.Price | None = None
+    missing: list[str] = field(default_factory=list)
+
+    NOTE: ClassVar[str] = (
+        "Nova 2 Lite bills 230 tokens an image, whatever its size: proxies save bytes, time and refusals, "
+        "not token cost."
+    )
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan's keys that mean something here, and the cost."""
+        return {
+            **{str(outcome): count for outcome, count in sorted(self.outcomes.items())},
+            "total": self.total,
+            "bytes_originals": self.bytes_originals,
+            "calls": self.calls,
+            "calls_saved": self.calls_saved,
+            "proxies_to_make": self.to_be_made,
+            "bytes_to_send": self.bytes_sent,
+            "cost": _text(self.cost),
+            "cost_at_most": _text(self.most_cost),
+            "budget": _text(self.budget),
+            "price_date": self.price.day.isoformat() if self.price else None,
+            "price_source": self.price.source if self.price else "",
+            "missing": self.missing,
+        }
+
+
+def plan_analyses(selection: Selection, run: Run) -> AnalysisPlan:
+    """The sums over a selection; nobody is asked, no file is opened, nothing is written."""
+    plan = AnalysisPlan(budget=run.budget)
+    plan.missing = list(aws.missing_setup())
+    try:
+        requests = run.requests
+    except NotConfigured as error:
+        plan.missing.append(str(error))
+        requests = []
+    calls = [0] * len(requests)
+    for page in selection.pages():
+        if not requests:
+            plan.outcomes[Outcome.FAILED] += page.count()
+            continue
+        files = with_outcome(page, run.provider.name, requests, run.profile, force=run.force)
+        _add_page(plan, calls, files, run)
+    plan.calls = sum(calls)
+    _add_cost(plan, calls, run)
+    return plan
+
+
+def _add_page(plan: AnalysisPlan, calls: list[int], files: QuerySet[Any], run: Run) -> None:
+    to_do = Q(outcome__in=[outcome.value for outcome in NEEDS_WORK])
+    rows = (
+        files.annotate(sent_bytes=sent_bytes(run.profile))
+        .order_by()
+        .values("outcome")
+        .annotate(
+            files=Count("pk"),
+            unknown=Count("pk", filter=to_do & Q(width=None)),
+            unmade=Count("pk", filter=to_do & Q(sent_sha256=None)),
+            originals=Sum("bytes"),
+            sent=Sum("sent_bytes", filter=to_do),
+        )
+    )
+    for row in rows:
+        plan.outcomes[row["outcome"]] += row["files"]
+        plan.unknown_facts += row["unknown"]
+        plan.bytes_originals += row["originals"] or 0
+        plan.to_be_made += row["unmade"]
+        plan.bytes_sent += row["sent"] or 0
+    work = files.filter(to_do)
+    count = work.count()
+    for number, request in enumerate(run.requests):
+        answered = (
+            0
+            if run.force
+            else work.filter(is_answered(run.provider.name, request, of_this_file=False)).count()
+        )
+        calls[number] += count - answered
+        plan.calls_saved += answered
+
+
+def _add_cost(plan: AnalysisPlan, calls: list[int], run: Run) -> None:
+    image = _usual_image(run)
+    plan.bytes_sent += plan.to_be_made * image.bytes
+    if not calls:
+        return
+    costs, most = [], []
+    for number, request in zip(calls, run.requests, strict=True):
+        one, longest = expected_cost(run.provider, request, image), most_cost(run.provider, request, image)
+        costs.append(None if one is None else one * number)
+        most.append(None if longest is None else longest * number)
+    usage = run.provider.expected(run.requests[0], image, answer_tokens=None)
+    plan.price = run.provider.price(run.requests[0], usage)
+    plan.cost, plan.most_cost = _sum(costs), _sum(most)
+
+
+def _usual_image(run: Run) -> Image:
+    """What proxies of this profile are like, by those that stand."""
+    newest = Proxy.objects.current(run.profile).order_by("-id").values("pk")[:200]
+    mean = Proxy.objects.filter(pk__in=newest).aggregate(w=Avg("width"), h=Avg("height"), b=Avg("bytes"))
+    if mean["b"] is None:
+        return _USUAL
+    return Image("JPEG", round(mean["w"]), round(mean["h"]), round(mean["b"]))
+
+
+def _sum(amounts: list[Decimal | None]) -> Decimal | None:
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known, Decimal(0)) if len(known) == len(amounts) else None
+
+
+def _text(amount: Decimal | None) -> str | None:
+    return None if amount is None else f"{amount:.4f}"

@@ -1,0 +1,141 @@
+"""Where files stand with a model, in SQL: what a plan judges a million rows by, and what a search finds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import reduce
+from operator import and_
+from typing import Any
+
+from django.db import connection
+from django.db.models import (
+    Case,
+    CharField,
+    Exists,
+    F,
+    JSONField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    TextField,
+    Value,
+    When,
+)
+from django.db.models.expressions import Combinable
+
+from analysis.models import Analysis, AnalysisLabel
+from analysis.providers.base import Request
+from media_files.errors import NotAnImage, Quarantined
+from media_files.models import MediaFile
+from proxies.models import Proxy, Quarantine
+from proxies.outcomes import Outcome
+from proxies.profiles import ProxyProfile
+from proxies.queries import is_quarantined, needs_proxy
+
+_WORD = re.compile(r"\w+")
+
+
+def sent_sha256(profile: ProxyProfile) -> Case:
+    """The SHA-256 of what would be sent today; null where a proxy is to be made first."""
+    current = Proxy.objects.current(profile).filter(source=OuterRef("pk"))
+    return Case(
+        When(needs_proxy(profile), then=Subquery(current.values("sha256")[:1])),
+        default=F("sha256"),
+        output_field=CharField(),
+    )
+
+
+def sent_bytes(profile: ProxyProfile) -> Case:
+    """Bytes of the same."""
+    current = Proxy.objects.current(profile).filter(source=OuterRef("pk"))
+    return Case(When(needs_proxy(profile), then=Subquery(current.values("bytes")[:1])), default=F("bytes"))
+
+
+def is_answered(provider: str, request: Request, *, of_this_file: bool) -> Exists:
+    """Whether the question about the bytes in ``sent_sha256`` has been answered, for this file or for any."""
+    answers = Analysis.objects.answering(
+        sha256=OuterRef("sent_sha256"),  # type: ignore[arg-type]
+        provider=provider,
+        model=request.model,
+        request_version=request.request_version,
+    )
+    return Exists(answers.filter(file=OuterRef("pk")) if of_this_file else answers)
+
+
+def with_outcome(
+    files: QuerySet[MediaFile],
+    provider: str,
+    requests: Sequence[Request],
+    profile: ProxyProfile,
+    *,
+    force: bool = False,
+) -> QuerySet[Any]:
+    """Annotate the outcome that a run would have for each file, and what the ledger says of settled ones."""
+    known = Exists(Analysis.objects.done().filter(file=OuterRef("pk"), provider=provider))
+    whens = [
+        When(~Q(file_type=MediaFile.FileType.IMAGE), then=_word(Outcome.FAILED)),
+        When(is_quarantined(), then=_word(Outcome.QUARANTINED)),
+    ]
+    if not force:
+        answered = (Q(is_answered(provider, request, of_this_file=True)) for request in requests)
+        whens.append(When(reduce(and_, answered), then=_word(Outcome.REUSED)))
+    whens.append(When(known, then=_word(Outcome.REPLACED)))
+    held = Quarantine.objects.filter(source=OuterRef("pk")).values("message")
+    return (
+        files.annotate(sent_sha256=sent_sha256(profile))
+        .annotate(outcome=Case(*whens, default=_word(Outcome.CREATED), output_field=CharField()))
+        .annotate(
+            settled_reasons=Value([], JSONField()),
+            settled_error=Case(
+                When(outcome=Outcome.FAILED.value, then=Value(NotAnImage.code)),
+                When(outcome=Outcome.QUARANTINED.value, then=Value(Quarantined.code)),
+                default=Value(""),
+                output_field=CharField(),
+            ),
+            settled_message=Case(
+                When(outcome=Outcome.FAILED.value, then=Value("A video. Only images are analysed.")),
+                When(outcome=Outcome.QUARANTINED.value, then=Subquery(held)),
+                default=Value(""),
+                output_field=TextField(),
+            ),
+        )
+    )
+
+
+# -- Search ----------------------------------------------------------------------------------------
+
+
+def with_label(name: str) -> Exists:
+    """Files whose newest answers name this label or object, whatever its case."""
+    return Exists(
+        AnalysisLabel.objects.filter(
+            name=name.strip().casefold(),
+            analysis__file=OuterRef("pk"),
+            analysis__is_newest=True,
+            analysis__source_fingerprint=OuterRef("fingerprint"),
+        )
+    )
+
+
+def saying(words: str) -> Exists:
+    """Files of which some newest answer has all these words, in its caption, labels or found text.
+
+    PostgreSQL's full-text search, by whole words and through an index; on other databases a match of parts.
+    """
+    today = Analysis.objects.of_today().filter(file=OuterRef("pk"))
+    if connection.vendor == "postgresql":
+        from django.contrib.postgres.search import SearchQuery, SearchVector  # noqa: PLC0415
+
+        # The very expression of the index `analysis_words`.
+        vector = SearchVector("search_text", config="simple")
+        today = today.annotate(words=vector).filter(words=SearchQuery(words, config="simple"))
+        return Exists(today)
+    for word in _WORD.findall(words) or [words]:
+        today = today.filter(search_text__icontains=word)
+    return Exists(today)
+
+
+def _word(outcome: Outcome) -> Combinable:
+    return Value(outcome.value)

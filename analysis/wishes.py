@@ -1,0 +1,94 @@
+"""The parameters of a run, as every door takes them and the ledger keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from analysis.conf import conf
+from analysis.providers import Provider, get
+from analysis.providers.base import Request, Wishes
+from analysis.services import AnalysisService
+from proxies.conf import conf as proxies_conf
+from proxies.profiles import ProxyProfile
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is to be asked of many files.
+
+    Attributes:
+        provider: who is asked.
+        profile: whose proxies are sent.
+        force: whether to ask again what was answered before.
+        wishes: what is asked otherwise than the settings say.
+        budget: US dollars at the most; None for no limit.
+    """
+
+    provider: Provider
+    profile: ProxyProfile
+    force: bool
+    wishes: Wishes
+    budget: Decimal | None
+
+    @classmethod
+    def of(cls, provider: str, parameters: Mapping[str, Any]) -> Run:
+        """The run that a ledger's parameters stand for."""
+        return cls(
+            provider=get(provider),
+            profile=proxies_conf().profiles[parameters.get("profile") or "nova"],
+            force=bool(parameters.get("force", False)),
+            wishes=Wishes(str(parameters.get("question") or ""), tuple(parameters.get("features") or ())),
+            budget=budget_of(parameters.get("max_cost")),
+        )
+
+    @property
+    def requests(self) -> list[Request]:
+        """What is asked of each file.
+
+        Raises:
+            NotConfigured, ValueError: the settings or the provider do not allow it.
+        """
+        return self.provider.requests(self.wishes)
+
+    def service(self, batch_id: int | None = None) -> AnalysisService:
+        return AnalysisService(
+            self.provider, profile=self.profile.name, force=self.force, wishes=self.wishes, batch_id=batch_id
+        )
+
+
+def parameters_of(
+    *,
+    force: bool = False,
+    profile: str = "nova",
+    question: str = "",
+    features: Iterable[str] = (),
+    max_cost: Decimal | None = None,
+) -> dict[str, Any]:
+    """The parameters as JSON, for the ledger."""
+    return {
+        "force": force,
+        "profile": profile,
+        "question": question,
+        "features": list(features),
+        "max_cost": None if max_cost is None else str(max_cost),
+    }
+
+
+def budget_of(given: object) -> Decimal | None:
+    """US dollars; those of the settings where nothing is given; None for no limit.
+
+    Raises:
+        ValueError: it is no sum of money.
+    """
+    if given in (None, ""):
+        return conf().budget
+    try:
+        amount = Decimal(str(given))
+    except InvalidOperation:
+        raise ValueError(f"{given!r} is no sum of money, as 2.50.") from None
+    if not amount.is_finite() or amount < 0:
+        raise ValueError(f"{given!r} is no sum of money, as 2.50.")
+    return amount
