@@ -94,11 +94,22 @@ class ProxyFilterMixin(StrictFilterSet):
     proxy_state = filters.ChoiceFilter(choices=[(state, state) for state in PROXY_STATES])
 
 
+class ProfileField(serializers.CharField):
+    """The name of a profile of this installation."""
+
+    def to_internal_value(self, data: Any) -> str:
+        name: str = super().to_internal_value(data)
+        if name not in conf().profiles:
+            known = ", ".join(sorted(conf().profiles))
+            raise serializers.ValidationError(f"There is no profile {name!r}. Known are: {known}.")
+        return name
+
+
 class ForceSerializer(StrictSerializer):
     force = serializers.BooleanField(
         default=False, help_text="Make it again even where a current one stands."
     )
-    profile = serializers.ChoiceField(choices=["nova"], default="nova")
+    profile = ProfileField(default="nova")
 
 
 class MadeProxySerializer(serializers.Serializer[Any]):

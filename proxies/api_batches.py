@@ -19,7 +19,7 @@ from media_files.api import MediaFileFilter, NewestFirst, StrictFilterSet, Stric
 from media_files.api_schema import DetailSerializer
 from media_files.models import MediaFile
 from media_files.permissions import ActionPermissions
-from proxies.api import ProxyFilterMixin
+from proxies.api import ProfileField, ProxyFilterMixin
 from proxies.batches import lifecycle
 from proxies.batches.lifecycle import WrongState
 from proxies.batches.progress import Progress, progress_of, progress_of_many
@@ -68,7 +68,7 @@ class BatchRequestSerializer(StrictSerializer):
     filter = FilterField(required=False, help_text="The same filters as GET /api/files; {} for all files.")
     force = serializers.BooleanField(default=False)
     dry_run = serializers.BooleanField(default=False)
-    profile = serializers.ChoiceField(choices=["nova"], default="nova")
+    profile = ProfileField(default="nova")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if ("file_ids" in attrs) == ("filter" in attrs):

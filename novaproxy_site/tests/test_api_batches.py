@@ -168,6 +168,7 @@ BAD_BODIES = {
     "a bad date": ("application/json", '{"filter": {"updated_since": "soon"}}', "filter"),
     "a list in a filter": ("application/json", '{"filter": {"type": ["image"]}}', "filter"),
     "a filter that is a text": ("application/json", '{"filter": "type=image"}', "filter"),
+    "an unknown profile": ("application/json", '{"filter": {}, "profile": "moon"}', "profile"),
     "a bad truth": ("application/json", '{"filter": {}, "dry_run": "perhaps"}', "dry_run"),
     "a list": ("application/json", "[1, 2, 3]", "detail"),
     "no JSON": (FORM, "{file_ids: [1]}", "detail"),
