@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 
 import pytest
@@ -13,6 +14,7 @@ from media_files.tests.pictures import corrupt_jpeg, encoded, jpeg, mp4
 from novaproxy_site.tests.api_client import EVERY_PERMISSION, FORM, Api, api_with
 from proxies.batches.slices import run_slice
 from proxies.batches.work import Work
+from proxies.holders import this_holder
 from proxies.models import Batch, BatchItem, Lane, Proxy
 from proxies.outcomes import Outcome
 from proxies.services import ImageProxyService
@@ -432,3 +434,20 @@ def test_a_bad_body_of_a_change_is_400_with_the_field(api, batch, change, body, 
 def test_a_change_needs_no_body(api, batch, change, content_type):
     response = api.send_as(content_type, f"/api/batch/{batch.pk}/{change}", "")
     assert response.status_code in (200, 409)
+
+
+@pytest.mark.parametrize(
+    ("holder", "executor"),
+    [(lambda: f"{socket.gethostname()[:60]}:1:0.00", "queue"), (this_holder, "local")],
+    ids=["its command has ended", "its command runs"],
+)
+@pytest.mark.parametrize("change", ["resume", "retry-failed"])
+def test_a_commands_batch_that_is_taken_up_again_has_somebody_to_do_it(api, batch, change, holder, executor):
+    Batch.objects.filter(pk=batch.pk).update(executor="local", state="paused", holder=holder())
+    Lane.objects.update(state=Lane.State.IDLE)
+    assert api.send(f"/api/batch/{batch.pk}/{change}").status_code == 200
+    batch.refresh_from_db()
+    assert (batch.state, batch.executor) == ("running", executor)
+    work_off()
+    batch.refresh_from_db()
+    assert batch.state == ("completed" if executor == "queue" else "running")

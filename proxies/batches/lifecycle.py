@@ -16,7 +16,7 @@ from proxies.batches.counts import refresh_counts
 from proxies.batches.entry import insert_items
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
-from proxies.holders import is_dead, this_holder
+from proxies.holders import is_alive, is_dead, this_holder
 from proxies.models import Batch, BatchItem, Quarantine
 from proxies.outcomes import NEEDS_WORK, Outcome
 
@@ -101,7 +101,7 @@ def resume(batch: Batch, *, by: User | None = None) -> None:
     Raises:
         WrongState: it is not paused.
     """
-    _change(batch, [Batch.State.PAUSED], Batch.State.RUNNING, by, paused_reason="")
+    _change(batch, [Batch.State.PAUSED], Batch.State.RUNNING, by, paused_reason="", **_executor(batch))
     finish_if_done(batch)
     if batch.executor == Batch.Executor.QUEUE and batch.is_open:
         lanes.wake(lanes.lane_count())
@@ -134,7 +134,8 @@ def retry_failed(batch: Batch, *, by: User | None = None) -> int:
         raise WrongState(f"Nothing in {batch.job_id} has failed.")
     states = [state for state in Batch.State if state != Batch.State.CANCELLED]
     with transaction.atomic():
-        _change(batch, states, Batch.State.RUNNING, by, finished_at=None, paused_reason="")
+        again: dict[str, Any] = {"finished_at": None, "paused_reason": "", **_executor(batch)}
+        _change(batch, states, Batch.State.RUNNING, by, **again)
         Quarantine.objects.filter(source__in=failed.values("file")).delete()
         count = failed.update(
             state=BatchItem.State.QUEUED,
@@ -181,6 +182,12 @@ def finish_stragglers() -> None:
     for batch in running.filter(started_at=None):
         if is_dead(batch.holder) or batch.created_at < now() - timedelta(hours=6):
             cancel(batch, reason="The process that was writing this batch ended before it was whole.")
+
+
+def _executor(batch: Batch) -> dict[str, Batch.Executor]:
+    """A command's batch whose command has ended is the workers' once somebody else takes it up again."""
+    is_left = batch.holder != this_holder() and not is_alive(batch.holder)
+    return {"executor": Batch.Executor.QUEUE} if batch.executor == Batch.Executor.LOCAL and is_left else {}
 
 
 def _change(

@@ -132,6 +132,7 @@ class Command(Tool):
         if not self._is_agreed(lifecycle.plan(OPERATION, Selection(to_do), parameters), options):
             return True
         if options["retry_failed"]:
+            _take_over(batch)
             try:
                 lifecycle.retry_failed(batch)
             except WrongState as error:
@@ -157,10 +158,7 @@ class Command(Tool):
     # -- The run ---------------------------------------------------------------------------------
 
     def _work_on(self, batch: Batch, workers: int | None) -> None:
-        try:
-            local.take_over(batch)
-        except HeldElsewhere as error:
-            raise UsageError(str(error)) from error
+        _take_over(batch)
         if batch.state == Batch.State.PAUSED:
             lifecycle.resume(batch)
         total = counts_of(batch, exact=True)["total"]
@@ -295,6 +293,13 @@ def _unfinished(parameters: dict[str, Any]) -> Batch | None:
         started_at__isnull=False,
     ).order_by("-id")
     return next((batch for batch in started if batch.parameters == parameters), None)
+
+
+def _take_over(batch: Batch) -> None:
+    try:
+        local.take_over(batch)
+    except HeldElsewhere as error:
+        raise UsageError(str(error)) from error
 
 
 def _stopped_by(batch: Batch) -> str:
