@@ -7,8 +7,10 @@ from typing import Any
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.routers import DefaultRouter
 
+from analysis.api import AnalysisActionsMixin, AnalysisBatchMixin, AnalysisFilterMixin
+from analysis.api_errors import AnalysisFaultSerializer
 from media_files.api import MediaFileFilter, MediaFileSerializer, MediaFileViewSet, UploadSerializer
-from media_files.api_schema import FaultSerializer
+from media_files.api_schema import DetailSerializer, FaultSerializer
 from proxies.api import ProxyActionsMixin, ProxyFieldsMixin, ProxyFilterMixin, ProxyViewSet
 from proxies.api_batches import ProxyBatchViewSet
 
@@ -19,8 +21,14 @@ class FileSerializer(ProxyFieldsMixin, MediaFileSerializer):
         read_only_fields = fields
 
 
-class FileFilter(ProxyFilterMixin, MediaFileFilter):
+class FileFilter(AnalysisFilterMixin, ProxyFilterMixin, MediaFileFilter):
     pass
+
+
+class BatchFilesFilter(FileFilter):
+    """The same, without paging."""
+
+    ALSO_KNOWN = frozenset()
 
 
 @extend_schema_view(
@@ -29,16 +37,30 @@ class FileFilter(ProxyFilterMixin, MediaFileFilter):
         responses={200: FileSerializer, 201: FileSerializer},
     ),
 )
-class FileViewSet(ProxyActionsMixin, MediaFileViewSet):
-    """Originals and their proxies."""
+class FileViewSet(AnalysisActionsMixin, ProxyActionsMixin, MediaFileViewSet):
+    """Originals, their proxies, and what models say of them."""
 
     serializer_class = FileSerializer
     filterset_class = FileFilter
     action_permissions = {
         **MediaFileViewSet.action_permissions,
         "create_image_proxy": "proxies.add_proxy",
+        "analyze": "analysis.add_analysis",
+        "analyses": "media_files.view_mediafile",
     }
-    further_errors = {**MediaFileViewSet.further_errors, "create_image_proxy": {422: FaultSerializer}}
+    further_errors = {
+        **MediaFileViewSet.further_errors,
+        "create_image_proxy": {422: FaultSerializer},
+        "analyze": dict.fromkeys((409, 413, 422, 503), AnalysisFaultSerializer),
+        "analyses": {400: DetailSerializer},
+    }
+
+
+class BatchViewSet(AnalysisBatchMixin, ProxyBatchViewSet):
+    """Batches of every operation, by their number or by their ``job_id``."""
+
+    files_filter = BatchFilesFilter
+    action_permissions = {**ProxyBatchViewSet.action_permissions, "analyze": "analysis.add_analysis"}
 
 
 def without_trailing_slash(endpoints: list[tuple[str, ...]], **kwargs: Any) -> list[tuple[str, ...]]:
@@ -52,4 +74,4 @@ router.trailing_slash = "/?"
 router.include_format_suffixes = False
 router.register("files", FileViewSet, basename="file")
 router.register("proxies", ProxyViewSet, basename="proxy")
-router.register("batch", ProxyBatchViewSet, basename="batch")
+router.register("batch", BatchViewSet, basename="batch")

@@ -192,10 +192,17 @@ class BatchItemFilter(StrictFilterSet):
         fields: list[str] = []
 
 
+class FilesFilter(ProxyFilterMixin, MediaFileFilter):
+    """Those of GET /api/files, without its paging."""
+
+    ALSO_KNOWN = frozenset()
+
+
 class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
     """Batches, by their number or by their ``job_id``."""
 
     queryset = Batch.objects.filter(standing=None)
+    files_filter: type[MediaFileFilter] = FilesFilter
     pagination_class = NewestFirst
     permission_classes = [ActionPermissions]
     lookup_value_regex = r"(?:batch-[a-z-]+-)?[0-9]{1,18}"
@@ -240,7 +247,8 @@ class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
         """Make image proxies of many files; with ``dry_run`` only say what would be done."""
         body = BatchRequestSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        return self._start("image-proxy", body.validated_data)
+        wanted = body.validated_data
+        return self.start("image-proxy", wanted, {"force": wanted["force"], "profile": wanted["profile"]})
 
     @extend_schema(
         responses=BatchItemSerializer(many=True),
@@ -311,9 +319,9 @@ class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
         _no_body(request)
         return self._change(lambda batch: lifecycle.retry_failed(batch, by=_user(request)))
 
-    def _start(self, operation: str, wanted: dict[str, Any]) -> Response:
-        selection = _selection(wanted)
-        parameters = {"force": wanted["force"], "profile": wanted["profile"]}
+    def start(self, operation: str, wanted: dict[str, Any], parameters: dict[str, Any]) -> Response:
+        """Plan an operation over the files that a body names, and start it unless that is all."""
+        selection = _selection(wanted, self.files_filter)
         plan = lifecycle.plan(operation, selection, parameters)
         if wanted["dry_run"]:
             return Response({"dry_run": True, "total_files": plan.total, "plan": planned_totals(plan)})
@@ -353,10 +361,10 @@ class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
         }
 
 
-def _selection(wanted: dict[str, Any]) -> Selection:
+def _selection(wanted: dict[str, Any], files_filter: type[MediaFileFilter]) -> Selection:
     """The files that a body names, each of which must be there."""
     if "filter" in wanted:
-        return Selection(_filtered(wanted["filter"]))
+        return Selection(_filtered(wanted["filter"], files_filter))
     ids = sorted(set(wanted["file_ids"]))
     selection = Selection(MediaFile.objects.all(), ids)
     known: set[int] = set()
@@ -368,16 +376,10 @@ def _selection(wanted: dict[str, Any]) -> Selection:
     return selection
 
 
-class _FilesFilter(ProxyFilterMixin, MediaFileFilter):
-    """Those of GET /api/files, without its paging."""
-
-    ALSO_KNOWN = frozenset()
-
-
-def _filtered(wanted: dict[str, Any]) -> QuerySet[MediaFile]:
+def _filtered(wanted: dict[str, Any], files_filter: type[MediaFileFilter]) -> QuerySet[MediaFile]:
     data = QueryDict(mutable=True)
     data.update({key: "" if value is None else str(value) for key, value in wanted.items()})
-    found = _FilesFilter(data, MediaFile.objects.annotate(proxy_state=proxy_state_of(conf().nova)))
+    found = files_filter(data, MediaFile.objects.annotate(proxy_state=proxy_state_of(conf().nova)))
     if not found.is_valid():
         raise ValidationError({"filter": found.errors})
     return cast(QuerySet[MediaFile], found.qs)

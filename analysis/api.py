@@ -1,0 +1,210 @@
+"""The REST API's parts for analyses; the site composes them with those of files and batches."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from django.db.models import Q, QuerySet
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status, viewsets
+from rest_framework.decorators import action
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from analysis.errors import NotConfigured
+from analysis.models import Analysis
+from analysis.providers import get, names
+from analysis.providers.base import Wishes
+from analysis.providers.nova import LONGEST_QUESTION
+from analysis.queries import saying, with_label
+from analysis.services import AnalysisService
+from analysis.wishes import parameters_of
+from media_files.api import StrictFilterSet, StrictSerializer
+from media_files.models import MediaFile
+from proxies.api import ProfileField
+from proxies.api_batches import (
+    AcceptedSerializer,
+    BatchRequestSerializer,
+    DryRunSerializer,
+    ProxyBatchViewSet,
+)
+from proxies.outcomes import NEEDS_WORK, Outcome
+
+_OUTCOMES = [Outcome.CREATED, Outcome.REPLACED, Outcome.REUSED]
+
+
+class AnalysisSerializer(serializers.ModelSerializer[Analysis]):
+    """What a model was asked, was sent, and said. What it said is text that nobody has checked."""
+
+    file_id = serializers.IntegerField(read_only=True)
+    proxy_id = serializers.IntegerField(read_only=True, allow_null=True)
+    reused_from_id = serializers.IntegerField(read_only=True, allow_null=True)
+    result = serializers.DictField(read_only=True)
+    usage = serializers.DictField(read_only=True)
+
+    class Meta:
+        model = Analysis
+        fields = [
+            "id", "file_id", "provider", "model", "model_version", "request_version", "question", "profile",
+            "sent", "proxy_id", "sha256", "bytes", "width", "height", "status", "result", "usage", "cost",
+            "price_date", "price_source", "latency", "error", "message", "is_newest", "reused_from_id",
+            "created_at", "finished_at",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+
+class AnalyzedSerializer(serializers.Serializer[Any]):
+    """What became of a file."""
+
+    outcome = serializers.ChoiceField(choices=_OUTCOMES)
+    analyses = AnalysisSerializer(many=True)
+
+
+class WishesSerializer(StrictSerializer):
+    """Who is asked, and what."""
+
+    provider = serializers.ChoiceField(choices=[(name, name) for name in names()], default="nova")
+    question = serializers.CharField(
+        default="",
+        allow_blank=True,
+        max_length=LONGEST_QUESTION,
+        help_text="Of Nova, instead of the usual one.",
+    )
+    features = serializers.ListField(
+        child=serializers.CharField(max_length=64),
+        default=list,
+        max_length=10,
+        help_text="Of Rekognition; those of the settings where none is named.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        attrs = super().validate(attrs)
+        wishes = Wishes(attrs["question"], tuple(attrs["features"]))
+        try:
+            get(attrs["provider"]).requests(wishes)
+        except ValueError as error:
+            key = "question" if attrs["question"] else "features"
+            raise ValidationError({key: [str(error)]}) from error
+        except NotConfigured:
+            pass  # no fault of the body: the view answers with it
+        return {**attrs, "wishes": wishes}
+
+
+class AnalyzeSerializer(WishesSerializer):
+    profile = ProfileField(default="nova")
+    force = serializers.BooleanField(
+        default=False, help_text="Ask again what was answered before, and pay for it again."
+    )
+
+
+class AnalyzeBatchSerializer(WishesSerializer, BatchRequestSerializer):
+    max_cost = serializers.DecimalField(
+        max_digits=9,
+        decimal_places=4,
+        min_value=0,
+        allow_null=True,
+        default=None,
+        help_text="US dollars, at which the batch pauses; those of the settings where none is given.",
+    )
+
+
+class AnalysisPlanSerializer(serializers.Serializer[Any]):
+    """What would become of the files, and what it would cost."""
+
+    created = serializers.IntegerField()
+    replaced = serializers.IntegerField()
+    reused = serializers.IntegerField()
+    skipped = serializers.IntegerField()
+    failed = serializers.IntegerField()
+    quarantined = serializers.IntegerField()
+    total = serializers.IntegerField()
+    bytes_originals = serializers.IntegerField()
+    calls = serializers.IntegerField(help_text="To be paid for.")
+    calls_saved = serializers.IntegerField(help_text="Answered before, for the same bytes.")
+    proxies_to_make = serializers.IntegerField()
+    bytes_to_send = serializers.IntegerField()
+    cost = serializers.CharField(allow_null=True, help_text="US dollars, expected.")
+    cost_at_most = serializers.CharField(allow_null=True)
+    budget = serializers.CharField(allow_null=True)
+    price_date = serializers.DateField(allow_null=True)
+    price_source = serializers.CharField()
+    missing = serializers.ListField(
+        child=serializers.CharField(), help_text="What has to be set before anything can be asked."
+    )
+
+
+class AnalysisDryRunSerializer(DryRunSerializer):
+    plan = AnalysisPlanSerializer()  # type: ignore[assignment]
+
+
+class AnalysisAcceptedSerializer(AcceptedSerializer):
+    plan = AnalysisPlanSerializer()  # type: ignore[assignment]
+
+
+class AnalysisFilterMixin(StrictFilterSet):
+    label = filters.CharFilter(method="filter_label", help_text="A label or object that a model found.")
+    q = filters.CharFilter(
+        method="filter_words", help_text="Words of a caption, of labels, or of text in the picture."
+    )
+
+    def filter_label(self, files: QuerySet[MediaFile], name: str, value: str) -> QuerySet[MediaFile]:
+        return files.filter(Q(with_label(value)))
+
+    def filter_words(self, files: QuerySet[MediaFile], name: str, value: str) -> QuerySet[MediaFile]:
+        return files.filter(Q(saying(value)))
+
+
+class AnalysisActionsMixin(viewsets.GenericViewSet[MediaFile]):
+    """What models say of a file."""
+
+    @extend_schema(request=AnalyzeSerializer, responses={200: AnalyzedSerializer, 201: AnalyzedSerializer})
+    @action(detail=True, methods=["post"])
+    def analyze(self, request: Request, pk: str | None = None) -> Response:
+        """Ask a model about this file now, and answer when it has. What was answered is not paid for twice."""
+        body = AnalyzeSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        wanted = body.validated_data
+        service = AnalysisService(
+            wanted["provider"], profile=wanted["profile"], force=wanted["force"], wishes=wanted["wishes"]
+        )
+        result = service.analyze(self.get_object())
+        if result.error is not None:
+            raise result.error
+        asked = result.outcome in NEEDS_WORK
+        return Response(
+            {"outcome": result.outcome, "analyses": AnalysisSerializer(result.analyses, many=True).data},
+            status=status.HTTP_201_CREATED if asked else status.HTTP_200_OK,
+        )
+
+    @extend_schema(responses=AnalysisSerializer(many=True), filters=False)
+    @action(detail=True)
+    def analyses(self, request: Request, pk: str | None = None) -> Response:
+        """What models were asked about this file, the newest first; failures and history among it."""
+        found = Analysis.objects.filter(file=self.get_object())
+        page = cast("list[Analysis]", self.paginate_queryset(cast(Any, found)))
+        return self.get_paginated_response(AnalysisSerializer(page, many=True).data)
+
+
+class AnalysisBatchMixin(ProxyBatchViewSet):
+    """Analyses of many files."""
+
+    @extend_schema(
+        request=AnalyzeBatchSerializer,
+        responses={202: AnalysisAcceptedSerializer, 200: AnalysisDryRunSerializer},
+    )
+    @action(detail=False, methods=["post"])
+    def analyze(self, request: Request) -> Response:
+        """Ask a model about many files; with ``dry_run`` only say what that would do, and cost."""
+        body = AnalyzeBatchSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        wanted = body.validated_data
+        parameters = parameters_of(
+            force=wanted["force"],
+            profile=wanted["profile"],
+            question=wanted["question"],
+            features=wanted["features"],
+            max_cost=wanted["max_cost"],
+        )
+        return self.start(f"analyze-{wanted['provider']}", wanted, parameters)

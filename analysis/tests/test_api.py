@@ -1,0 +1,195 @@
+"""Analyses over the REST API, each answer held against the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from analysis.models import Analysis
+from analysis.tests import saying
+from analysis.tests.conftest import forget
+from analysis.tests.wire import Refused, Service
+from media_files.models import MediaFile
+from media_files.tests.pictures import encoded, jpeg, mp4
+from novaproxy_site.tests.api_client import Api, api_with
+from proxies.models import Batch
+
+pytestmark = pytest.mark.django_db
+
+Keep = Callable[..., MediaFile]
+PERMISSIONS = ("media_files.view_mediafile", "analysis.add_analysis", "proxies.view_batch")
+
+
+@pytest.fixture
+def api(db: None) -> Api:
+    return api_with(*PERMISSIONS)
+
+
+def test_a_file_is_analysed_once_and_then_reused(api: Api, nova: Service, keep: Keep) -> None:
+    file = keep()
+    first = api.send(f"/api/files/{file.pk}/analyze")
+    assert first.status_code == 201
+    body = first.json()
+    assert body["outcome"] == "created"
+    assert body["analyses"][0]["result"]["caption"] == saying.LIGHTHOUSE["caption"]
+    again = api.send(f"/api/files/{file.pk}/analyze")
+    assert (again.status_code, again.json()["outcome"]) == (200, "reused")
+    forced = api.send(f"/api/files/{file.pk}/analyze", {"force": True})
+    assert (forced.status_code, forced.json()["outcome"]) == (201, "replaced")
+    assert len(nova.paid) == 2
+    history = api.get(f"/api/files/{file.pk}/analyses").json()["results"]
+    assert [row["is_newest"] for row in history] == [True, False]
+
+
+def test_rekognition_is_asked_for_what_the_body_names(api: Api, rekognition: Service, keep: Keep) -> None:
+    body = {"provider": "rekognition", "features": ["moderation"], "profile": "rekognition"}
+    response = api.send(f"/api/files/{keep().pk}/analyze", body)
+    assert response.status_code == 201
+    assert [asked.operation for asked in rekognition.paid] == ["DetectModerationLabels"]
+
+
+BAD_BODIES = {
+    "provider": {"provider": "oracle"},
+    "profile": {"profile": "moon"},
+    "features": {"features": ["labels"]},
+    "question": {"provider": "rekognition", "question": "Who?"},
+    "force": {"force": "perhaps"},
+    "fast": {"fast": True},
+}
+
+
+@pytest.mark.parametrize("field", BAD_BODIES)
+def test_a_bad_body_names_its_field(api: Api, keep: Keep, field: str) -> None:
+    response = api.send(f"/api/files/{keep().pk}/analyze", BAD_BODIES[field])
+    assert response.status_code == 400
+    assert list(response.json()) == [field]
+
+
+FAULTS = {
+    "throttled": (Refused(429, "ThrottlingException"), 503),
+    "access_denied": (Refused(403, "AccessDeniedException"), 409),
+    "rejected": (Refused(400, "ValidationException", "odd"), 422),
+}
+
+
+@pytest.mark.usefixtures("tried_once")
+@pytest.mark.parametrize("code", FAULTS)
+def test_a_failure_is_answered_by_its_name(api: Api, nova: Service, keep: Keep, code: str) -> None:
+    fault, status = FAULTS[code]
+    nova.faults.append(fault)
+    file = keep()
+    response = api.send(f"/api/files/{file.pk}/analyze")
+    assert (response.status_code, response.json()["error"]) == (status, code)
+    assert ("Retry-After" in response.headers) == (status == 503)
+    assert api.get(f"/api/files/{file.pk}/analyses").json()["results"][0]["error"] == code
+
+
+def test_what_has_to_be_set_is_said(
+    api: Api, nova: Service, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    forget()
+    file = keep()
+    response = api.send(f"/api/files/{file.pk}/analyze")
+    assert (response.status_code, response.json()["error"]) == (409, "not_configured")
+    assert "AWS_ACCESS_KEY_ID" in response.json()["message"]
+    plan = api.send("/api/batch/analyze", {"file_ids": [file.pk], "dry_run": True}).json()["plan"]
+    assert "AWS_ACCESS_KEY_ID" in plan["missing"][0]
+
+
+def test_a_video_is_not_analysed(api: Api, nova: Service, keep: Keep) -> None:
+    response = api.send(f"/api/files/{keep(mp4()).pk}/analyze")
+    assert (response.status_code, response.json()["error"]) == (422, "not_an_image")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "permission"),
+    [
+        ("post", "/api/files/{id}/analyze", "analysis.add_analysis"),
+        ("post", "/api/batch/analyze", "analysis.add_analysis"),
+        ("get", "/api/files/{id}/analyses", "media_files.view_mediafile"),
+    ],
+)
+def test_each_address_asks_for_its_permission(keep: Keep, method: str, path: str, permission: str) -> None:
+    others = {*PERMISSIONS, "proxies.change_batch", "proxies.add_proxy"} - {permission}
+    address = path.format(id=keep().pk)
+    assert getattr(api_with(*others), method)(address).status_code == 403
+    assert getattr(Api(), method)(address).status_code == 401
+
+
+# -- Batches ---------------------------------------------------------------------------------------
+
+
+def test_a_batch_is_planned_with_its_cost_and_then_started(api: Api, nova: Service, keep: Keep) -> None:
+    ids = [keep(seed=seed).pk for seed in range(3)]
+    body = {"file_ids": ids, "max_cost": "0.5"}
+    planned = api.send("/api/batch/analyze", {**body, "dry_run": True})
+    assert planned.status_code == 200
+    plan = planned.json()["plan"]
+    assert (plan["created"], plan["calls"], plan["proxies_to_make"]) == (3, 3, 3)
+    assert 0 < float(plan["cost"]) < float(plan["cost_at_most"])
+    assert plan["budget"] == "0.5000"
+    assert not Batch.objects.filter(standing=None).exists()
+    started = api.send("/api/batch/analyze", body)
+    assert started.status_code == 202
+    assert started.json()["job_id"].startswith("batch-analyze-nova-")
+    batch = Batch.objects.get(standing=None)
+    assert batch.parameters["max_cost"] == "0.5000"
+    assert api.get(f"/api/batch/{batch.job_id}").json()["operation"] == "analyze-nova"
+
+
+def test_a_batch_takes_the_filters_of_the_search(api: Api, nova: Service, keep: Keep) -> None:
+    found, _ = keep(seed=1), keep(seed=2)
+    api.send(f"/api/files/{found.pk}/analyze")
+    body = {"filter": {"label": "lighthouse"}, "dry_run": True, "force": True}
+    assert api.send("/api/batch/analyze", body).json()["total_files"] == 1
+
+
+# -- Search ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def described(api: Api, nova: Service, keep: Keep) -> dict[str, int]:
+    """Two files, of which models say different things."""
+    lighthouse, dog = keep(seed=1), keep(jpeg(300, 200))
+    api.send(f"/api/files/{lighthouse.pk}/analyze")
+    said = {**saying.LIGHTHOUSE, "caption": "A dog runs.", "text": [], "objects": []}
+    nova.answer = lambda asked: saying.tool_answer({**said, "labels": [{"name": "Dog"}]})
+    api.send(f"/api/files/{dog.pk}/analyze")
+    keep(encoded("PNG", 90, 90))
+    return {"lighthouse": lighthouse.pk, "dog": dog.pk}
+
+
+def found(api: Api, query: str) -> list[int]:
+    return [row["id"] for row in api.get(f"/api/files?{query}").json()["results"]]
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("label=Lighthouse", ["lighthouse"]),
+        ("label=tower", ["lighthouse"]),
+        ("label=light", []),
+        ("q=dog", ["dog"]),
+        ("q=KEEP+out", ["lighthouse"]),
+        ("q=rock+lighthouse", ["lighthouse"]),
+        ("q=dog+lighthouse", []),
+        ("label=dog&q=runs", ["dog"]),
+        ("q=%25", []),
+    ],
+)
+def test_files_are_found_by_what_models_say(
+    api: Api, described: dict[str, int], query: str, names: list[str]
+) -> None:
+    assert found(api, query) == [described[name] for name in names]
+
+
+def test_what_was_said_of_an_older_file_or_before_is_not_found(
+    api: Api, nova: Service, described: dict[str, int]
+) -> None:
+    api.send(f"/api/files/{described['lighthouse']}/analyze", {"force": True})
+    assert found(api, "label=lighthouse") == []
+    MediaFile.objects.filter(pk=described["dog"]).update(fingerprint="another")
+    assert found(api, "q=dog") == [described["lighthouse"]]
+    assert Analysis.objects.done().count() == 3
