@@ -49,7 +49,7 @@ class TestImport:
         code, out, _ = run(photos)
         assert code == 1
         first, *rejected = out.splitlines()
-        size = sum(MediaFile.objects.values_list("bytes", flat=True))
+        size = sum(row.bytes or 0 for row in MediaFile.objects.all())
         assert first == f"3 imported ({size} B), 1 there already, 2 rejected."
         assert [line.partition(": ")[0] for line in rejected] == [
             f"  {photos}/drawing.jpg",
@@ -77,7 +77,7 @@ class TestImport:
         assert by_path["empty.jpg"]["error"] == "empty"
         for path, line in by_path.items():
             assert line["sha256"] == hashlib.sha256((photos / path).read_bytes()).hexdigest()
-        size = sum(MediaFile.objects.values_list("bytes", flat=True))
+        size = sum(row.bytes or 0 for row in MediaFile.objects.all())
         assert last == {"totals": {"imported": 3, "duplicate": 1, "rejected": 2, "bytes_originals": size}}
 
     def test_a_second_run_imports_nothing(self, photos, folders):
@@ -234,3 +234,12 @@ def test_a_reader_who_goes_away_ends_it_quietly(installation, many):
     with process.stderr:
         assert process.stderr.read() == ""
     assert process.wait(60) == 130
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("folders", "off")
+@pytest.mark.parametrize(("json_lines", "told"), [(False, True), (True, False)], ids=["people", "--json"])
+def test_where_no_terminal_is_a_line_tells_now_and_then(photos, monkeypatch, json_lines, told):
+    monkeypatch.setattr("media_files.management.commands.import_media._SECONDS_BETWEEN_LINES", 0)
+    out = run(photos, *["--json"] * json_lines).out
+    assert (f"1 imported so far, at {photos}/a.png" in out) == told
