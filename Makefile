@@ -4,7 +4,7 @@ PORT ?= 8000
 BIN := .venv/bin
 TESTS ?=
 
-.PHONY: run test lint chaos fuzz lock clean
+.PHONY: run test lint chaos fuzz docs-formats lock clean
 
 # Set up, import (PHOTOS=folder), make the proxies, serve on 127.0.0.1:$(PORT) until Ctrl-C.
 run: .venv/installed
@@ -32,7 +32,11 @@ chaos: .venv/installed-dev
 # Mutations of real pictures through inspection and rendering; findings are kept in fuzz-findings/.
 SECONDS_OF_FUZZING ?= 600
 fuzz: .venv/installed-dev
-	$(BIN)/python -m proxies.tests.fuzzing $(SECONDS_OF_FUZZING) $(SEED)
+	$(BIN)/python -m proxies.tests.fuzzing $(SECONDS_OF_FUZZING) $(SEED) 2>/dev/null  # libtiff's chatter
+
+# The table of docs/formats.md, from files that other makers' programs write now.
+docs-formats: .venv/installed-dev
+	$(BIN)/python -W ignore -m proxies.tests.write_formats
 
 # Resolve the short lists anew; to be run when they change, and to take up fixes.
 lock: .venv/installed-dev

@@ -128,8 +128,9 @@ NOVAPROXY_LONGEST_SIDE = env.int("NOVAPROXY_LONGEST_SIDE", 8000, validate=valida
 NOVAPROXY_QUALITY = env.int("NOVAPROXY_QUALITY", 85, validate=validate.Range(min=1, max=95))
 NOVAPROXY_MAX_PIXELS = env.int("NOVAPROXY_MAX_PIXELS", 250_000_000, validate=validate.Range(min=1))
 NOVAPROXY_MAX_UPLOAD = env.int("NOVAPROXY_MAX_UPLOAD", 1024 * 1024 * 1024, validate=validate.Range(min=1))
-# Megabytes of address space for each process that decodes; the largest allowed picture needs about half.
-NOVAPROXY_MAX_MEMORY = env.int("NOVAPROXY_MAX_MEMORY", 4096, validate=validate.Range(min=0))
+# Megabytes for each process that decodes: what a WebP of the most pixels takes, and some more. Other formats
+# take a third of it (docs/formats.md).
+NOVAPROXY_MAX_MEMORY = env.int("NOVAPROXY_MAX_MEMORY", 4608, validate=validate.Range(min=0))
 NOVAPROXY_ON_SAVE = env.str("NOVAPROXY_ON_SAVE", "queue", validate=validate.OneOf(["queue", "inline", "off"]))
 NOVAPROXY_RESIZER = env.str("NOVAPROXY_RESIZER", "auto", validate=validate.OneOf(["auto", "pillow"]))
 # Further profiles by name, as {"small": {"shorter_side": 512, "longest_side": 4000}}.

@@ -4,9 +4,9 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
-from proxies.memory import limit_memory
+from proxies.memory import watch_memory
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "novaproxy_site.settings")
 application = get_wsgi_application()
 # A request may render, under the same limit as a worker.
-limit_memory()
+watch_memory()

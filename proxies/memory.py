@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
-import resource
-from contextlib import suppress
+import logging
+import os
+import signal
+import threading
+import time
+from typing import Final
 
+import psutil
 from django.conf import settings
 
+logger = logging.getLogger(__name__)
 
-def limit_memory() -> None:
-    """Have the system refuse this process more than NOVAPROXY_MAX_MEMORY, from now on.
+_LOOK_EACH: Final = 0.1  # s; decoders fill a gigabyte in about a second
 
-    A decoder that asks for more gets an error, which ends as `MemoryLimit` for its file, instead of the
-    process's end or the machine's. Counted is address space, so the limit is above what is really used.
+
+def watch_memory() -> None:
+    """Have a thread end this process, as the system would, once it takes more than NOVAPROXY_MAX_MEMORY.
+
+    The file in hand then counts an attempt, and after three it is in quarantine; without this the machine
+    would run out of memory and end who knows whom. A limit set to the system (``RLIMIT_AS``) will not do:
+    several decoders take a refused allocation for a damaged file, and one aborts.
+
     To be called in the process itself, after the fork. 0 sets no limit.
     """
-    if not settings.NOVAPROXY_MAX_MEMORY:
-        return
     most = settings.NOVAPROXY_MAX_MEMORY * 1024 * 1024
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    # A system that knows no such limit, as macOS, or has set a lower one already.
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+    if most:
+        threading.Thread(target=_watch, args=(most,), name="memory", daemon=True).start()
+
+
+def _watch(most: int) -> None:
+    process = psutil.Process()
+    while True:
+        time.sleep(_LOOK_EACH)
+        taken = process.memory_info().rss
+        if taken > most:
+            logger.critical(
+                "Process %d takes %d MB, more than NOVAPROXY_MAX_MEMORY allows (%d MB), and is ended.",
+                process.pid,
+                taken >> 20,
+                most >> 20,
+            )
+            os.kill(process.pid, signal.SIGKILL)

@@ -235,6 +235,8 @@ class BatchItem(models.Model):
     objects = BatchItemQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "file of a batch"
+        verbose_name_plural = "files of batches"
         default_permissions = ("view",)
         ordering = ["id"]
         constraints = [
@@ -321,6 +323,7 @@ class WorkerState(models.Model):
     objects = WorkerStateQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "worker"
         default_permissions = ("view",)
         constraints = [models.UniqueConstraint(fields=["host", "pid"], name="one_row_per_supervisor")]
 

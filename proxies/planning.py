@@ -18,7 +18,6 @@ from proxies.profiles import ProxyProfile
 from proxies.queries import FACTS_UNKNOWN, reason_conditions, with_outcome
 
 SAMPLE: Final = 1000
-_TO_DO: Final = Q(outcome__in=[outcome.value for outcome in NEEDS_WORK])
 _ALPHA_MODES: Final = ("RGBA", "LA", "PA", "RGBa", "La")
 _LOSSY_FORMATS: Final = ("JPEG", "WEBP", "HEIF", "AVIF", "JPEG2000")
 
@@ -37,10 +36,13 @@ def plan_image_proxies(selection: Selection, profile: ProxyProfile, *, force: bo
 
 
 def _sums(files: QuerySet[Any], profile: ProxyProfile) -> Iterable[dict[str, Any]]:
-    """A row for each outcome and kind of original."""
+    """A row for each outcome and kind of original.
+
+    The outcome is a group and in no condition of the sums: each mention is worked out anew for each row.
+    """
     pixels = _target_pixels(profile)
     reasons = {
-        f"reason_{reason}": Count("pk", filter=_TO_DO & ~FACTS_UNKNOWN & condition)
+        f"reason_{reason}": Count("pk", filter=~FACTS_UNKNOWN & condition)
         for reason, condition in reason_conditions(profile).items()
     }
     rows: Iterable[dict[str, Any]] = (
@@ -49,11 +51,11 @@ def _sums(files: QuerySet[Any], profile: ProxyProfile) -> Iterable[dict[str, Any
         .values("outcome", "kind")
         .annotate(
             files=Count("pk"),
-            unknown=Count("pk", filter=_TO_DO & FACTS_UNKNOWN),
+            unknown=Count("pk", filter=FACTS_UNKNOWN),
             all_bytes=Coalesce(Sum("bytes"), 0),
-            pixels=Sum(pixels, filter=_TO_DO),
-            squares=Sum(pixels * pixels, filter=_TO_DO),
-            weighted=Sum(pixels * _bytes_per_pixel(), filter=_TO_DO),
+            pixels=Sum(pixels),
+            squares=Sum(pixels * pixels),
+            weighted=Sum(pixels * _bytes_per_pixel()),
             **reasons,
         )
     )
@@ -63,12 +65,12 @@ def _sums(files: QuerySet[Any], profile: ProxyProfile) -> Iterable[dict[str, Any
 def _add_row(plan: Plan, targets: dict[Kind, Target], row: dict[str, Any]) -> None:
     outcome = row["outcome"]
     plan.outcomes[outcome] += row["files"]
-    plan.unknown_facts += row["unknown"]
     plan.bytes_originals += row["all_bytes"]
     if outcome == Outcome.REUSED:
         plan.bytes_to_send += row["all_bytes"]
     if outcome not in NEEDS_WORK:
         return
+    plan.unknown_facts += row["unknown"]
     plan.bytes_to_send += row["all_bytes"]
     target = targets[Kind(row["kind"])]
     target.pixels += row["pixels"] or 0

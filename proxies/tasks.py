@@ -11,7 +11,7 @@ from django_q.signals import post_spawn
 from django_q.tasks import async_task
 
 from proxies.batches import lanes, slices, sweeper
-from proxies.memory import limit_memory
+from proxies.memory import watch_memory
 
 
 def run_slice(lane: int, generation: int) -> int:
@@ -43,9 +43,9 @@ def keep_schedule(**kwargs: Any) -> None:
 
 
 @receiver(post_spawn)
-def limit_worker(**kwargs: Any) -> None:
+def watch_worker(**kwargs: Any) -> None:
     """In each worker process of a cluster, once it has been forked."""
-    limit_memory()
+    watch_memory()
 
 
 lanes.set_bell(ring)

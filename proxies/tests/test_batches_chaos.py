@@ -231,6 +231,39 @@ def test_a_file_that_kills_its_process_is_quarantined_by_name_and_the_others_are
     assert library.disorder(installation, batch) == []
 
 
+def test_a_file_that_takes_too_much_memory_is_quarantined_and_the_api_says_so_undecoded(
+    install: Callable[..., Installation], run_worker: Callable[..., RunningWorker]
+) -> None:
+    installation = install("sqlite", NOVAPROXY_MAX_MEMORY="220", NOVAPROXY_ON_SAVE="off")
+    library.fill(installation, 10)
+    installation.shell("""
+        import io
+        from django.core.files.base import ContentFile
+        from PIL import Image
+        from media_files.models import MediaFile
+        stream = io.BytesIO()
+        # A few hundred kilobytes, and half a gigabyte once they are decoded.
+        Image.new("RGB", (14_000, 10_000), "teal").save(stream, "PNG")
+        MediaFile.objects.create(pk=20_000, file=ContentFile(stream.getvalue(), "large.png"))
+    """)
+    run_worker(installation).parts()
+    batch = library.start(installation)
+    library.wait_until_done(installation, batch, sweeping=True)
+    items = {item["file_id"]: item for item in library.items(installation, batch)}
+    assert (items[20_000]["outcome"], items[20_000]["attempts"]) == ("quarantined", 3)
+    assert {item["outcome"] for item in items.values()} <= MADE | {"quarantined"}
+    assert library.disorder(installation, batch) == []
+    answer = installation.shell("""
+        from django.contrib.auth import get_user_model
+        from rest_framework.test import APIClient
+        client = APIClient()
+        client.force_authenticate(get_user_model().objects.create_superuser("a"))
+        answer = client.post("/api/files/20000/create-image-proxy", HTTP_HOST="localhost")
+        print(answer.status_code, answer.data["error"])
+    """)
+    assert answer == "422 quarantined\n"
+
+
 @pytest.mark.every_backend
 def test_an_upload_does_not_wait_behind_a_backfill(
     installation: Installation, run_worker: Callable[..., RunningWorker]
