@@ -192,6 +192,15 @@ class BatchItemFilter(StrictFilterSet):
         fields: list[str] = []
 
 
+class BatchFilter(StrictFilterSet):
+    state = filters.ChoiceFilter(choices=Batch.State.choices)
+    operation = filters.CharFilter()
+
+    class Meta:
+        model = Batch
+        fields: list[str] = []
+
+
 class FilesFilter(ProxyFilterMixin, MediaFileFilter):
     """Those of GET /api/files, without its paging."""
 
@@ -230,9 +239,15 @@ class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
         self.check_object_permissions(self.request, batch)
         return batch
 
-    @extend_schema(responses=BatchSerializer(many=True))
+    @extend_schema(
+        responses=BatchSerializer(many=True),
+        parameters=[OpenApiParameter("state", enum=Batch.State.values), OpenApiParameter("operation")],
+    )
     def list(self, request: Request) -> Response:
-        page = self.paginate_queryset(self.get_queryset()) or []
+        found = BatchFilter(request.query_params, self.get_queryset(), request=request)
+        if not found.is_valid():
+            raise ValidationError(found.errors)
+        page = self.paginate_queryset(found.qs) or []
         described = zip(page, progress_of_many(page), strict=True)
         return self.get_paginated_response([self._describe(*each) for each in described])
 

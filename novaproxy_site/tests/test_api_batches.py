@@ -321,6 +321,28 @@ def test_a_batch_comes_to_its_end(api, batch, library, add):
     assert (again["reused"], again["skipped"], again["created"]) == (3, 1, 0)
 
 
+LISTS = {
+    "all": ("", 2),
+    "running": ("state=running", 1),
+    "of an operation": ("operation=image-proxy", 2),
+    "of another": ("operation=analyze", 0),
+    "both": ("state=paused&operation=image-proxy", 1),
+}
+
+
+@pytest.mark.parametrize("case", LISTS)
+def test_the_list_is_filtered(api, batch, case):
+    query, count = LISTS[case]
+    Batch.objects.create(operation="image-proxy", state="paused")
+    assert len(api.get(f"/api/batch?{query}").json()["results"]) == count
+
+
+@pytest.mark.parametrize("query", ["state=done", "stat=running"])
+def test_a_filter_of_the_list_that_means_nothing_is_400_with_its_name(api, query):
+    response = api.get(f"/api/batch?{query}")
+    assert (response.status_code, list(response.json())) == (400, [query.partition("=")[0]])
+
+
 ITEMS = {
     "all": ("", ["skipped", "failed", "reused", "", ""]),
     "failed": ("outcome=failed", ["failed"]),
