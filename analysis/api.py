@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status, viewsets
@@ -150,10 +150,10 @@ class AnalysisFilterMixin(StrictFilterSet):
     )
 
     def filter_label(self, files: QuerySet[MediaFile], name: str, value: str) -> QuerySet[MediaFile]:
-        return files.filter(Q(with_label(value)))
+        return files.filter(with_label(value))
 
     def filter_words(self, files: QuerySet[MediaFile], name: str, value: str) -> QuerySet[MediaFile]:
-        return files.filter(Q(saying(value)))
+        return files.filter(saying(value))
 
 
 class AnalysisActionsMixin(viewsets.GenericViewSet[MediaFile]):
@@ -162,7 +162,7 @@ class AnalysisActionsMixin(viewsets.GenericViewSet[MediaFile]):
     @extend_schema(request=AnalyzeSerializer, responses={200: AnalyzedSerializer, 201: AnalyzedSerializer})
     @action(detail=True, methods=["post"])
     def analyze(self, request: Request, pk: str | None = None) -> Response:
-        """Ask a model about this file now, and answer when it has. What was answered is not paid for twice."""
+        """Ask a model about this file now, and answer when it has. What was answered is not paid twice."""
         body = AnalyzeSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         wanted = body.validated_data

@@ -113,7 +113,7 @@ class CallLine:
         if not job.calls:
             self._finish(Piece(item, job, 0.0), [])
             return
-        if not budgets.set_aside(self._work.batch.pk, job.expected, self._run.budget):
+        if not self._service.set_aside(job, self._run.budget):
             self._service.abandon(job)
             self._work.put_back(item)
             spent = budgets.spent(self._work.batch.pk)

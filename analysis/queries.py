@@ -107,34 +107,32 @@ def with_outcome(
 # -- Search ----------------------------------------------------------------------------------------
 
 
-def with_label(name: str) -> Exists:
+def with_label(name: str) -> Q:
     """Files whose newest answers name this label or object, whatever its case."""
-    return Exists(
-        AnalysisLabel.objects.filter(
-            name=name.strip().casefold(),
-            analysis__file=OuterRef("pk"),
-            analysis__is_newest=True,
-            analysis__source_fingerprint=OuterRef("fingerprint"),
-        )
+    found = AnalysisLabel.objects.filter(
+        name=name.strip().casefold(),
+        analysis__is_newest=True,
+        analysis__source_fingerprint=F("analysis__file__fingerprint"),
     )
+    return Q(pk__in=found.values("analysis__file"))
 
 
-def saying(words: str) -> Exists:
+def saying(words: str) -> Q:
     """Files of which some newest answer has all these words, in its caption, labels or found text.
 
     PostgreSQL's full-text search, by whole words and through an index; on other databases a match of parts.
     """
-    today = Analysis.objects.of_today().filter(file=OuterRef("pk"))
+    found = Analysis.objects.of_today()
     if connection.vendor == "postgresql":
         from django.contrib.postgres.search import SearchQuery, SearchVector  # noqa: PLC0415
 
         # The very expression of the index `analysis_words`.
         vector = SearchVector("search_text", config="simple")
-        today = today.annotate(words=vector).filter(words=SearchQuery(words, config="simple"))
-        return Exists(today)
-    for word in _WORD.findall(words) or [words]:
-        today = today.filter(search_text__icontains=word)
-    return Exists(today)
+        found = found.annotate(words=vector).filter(words=SearchQuery(words, config="simple"))
+    else:
+        for word in _WORD.findall(words) or [words]:
+            found = found.filter(search_text__icontains=word)
+    return Q(pk__in=found.values("file"))
 
 
 def _word(outcome: Outcome) -> Combinable:

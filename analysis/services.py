@@ -67,6 +67,7 @@ class Job:
         calls: what has to be asked.
         reused: what was answered before.
         was_known: whether this file had an answer of the provider already.
+        is_set_aside: whether the batch's budget holds what the calls are expected to cost.
     """
 
     source: MediaFile
@@ -75,6 +76,7 @@ class Job:
     calls: list[Call] = field(default_factory=list)
     reused: list[Analysis] = field(default_factory=list)
     was_known: bool = False
+    is_set_aside: bool = False
 
     @property
     def expected(self) -> Decimal:
@@ -174,6 +176,12 @@ class AnalysisService:
             self.abandon(job)
             raise
         return job
+
+    def set_aside(self, job: Job, budget: Decimal | None) -> bool:
+        """Claim what the calls are expected to cost from the batch's budget; False where it is used up."""
+        if self.batch_id is not None:
+            job.is_set_aside = budgets.set_aside(self.batch_id, job.expected, budget)
+        return job.is_set_aside
 
     def carry_out(self, job: Job) -> list[Heard]:
         """Make the calls of one file, one after the other. Runs in a thread: touches no database.
@@ -341,7 +349,7 @@ class AnalysisService:
         row.save()
         if answer is not None:
             AnalysisLabel.objects.bulk_create(AnalysisLabel.rows_of(row, answer.result))
-        if self.batch_id is not None:
+        if self.batch_id is not None and job.is_set_aside:
             budgets.settle(self.batch_id, call.expected, row.cost)
 
     def _price(self, job: Job, call: Call, tokens_in: int | None, tokens_out: int | None) -> None:
@@ -367,7 +375,7 @@ class AnalysisService:
             if call.row.pk in made:
                 continue
             dropped, _ = Analysis.objects.filter(pk=call.row.pk, status=Analysis.Status.STARTED).delete()
-            if dropped and self.batch_id is not None:
+            if dropped and self.batch_id is not None and job.is_set_aside:
                 budgets.settle(self.batch_id, call.expected, None)
 
     def _result(self, job: Job, heard: Sequence[Heard]) -> Analysed:

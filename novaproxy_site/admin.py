@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.contrib import admin
 
+from analysis.admin import AnalysisAdmin, AnalysisFileAdminMixin
+from analysis.models import Analysis
 from media_files.admin import MediaFileAdmin
 from media_files.models import MediaFile
 from proxies.admin import ProxyAdmin, ProxyFileAdminMixin, QuarantineAdmin, WorkerStateAdmin
@@ -11,12 +13,13 @@ from proxies.admin_batches import BatchAdmin, BatchItemAdmin
 from proxies.models import Batch, BatchItem, Proxy, Quarantine, WorkerState
 
 
-class FileAdmin(ProxyFileAdminMixin, MediaFileAdmin):
-    """Originals and their proxies."""
+class FileAdmin(AnalysisFileAdminMixin, ProxyFileAdminMixin, MediaFileAdmin):
+    """Originals, their proxies, and what models say of them."""
 
 
 admin.site.register(MediaFile, FileAdmin)
 admin.site.register(Proxy, ProxyAdmin)
+admin.site.register(Analysis, AnalysisAdmin)
 admin.site.register(Batch, BatchAdmin)
 admin.site.register(BatchItem, BatchItemAdmin)
 admin.site.register(Quarantine, QuarantineAdmin)

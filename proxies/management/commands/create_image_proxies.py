@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Sequence
@@ -12,32 +11,26 @@ from django.core.management.base import OutputWrapper
 from django.db.models import Max, QuerySet
 
 from media_files.console import (
-    Interrupted,
-    NowAndThen,
-    Tool,
     UsageError,
     human_bytes,
     printable,
-    progress_bar,
 )
 from media_files.models import MediaFile
-from proxies.batches import lifecycle, local, operations
-from proxies.batches.counts import counts_of
+from proxies.batches import lifecycle, operations
 from proxies.batches.lifecycle import WrongState
-from proxies.batches.local import HeldElsewhere
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
 from proxies.conf import conf
+from proxies.local_runs import RunsBatches, say, take_over
 from proxies.models import Batch, BatchItem
 from proxies.outcomes import NEEDS_WORK, Outcome
 from proxies.reports import Line, Totals, done_lines, planned_lines, planned_totals
 
 OPERATION: Final = "image-proxy"
-_SECONDS_BETWEEN_LINES: Final = 10.0
 _FAILURES_SHOWN: Final = 50
 
 
-class Command(Tool):
+class Command(RunsBatches):
     help = (
         "Say what a run would do (the default), or with --no-dry-run make the image proxies that are "
         "missing or stale. Interrupted or killed, the next run goes on."
@@ -97,7 +90,7 @@ class Command(Tool):
             if limit:
                 last = left.items.aggregate(last=Max("file_id"))["last"] or 0
                 files = MediaFile.objects.images().filter(pk__lte=last)
-            self._work_on(left, options["workers"])
+            self.work_on(left, options["workers"])
             batches = [left]
         rest = files.exclude(pk__in=left.items.values("file_id")) if left else files
         to_do = lifecycle.plan(OPERATION, Selection(rest), parameters) if left else plan
@@ -110,7 +103,7 @@ class Command(Tool):
                 with_settled=False,
                 planned=to_do,
             )
-            self._work_on(batch, options["workers"])
+            self.work_on(batch, options["workers"])
             batches.append(batch)
         return self._report(files, parameters, batches, plan.bytes_replaced)
 
@@ -132,12 +125,12 @@ class Command(Tool):
         if not self._is_agreed(lifecycle.plan(OPERATION, Selection(to_do), parameters), options):
             return True
         if options["retry_failed"]:
-            _take_over(batch)
+            take_over(batch)
             try:
                 lifecycle.retry_failed(batch)
             except WrongState as error:
                 raise UsageError(str(error)) from error
-        self._work_on(batch, options["workers"])
+        self.work_on(batch, options["workers"])
         files = MediaFile.objects.filter(pk__in=batch.items.values("file_id"))
         return self._report(files, parameters, [batch], 0)
 
@@ -156,35 +149,6 @@ class Command(Tool):
         return True
 
     # -- The run ---------------------------------------------------------------------------------
-
-    def _work_on(self, batch: Batch, workers: int | None) -> None:
-        _take_over(batch)
-        if batch.state == Batch.State.PAUSED:
-            lifecycle.resume(batch)
-        total = counts_of(batch, exact=True)["total"]
-        with progress_bar(total) as bar:
-            show = self._follow(batch, bar)
-            try:
-                local.run(batch, workers or os.cpu_count() or 1, show)
-            except (KeyboardInterrupt, BrokenPipeError):
-                if batch.state == Batch.State.RUNNING:
-                    lifecycle.pause(batch, reason="The command was interrupted.")
-                raise
-        if batch.state != Batch.State.COMPLETED:
-            raise Interrupted(_stopped_by(batch))
-
-    def _follow(self, batch: Batch, bar: Any) -> Any:
-        """What shows the progress: a bar on a terminal, else a line now and then."""
-        is_time_to_tell = NowAndThen(_SECONDS_BETWEEN_LINES)
-
-        def show() -> None:
-            counts = counts_of(batch)
-            bar.update(counts["done"] - bar.n)
-            if bar.disable and not self.as_json and is_time_to_tell():
-                self.stdout.write(f"{counts['done']} of {counts['total']} done")
-                self.stdout.flush()
-
-        return show
 
     def _is_agreed(self, plan: Plan, options: dict[str, Any]) -> bool:
         """On a terminal a real run asks first."""
@@ -232,27 +196,27 @@ class Command(Tool):
         sums = planned_totals(plan)
         self._show_outcomes(sums, plan.reasons, out)
         if plan.unknown_facts:
-            _say(out, f"  of these nothing was read yet: {plan.unknown_facts}")
+            say(out, f"  of these nothing was read yet: {plan.unknown_facts}")
         self._show_bytes(sums, out)
         if plan.forecast.low is not None and plan.needs_work:
             low, high = human_bytes(plan.forecast.low), human_bytes(plan.forecast.high)
-            _say(out, f"  Forecast: {low} to {high} to be made (90 %), from {plan.forecast.sample} proxies.")
+            say(out, f"  Forecast: {low} to {high} to be made (90 %), from {plan.forecast.sample} proxies.")
         elif plan.needs_work:
-            _say(out, "  No forecast yet: too few proxies stand to learn from.")
+            say(out, "  No forecast yet: too few proxies stand to learn from.")
 
     def _show_outcomes(self, sums: dict[str, Any], reasons: Any, out: OutputWrapper) -> None:
         for outcome in Outcome:
             if sums[outcome]:
-                _say(out, f"{outcome.value:>12}: {sums[outcome]}")
+                say(out, f"{outcome.value:>12}: {sums[outcome]}")
         if reasons:
             listed = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
-            _say(out, f"     reasons: {listed}")
+            say(out, f"     reasons: {listed}")
 
     def _show_bytes(self, sums: dict[str, Any], out: OutputWrapper) -> None:
-        _say(out, f"Originals: {human_bytes(sums['bytes_originals'])}")
-        _say(out, f"Their proxies: {human_bytes(sums['bytes_proxies'])}")
-        _say(out, f"Added on disk by proxies: {human_bytes(sums['bytes_disk_added'])}")
-        _say(out, f"No longer to be sent for an analysis: {human_bytes(sums['bytes_not_sent'])}")
+        say(out, f"Originals: {human_bytes(sums['bytes_originals'])}")
+        say(out, f"Their proxies: {human_bytes(sums['bytes_proxies'])}")
+        say(out, f"Added on disk by proxies: {human_bytes(sums['bytes_disk_added'])}")
+        say(out, f"No longer to be sent for an analysis: {human_bytes(sums['bytes_not_sent'])}")
 
     def _show_failures(self, failures: list[Line], sums: dict[str, Any]) -> None:
         for line in failures:
@@ -293,23 +257,3 @@ def _unfinished(parameters: dict[str, Any]) -> Batch | None:
         started_at__isnull=False,
     ).order_by("-id")
     return next((batch for batch in started if batch.parameters == parameters), None)
-
-
-def _take_over(batch: Batch) -> None:
-    try:
-        local.take_over(batch)
-    except HeldElsewhere as error:
-        raise UsageError(str(error)) from error
-
-
-def _stopped_by(batch: Batch) -> str:
-    """What to tell of a batch that somebody else paused or ended while it ran."""
-    by = f" by {batch.changed_by}" if batch.changed_by else ""
-    why = f": {batch.paused_reason}" if batch.paused_reason else ""
-    further = f" --batch {batch.pk} goes on with it." if batch.is_open else ""
-    return f"{batch.job_id} was {batch.state}{by}{why}.{further}"
-
-
-def _say(out: OutputWrapper, text: str) -> None:
-    """A line without the colour of errors, wherever it goes."""
-    out.write(text, style_func=str)

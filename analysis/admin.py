@@ -1,0 +1,235 @@
+"""The admin's parts for analyses: a mixin for files, the list of answers, and the page that shows one.
+
+Everything that a model says is text of a stranger: templates escape it, and nothing here marks it as safe.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Prefetch, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.defaultfilters import truncatechars
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from analysis.models import Analysis
+from analysis.providers import aws
+from analysis.queries import saying, with_label
+from media_files.admin import (
+    AddedFilter,
+    DeletesInPages,
+    FileModelAdmin,
+    MadeByTheMachine,
+    TitledList,
+    day_text,
+)
+from media_files.models import MediaFile
+from proxies.admin import badge, thumbnail
+from proxies.models import Proxy
+
+if TYPE_CHECKING:
+    AnalysisModelAdmin = admin.ModelAdmin[Analysis]
+else:
+    AnalysisModelAdmin = admin.ModelAdmin
+
+# Characters of a caption in a list.
+_CAPTION: Final = 120
+# Answers that a file's page lists.
+_LAST: Final = 10
+# What a picture may be drawn over with, by the key in a result.
+KINDS: Final = {"objects": "Objects", "text": "Text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A box over the picture, in percent of its width and height."""
+
+    name: str
+    left: str
+    top: str
+    width: str
+    height: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The boxes of one kind, which can be switched off together."""
+
+    key: str
+    label: str
+    boxes: list[Drawn]
+
+
+class AnalysisFileAdminMixin(FileModelAdmin):
+    """What the admin says of a file's analyses; its search finds files by what models said."""
+
+    search_help_text = (
+        "Part of the name, the beginning of the SHA-256, or what a model said: a label, words of a caption, "
+        "text in the picture."
+    )
+
+    @property
+    def media(self) -> forms.Media:
+        return super().media + forms.Media(css={"all": ["analysis/admin.css"]})
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[MediaFile], search_term: str
+    ) -> tuple[QuerySet[MediaFile], bool]:
+        named, duplicates = super().get_search_results(request, queryset, search_term)
+        if not search_term.strip():
+            return named, duplicates
+        by_name = Q(pk__in=named.order_by().values("pk"))
+        return queryset.filter(by_name | saying(search_term) | with_label(search_term)), False
+
+    def cards(self, request: HttpRequest, row: MediaFile) -> list[SafeString]:
+        context = {
+            "file": row,
+            "analyses": Analysis.objects.filter(file=row).defer("raw")[:_LAST],
+        }
+        return [*super().cards(request, row), render_to_string("analysis/file_card.html", context, request)]  # type: ignore[misc]
+
+
+class AnalysisAdmin(TitledList, DeletesInPages, MadeByTheMachine, AnalysisModelAdmin):
+    """What models said: listed, shown on the picture, deleted. Files are analysed from their own list."""
+
+    list_title = "Analyses"
+    change_list_template = "analysis/change_list.html"
+    list_display = ["thumbnail", "file_name", "asked", "state", "said", "cost_text", "made"]
+    list_display_links = ["file_name"]
+    list_filter = ["provider", "status", ("created_at", AddedFilter)]
+    list_select_related = ["file"]
+    search_fields = ["file__original_name"]
+    search_help_text = "Part of the file's name. What models said is searched in the list of files."
+    ordering = ["-id"]
+    list_per_page = 50
+    list_max_show_all = 200
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+
+    class Media:
+        css = {"all": ["media_files/admin.css", "proxies/admin.css", "analysis/admin.css"]}
+
+    def has_view_permission(self, request: HttpRequest, obj: Analysis | None = None) -> bool:
+        """To see what is said of an original is to see the original."""
+        return request.user.has_perm("media_files.view_mediafile")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Analysis]:
+        proxies = Prefetch("file__proxies", Proxy.objects.filter(file_type=Proxy.FileType.IMAGE))
+        return super().get_queryset(request).prefetch_related(proxies)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().changelist_view(request, {**(extra_context or {}), "missing": aws.missing_setup()})
+
+    # -- The list ----------------------------------------------------------------------------------
+
+    @admin.display(description="preview")
+    def thumbnail(self, row: Analysis) -> SafeString:
+        return thumbnail(next(iter(row.file.proxies.all()), None), str(row.file))
+
+    @admin.display(description="file", ordering="file__original_name")
+    def file_name(self, row: Analysis) -> str:
+        return str(row.file)
+
+    @admin.display(description="asked")
+    def asked(self, row: Analysis) -> str:
+        return f"{row.provider}: {row.model}"
+
+    @admin.display(description="state")
+    def state(self, row: Analysis) -> SafeString:
+        return badge(row.error or row.status, row.message)
+
+    @admin.display(description="said")
+    def said(self, row: Analysis) -> str:
+        return truncatechars(said(row), _CAPTION) or "-"
+
+    @admin.display(description="cost", ordering="cost")
+    def cost_text(self, row: Analysis) -> str:
+        return "-" if row.cost is None else f"${row.cost:.5f}"
+
+    @admin.display(description="made", ordering="id")
+    def made(self, row: Analysis) -> str:
+        return day_text(row.created_at)
+
+    # -- One answer --------------------------------------------------------------------------------
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        row = self.get_object(request, object_id)
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        if row is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined,no-any-return]
+        context = {
+            **self.admin_site.each_context(request),
+            "title": str(row.file),
+            "subtitle": str(row),
+            "opts": self.opts,
+            "analysis": row,
+            "state": self.state(row),
+            "picture_url": picture_url(row),
+            "is_of_today": row.source_fingerprint == row.file.fingerprint,
+            "layers": layers(row),
+            "raw": json.dumps(row.raw, indent=2, ensure_ascii=False),
+            "others": Analysis.objects.filter(file=row.file).exclude(pk=row.pk).defer("raw")[:_LAST],
+            "media": self.media,
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "analysis/result.html", context)
+
+
+def said(row: Analysis) -> str:
+    """An answer in one line: the caption, or the first things that were found."""
+    result = row.result
+    if words := result.get("caption") or result.get("answer"):
+        return str(words)
+    found = [*result.get("labels", []), *result.get("objects", []), *result.get("text", [])]
+    return ", ".join(dict.fromkeys(str(each["name"]) for each in found))
+
+
+def layers(row: Analysis) -> list[Layer]:
+    """The boxes that are drawn over the picture: ratios of the upright original, whatever is shown of it."""
+    return [
+        Layer(
+            key,
+            label,
+            [
+                Drawn(
+                    each["name"],
+                    *(_percent(each["box"][side]) for side in ("left", "top", "width", "height")),
+                )
+                for each in row.result.get(key, [])
+                if each["box"]
+            ],
+        )
+        for key, label in KINDS.items()
+    ]
+
+
+def picture_url(row: Analysis) -> str:
+    """Something upright that a browser can show: a proxy, or the original where none is needed.
+
+    A browser turns an original by its EXIF orientation by itself, so boxes lie right on either.
+    """
+    proxy = next(iter(row.file.proxies.all()), None)
+    if proxy is not None:
+        return reverse("proxy-content", args=[proxy.pk])
+    return reverse("file-content", args=[row.file_id])
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * ratio:.3f}%"

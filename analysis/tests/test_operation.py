@@ -1,0 +1,200 @@
+"""Analyses as batches: planned, worked off, paused by a budget or by what every file would meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from analysis import budgets, line
+from analysis.models import Analysis
+from analysis.planning import AnalysisPlan
+from analysis.tests import saying
+from analysis.tests.wire import Refused, Service
+from analysis.wishes import parameters_of
+from media_files.models import MediaFile
+from media_files.tests.pictures import jpeg, mp4
+from proxies.batches import lifecycle
+from proxies.batches.selection import Selection
+from proxies.batches.slices import perform
+from proxies.batches.work import Work
+from proxies.models import Batch, Proxy
+from proxies.outcomes import Outcome
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Keep = Callable[..., MediaFile]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test begins as a new process does."""
+    monkeypatch.setattr(line, "_answered", set())
+
+
+def start(**parameters: Any) -> Batch:
+    return lifecycle.start(
+        "analyze-nova",
+        Selection(MediaFile.objects.all()),
+        parameters_of(**parameters),
+        executor=Batch.Executor.LOCAL,
+    )
+
+
+def run(batch: Batch) -> Batch:
+    """What a worker does: until nothing waits, or the batch is paused."""
+    perform(Work(batch, lambda: False))
+    lifecycle.finish_if_done(batch)
+    batch.refresh_from_db()
+    return batch
+
+
+def outcomes(batch: Batch) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for outcome, error in batch.items.values_list("outcome", "error"):
+        key = f"{outcome}:{error}" if error else outcome
+        found[key] = found.get(key, 0) + 1
+    return found
+
+
+def test_a_batch_analyses_every_image_and_makes_its_proxy_first(nova: Service, keep: Keep) -> None:
+    for seed in range(3):
+        keep(seed=seed)
+    keep(jpeg(300, 200))
+    keep(mp4())
+    batch = run(start())
+    assert batch.state == Batch.State.COMPLETED
+    assert outcomes(batch) == {"created": 4, "failed:not_an_image": 1}
+    assert (len(nova.paid), Proxy.objects.count()) == (4, 3)
+    assert set(Analysis.objects.values_list("batch", flat=True)) == {batch.pk}
+    again = run(start())
+    assert outcomes(again) == {"reused": 4, "failed:not_an_image": 1}
+    assert len(nova.paid) == 4
+
+
+def test_the_plan_says_what_it_would_cost(nova: Service, keep: Keep) -> None:
+    for seed in range(4):
+        keep(seed=seed)
+    plan = lifecycle.plan("analyze-nova", Selection(MediaFile.objects.all()), parameters_of())
+    assert isinstance(plan, AnalysisPlan)
+    assert (plan.needs_work, plan.calls, plan.to_be_made) == (4, 4, 4)
+    assert plan.cost is not None
+    assert plan.most_cost is not None
+    batch = run(start())
+    spent = budgets.spent(batch.pk)
+    # By what a call is expected to cost before any has been made: right within a half.
+    assert plan.cost / 2 < spent < plan.cost * 3 / 2
+    assert spent < plan.most_cost
+    assert spent == sum(row.cost or 0 for row in Analysis.objects.all())
+    done = lifecycle.plan("analyze-nova", Selection(MediaFile.objects.all()), parameters_of())
+    assert isinstance(done, AnalysisPlan)
+    assert (done.needs_work, done.calls) == (0, 0)
+    assert not done.cost
+
+
+def test_bytes_that_were_answered_before_cost_nothing_in_a_plan(nova: Service, keep: Keep) -> None:
+    file = keep(jpeg(300, 200))
+    run(start())
+    file.pk, file.content_key, file.managed = None, None, False
+    file.save()
+    plan = lifecycle.plan("analyze-nova", Selection(MediaFile.objects.all()), parameters_of())
+    assert isinstance(plan, AnalysisPlan)
+    assert (plan.outcomes[Outcome.CREATED], plan.calls, plan.calls_saved) == (1, 0, 1)
+    assert outcomes(run(start())) == {"reused": 2}
+    assert len(nova.paid) == 1
+
+
+def test_many_calls_are_in_flight_once_one_was_answered(nova: Service, keep: Keep, settings: Any) -> None:
+    settings.NOVAPROXY_ANALYSIS_CALLS_IN_FLIGHT = 4
+    nova.seconds = 0.2
+    for seed in range(12):
+        keep(jpeg(120 + seed, 100))
+    assert outcomes(run(start())) == {"created": 12}
+    assert nova.most_in_flight == 4
+
+
+def test_access_denied_pauses_after_the_first(nova: Service, keep: Keep) -> None:
+    for seed in range(8):
+        keep(seed=seed)
+    nova.faults.extend([Refused(403, "AccessDeniedException", "Not yours")] * 8)
+    batch = run(start())
+    assert (batch.state, nova.requests) == (Batch.State.PAUSED, 1)
+    assert "Not yours" in batch.paused_reason
+    assert outcomes(batch) == {"": 8}
+    nova.faults.clear()
+    lifecycle.resume(batch)
+    assert outcomes(run(batch)) == {"created": 8}
+
+
+def test_what_is_not_set_pauses_before_the_first(rekognition: Service, keep: Keep, settings: Any) -> None:
+    keep()
+    settings.NOVAPROXY_ANALYSIS_BIOMETRICS = True
+    batch = lifecycle.start(
+        "analyze-rekognition",
+        Selection(MediaFile.objects.all()),
+        parameters_of(features=["faces"]),
+        executor=Batch.Executor.LOCAL,
+    )
+    settings.NOVAPROXY_ANALYSIS_BIOMETRICS = False
+    run(batch)
+    assert rekognition.requests == 0
+    assert batch.state == Batch.State.PAUSED
+    assert "NOVAPROXY_ANALYSIS_BIOMETRICS" in batch.paused_reason
+
+
+@pytest.mark.usefixtures("tried_once")
+def test_what_may_pass_comes_back_later(nova: Service, keep: Keep) -> None:
+    keep()
+    nova.faults.append(Refused(429, "ThrottlingException"))
+    batch = run(start())
+    item = batch.items.get()
+    assert (item.state, item.error, item.transient_failures) == ("queued", "throttled", 1)
+    batch.items.update(available_at=item.batch.created_at)
+    assert outcomes(run(batch)) == {"created": 1}
+
+
+def test_an_answer_that_cannot_be_used_is_a_failure_of_its_file(nova: Service, keep: Keep) -> None:
+    keep(seed=1)
+    keep(seed=2)
+    answers = iter([saying.tool_answer({}), saying.tool_answer(saying.LIGHTHOUSE)])
+    nova.answer = lambda asked: next(answers)
+    assert outcomes(run(start())) == {"failed:malformed_output": 1, "created": 1}
+
+
+# -- Budgets ---------------------------------------------------------------------------------------
+
+
+def test_a_budget_pauses_the_batch_and_is_not_exceeded_by_more_than_what_is_in_flight(
+    nova: Service, keep: Keep, settings: Any
+) -> None:
+    settings.NOVAPROXY_ANALYSIS_CALLS_IN_FLIGHT = 3
+    for seed in range(20):
+        keep(jpeg(120 + seed, 100))
+    # Dearer than expected: what an answer costs shows only when it is there.
+    nova.answer = lambda asked: saying.tool_answer(saying.LIGHTHOUSE, tokens=(1500, 1000))
+    one = Decimal("0.0032")
+    batch = run(start(max_cost=one * 5))
+    assert batch.state == Batch.State.PAUSED
+    assert "budget" in batch.paused_reason
+    costs = [row.cost or Decimal(0) for row in Analysis.objects.done()]
+    assert one * 3 < sum(costs) <= one * 5 + 3 * max(costs)
+    assert budgets.spent(batch.pk) == sum(costs)
+    assert not Analysis.objects.filter(status="started").exists()
+    paid = len(nova.paid)
+    more = run(start(max_cost=Decimal(1)))
+    assert outcomes(more) == {"created": 20 - paid, "reused": paid}
+    assert len(nova.paid) == 20
+
+
+def test_a_budget_of_nothing_asks_nobody(nova: Service, keep: Keep) -> None:
+    keep()
+    batch = run(start(max_cost=Decimal("0.000001")))
+    assert (batch.state, nova.requests) == (Batch.State.PAUSED, 0)
+
+
+def test_the_settings_have_a_budget_for_every_batch(nova: Service, keep: Keep, settings: Any) -> None:
+    keep()
+    settings.NOVAPROXY_ANALYSIS_BUDGET = Decimal("0.000001")
+    assert run(start()).state == Batch.State.PAUSED

@@ -1,0 +1,139 @@
+"""How answers are kept, reused and given up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from analysis.errors import AnalysisBusy, ProviderUnavailable
+from analysis.models import Analysis
+from analysis.providers.base import Wishes
+from analysis.services import AnalysisService
+from analysis.tests.wire import Refused, Service
+from media_files.errors import SourceMissing
+from media_files.models import MediaFile
+from media_files.tests.pictures import jpeg
+from proxies.holders import this_holder
+from proxies.outcomes import Outcome
+
+Keep = Callable[..., MediaFile]
+
+
+def test_asking_again_costs_nothing(nova: Service, keep: Keep) -> None:
+    file = keep()
+    first = AnalysisService().analyze(file)
+    again = AnalysisService().analyze(file)
+    assert (again.outcome, again.analyses) == (Outcome.REUSED, first.analyses)
+    assert (nova.requests, Analysis.objects.count()) == (1, 1)
+
+
+def test_an_answer_serves_another_file_of_the_same_bytes(nova: Service, keep: Keep) -> None:
+    file = keep(jpeg(300, 200))
+    AnalysisService().analyze(file)
+    twin = MediaFile.objects.get(pk=file.pk)
+    twin.pk, twin.content_key, twin.managed = None, None, False
+    twin.save()
+    result = AnalysisService().analyze(twin)
+    assert (result.outcome, nova.requests) == (Outcome.REUSED, 1)
+    (row,) = result.analyses
+    assert (row.file_id, row.result["caption"]) == (twin.pk, "A lighthouse on a rock.")
+    assert not row.cost
+    assert row.reused_from is not None
+    assert row.label_rows.count() == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NOVAPROXY_ANALYSIS_MODEL", "us.amazon.nova-lite-v1:0"),
+        ("NOVAPROXY_ANALYSIS_MAX_TOKENS", 500),
+        ("NOVAPROXY_ANALYSIS_REASONING", "low"),
+    ],
+)
+def test_another_question_is_asked(
+    nova: Service, keep: Keep, settings: Any, name: str, value: object
+) -> None:
+    file = keep()
+    AnalysisService().analyze(file)
+    setattr(settings, name, value)
+    assert AnalysisService().analyze(file).outcome == Outcome.REPLACED
+    assert nova.requests == 2
+
+
+def test_a_free_question_leaves_the_description_as_it_is(nova: Service, keep: Keep) -> None:
+    file = keep()
+    AnalysisService().analyze(file)
+    AnalysisService(wishes=Wishes(question="What is it?")).analyze(file)
+    assert Analysis.objects.of_today().count() == 2
+
+
+def test_history_is_kept_and_the_newest_is_marked(nova: Service, keep: Keep) -> None:
+    file = keep()
+    for _ in range(3):
+        AnalysisService(force=True).analyze(file)
+    rows = Analysis.objects.filter(file=file)
+    assert [row.is_newest for row in rows] == [True, False, False]
+
+
+def test_the_row_is_written_before_the_call(nova: Service, keep: Keep) -> None:
+    service = AnalysisService()
+    job = service.begin(keep())
+    row = Analysis.objects.get()
+    assert (row.status, row.holder, nova.requests) == ("started", this_holder(), 0)
+    service.abandon(job)
+    assert not Analysis.objects.exists()
+
+
+def test_the_same_is_not_asked_twice_at_one_moment(nova: Service, keep: Keep) -> None:
+    file = keep()
+    service = AnalysisService()
+    job = service.begin(file)
+    with pytest.raises(AnalysisBusy):
+        AnalysisService().begin(file)
+    service.finish(job, service.carry_out(job))
+    assert AnalysisService().analyze(file).outcome == Outcome.REUSED
+
+
+def test_what_a_dead_process_had_begun_is_told_of_and_asked_again(nova: Service, keep: Keep) -> None:
+    file = keep()
+    AnalysisService().begin(file)
+    holder = this_holder().split(":")[0]
+    Analysis.objects.update(holder=f"{holder}:1:1.00")
+    assert AnalysisService().analyze(file).error is None
+    assert list(Analysis.objects.values_list("status", "error")) == [("done", ""), ("failed", "broken_off")]
+
+
+def test_of_another_machine_it_is_believed_until_its_time_is_over(nova: Service, keep: Keep) -> None:
+    file = keep()
+    AnalysisService().begin(file)
+    Analysis.objects.update(holder="another-machine:1:1.00")
+    with pytest.raises(AnalysisBusy):
+        AnalysisService().analyze(file)
+    Analysis.objects.update(until=file.created_at)
+    assert AnalysisService().analyze(file).error is None
+
+
+def test_a_failure_is_kept_and_asked_again(nova: Service, keep: Keep) -> None:
+    file = keep()
+    nova.faults.append(Refused(400, "ValidationException", "odd"))
+    assert AnalysisService().analyze(file).outcome == Outcome.FAILED
+    assert AnalysisService().analyze(file).outcome == Outcome.CREATED
+    assert Analysis.objects.filter(status="failed").count() == 1
+
+
+@pytest.mark.usefixtures("tried_once")
+def test_a_failure_that_may_pass_says_so(nova: Service, keep: Keep) -> None:
+    nova.faults.append(Refused(503, "ServiceUnavailableException"))
+    assert isinstance(AnalysisService().analyze(keep()).error, ProviderUnavailable)
+
+
+def test_a_file_that_goes_while_it_is_asked_about_leaves_nothing(nova: Service, keep: Keep) -> None:
+    service = AnalysisService()
+    job = service.begin(keep())
+    heard = service.carry_out(job)
+    MediaFile.objects.all().delete()
+    with pytest.raises(SourceMissing):
+        service.finish(job, heard)
+    assert not Analysis.objects.exists()

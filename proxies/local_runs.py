@@ -1,0 +1,86 @@
+"""What the commands share that work on a batch by themselves: taking it over, showing how far it is."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+from django.core.management.base import OutputWrapper
+
+from media_files.console import Interrupted, NowAndThen, Tool, UsageError, progress_bar
+from proxies.batches import lifecycle, local
+from proxies.batches.counts import counts_of
+from proxies.batches.local import HeldElsewhere
+from proxies.models import Batch
+
+SECONDS_BETWEEN_LINES: Final = 10.0
+
+
+class RunsBatches(Tool):
+    """A command that works on batches with processes of its own.
+
+    Attributes:
+        as_json: whether standard output is for lines of JSON alone.
+    """
+
+    as_json: bool = False
+
+    def work_on(self, batch: Batch, workers: int | None) -> None:
+        """Work on a batch until it is done, with as many processes; one for each core unless told.
+
+        Raises:
+            UsageError: another command is at work on it.
+            Interrupted: it was paused or ended before.
+        """
+        take_over(batch)
+        if batch.state == Batch.State.PAUSED:
+            lifecycle.resume(batch)
+        total = counts_of(batch, exact=True)["total"]
+        with progress_bar(total) as bar:
+            show = self._follow(batch, bar)
+            try:
+                local.run(batch, workers or os.cpu_count() or 1, show)
+            except (KeyboardInterrupt, BrokenPipeError):
+                if batch.state == Batch.State.RUNNING:
+                    lifecycle.pause(batch, reason="The command was interrupted.")
+                raise
+        if batch.state != Batch.State.COMPLETED:
+            raise Interrupted(stopped_by(batch))
+
+    def _follow(self, batch: Batch, bar: Any) -> Any:
+        """What shows the progress: a bar on a terminal, else a line now and then."""
+        is_time_to_tell = NowAndThen(SECONDS_BETWEEN_LINES)
+
+        def show() -> None:
+            counts = counts_of(batch)
+            bar.update(counts["done"] - bar.n)
+            if bar.disable and not self.as_json and is_time_to_tell():
+                self.stdout.write(f"{counts['done']} of {counts['total']} done")
+                self.stdout.flush()
+
+        return show
+
+
+def take_over(batch: Batch) -> None:
+    """Make this process the one that runs the batch.
+
+    Raises:
+        UsageError: another command is at work on it.
+    """
+    try:
+        local.take_over(batch)
+    except HeldElsewhere as error:
+        raise UsageError(str(error)) from error
+
+
+def stopped_by(batch: Batch) -> str:
+    """What to tell of a batch that somebody else paused or ended while it ran."""
+    by = f" by {batch.changed_by}" if batch.changed_by else ""
+    why = f": {batch.paused_reason}" if batch.paused_reason else ""
+    further = f" --batch {batch.pk} goes on with it." if batch.is_open else ""
+    return f"{batch.job_id} was {batch.state}{by}{why}.{further}"
+
+
+def say(out: OutputWrapper, text: str) -> None:
+    """A line without the colour of errors, wherever it goes."""
+    out.write(text, style_func=str)
