@@ -25,7 +25,7 @@ from proxies.batches.lifecycle import WrongState
 from proxies.batches.progress import Progress, progress_of, progress_of_many
 from proxies.batches.selection import Selection
 from proxies.conf import conf
-from proxies.models import Batch, BatchItem
+from proxies.models import Batch, BatchItem, BatchItemQuerySet
 from proxies.outcomes import Outcome
 from proxies.queries import proxy_state_of
 from proxies.reports import planned_totals
@@ -135,6 +135,9 @@ class BatchSerializer(serializers.Serializer[Any]):
     parameters = serializers.DictField()
     state = serializers.ChoiceField(choices=Batch.State.choices)
     paused_reason = serializers.CharField()
+    created_by = serializers.CharField(allow_null=True, help_text="The user's name; null for a command.")
+    changed_by = serializers.CharField(allow_null=True, help_text="Who last paused, resumed, cancelled ...")
+    plan = serializers.DictField(help_text="What was foretold at its start, bytes among it.")
     created_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
     counts = serializers.DictField(
@@ -184,12 +187,15 @@ class BatchStatusSerializer(serializers.Serializer[Any]):
 
 
 class BatchItemFilter(StrictFilterSet):
-    outcome = filters.ChoiceFilter(choices=[(outcome, outcome) for outcome in Outcome])
+    outcome = filters.ChoiceFilter(choices=[(outcome, outcome) for outcome in Outcome], method="ended")
     state = filters.ChoiceFilter(choices=BatchItem.State.choices)
 
     class Meta:
         model = BatchItem
         fields: list[str] = []
+
+    def ended(self, items: BatchItemQuerySet, name: str, outcome: str) -> BatchItemQuerySet:
+        return items.done_with(outcome)
 
 
 class BatchFilter(StrictFilterSet):
@@ -210,7 +216,7 @@ class FilesFilter(ProxyFilterMixin, MediaFileFilter):
 class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
     """Batches, by their number or by their ``job_id``."""
 
-    queryset = Batch.objects.filter(standing=None)
+    queryset = Batch.objects.filter(standing=None).select_related("created_by", "changed_by")
     files_filter: type[MediaFileFilter] = FilesFilter
     pagination_class = NewestFirst
     permission_classes = [ActionPermissions]
@@ -287,8 +293,9 @@ class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
         """What callers of the older interface poll."""
         batch = self.get_object()
         progress = progress_of(batch)
-        done = batch.items.filter(state=BatchItem.State.DONE).order_by("-finished_at", "-id")
-        failed = done.filter(outcome__in=[Outcome.FAILED, Outcome.QUARANTINED])
+        items = BatchItem.objects.filter(batch=batch)
+        done = items.newest_done(_LAST, *Outcome)
+        failed = items.newest_done(_LAST, Outcome.FAILED, Outcome.QUARANTINED)
         current = batch.items.filter(state=BatchItem.State.RUNNING).first()
         name = MediaFile.objects.filter(pk=current.file_id).first() if current else None
         return Response(
@@ -301,8 +308,8 @@ class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
                 "failed_files": progress.failed,
                 "current_file": name.original_name if name else None,
                 "elapsed_seconds": progress.elapsed_seconds,
-                "errors": BatchItemSerializer(failed[:_LAST], many=True).data,
-                "results": BatchItemSerializer(done[:_LAST], many=True).data,
+                "errors": BatchItemSerializer(failed, many=True).data,
+                "results": BatchItemSerializer(done, many=True).data,
             }
         )
 
@@ -370,6 +377,9 @@ class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
             "parameters": batch.parameters,
             "state": batch.state,
             "paused_reason": batch.paused_reason,
+            "created_by": batch.created_by.get_username() if batch.created_by else None,
+            "changed_by": batch.changed_by.get_username() if batch.changed_by else None,
+            "plan": batch.plan,
             "created_at": batch.created_at,
             "finished_at": batch.finished_at,
             **progress.as_json(),

@@ -202,6 +202,20 @@ class BatchItemQuerySet(models.QuerySet["BatchItem"]):
         """Those that wait or are in hand. Named by what they are, which an index can find."""
         return self.filter(state__in=[BatchItem.State.QUEUED, BatchItem.State.RUNNING])
 
+    def done_with(self, *outcomes: str) -> BatchItemQuerySet:
+        """Those that ended so. The state stands in the index before the outcome, so it is named, too."""
+        return self.filter(state=BatchItem.State.DONE, outcome__in=outcomes)
+
+    def newest_done(self, most: int, *outcomes: str) -> list[BatchItem]:
+        """Of each outcome the last by number, at the most ``most`` in all, the latest first.
+
+        One look into the index for each outcome, however large the batch: to sort it all by time would
+        cost more the longer it runs.
+        """
+        newest = [item for outcome in outcomes for item in self.done_with(outcome).order_by("-id")[:most]]
+        newest.sort(key=lambda item: (item.finished_at or item.available_at, item.pk), reverse=True)
+        return newest[:most]
+
     def claimable(self) -> BatchItemQuerySet:
         return self.filter(state=BatchItem.State.QUEUED, available_at__lte=now())
 

@@ -12,7 +12,7 @@ from django.dispatch import receiver
 
 from media_files.errors import MediaError
 from media_files.models import MediaFile
-from proxies.batches.lifecycle import add_to_uploads
+from proxies.batches.lifecycle import add_to_uploads, note_failure
 from proxies.conf import conf
 from proxies.imaging import proxy_reasons
 from proxies.models import Proxy
@@ -55,3 +55,4 @@ def _make_now(source_id: int) -> None:
         create_image_proxy_internal(source_id)
     except MediaError as error:
         logger.warning("No proxy of file %s: %s", source_id, error)
+        note_failure(source_id, error)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 from django.utils.timezone import now
 
+from media_files.errors import MediaError
 from proxies import signals
 from proxies.batches import lanes, operations
 from proxies.batches.counts import refresh_counts
@@ -84,6 +85,20 @@ def add_to_uploads(source_id: int) -> None:
     batch_id = _uploads_id()
     BatchItem.objects.bulk_create([BatchItem(batch_id=batch_id, file_id=source_id)], ignore_conflicts=True)
     transaction.on_commit(lanes.wake)
+
+
+def note_failure(source_id: int, error: MediaError) -> None:
+    """Enter among the uploads a file that was tried at once and failed, for people to see why."""
+    BatchItem.objects.create(
+        batch_id=_uploads_id(),
+        file_id=source_id,
+        state=BatchItem.State.DONE,
+        outcome=Outcome.FAILED,
+        error=error.code,
+        message=str(error),
+        attempts=1,
+        finished_at=now(),
+    )
 
 
 def pause(batch: Batch, *, by: User | None = None, reason: str = "") -> None:

@@ -99,7 +99,7 @@ def test_nothing_is_rung_for_where_nothing_waits(batch):
 
 
 def test_a_proxy_whose_maker_died_is_made_again(batch):
-    source = MediaFile.objects.first()
+    source = MediaFile.objects.order_by("id")[0]
     lifecycle.cancel(batch)
     leases.acquire(source.pk, "nova", stem=f"proxy_image/x_{source.pk}_nova")
     ProxyLease.objects.update(holder=DEAD)
