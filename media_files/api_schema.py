@@ -36,7 +36,12 @@ _INVALID: Final = {
     "additionalProperties": {},
     "description": "By the name of each field, what is wrong with it; or `detail`.",
 }
-_ALWAYS: Final[dict[int, Any]] = {401: DetailSerializer, 403: DetailSerializer, 503: FaultSerializer}
+_ALWAYS: Final[dict[int, Any]] = {
+    401: DetailSerializer,
+    403: DetailSerializer,
+    429: DetailSerializer,
+    503: FaultSerializer,
+}
 _WITH_BODY: Final[dict[int, Any]] = {400: _INVALID, 413: FaultSerializer, 415: DetailSerializer}
 _PAGED: Final[dict[int, Any]] = {400: _INVALID, 404: DetailSerializer}
 _ONE: Final[dict[int, Any]] = {404: DetailSerializer}

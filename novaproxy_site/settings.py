@@ -92,6 +92,11 @@ CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("SECURE_COOKIES", not DEBUG)
 
 
+NOVAPROXY_API_RATE = env.str(
+    "NOVAPROXY_API_RATE", "", validate=validate.Regexp(r"^(\d+/(second|minute|hour|day))?$")
+)
+
+
 def _secret_key(given: str) -> str:
     """The key given; on a developer's machine else one made once and kept with the data."""
     if given:
@@ -275,6 +280,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
+    "DEFAULT_THROTTLE_CLASSES": ["media_files.throttling.CallerRate"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": [
         "media_files.parsers.JSONParser",
