@@ -38,13 +38,18 @@ fuzz: .venv/installed-dev
 docs-formats: .venv/installed-dev
 	$(BIN)/python -W ignore -m proxies.tests.write_formats
 
+# Measure beside the hardware's limit and other libraries (docs/performance.md). SHORT=1 takes under two
+# minutes, PHOTOS=folder takes your own photographs, ONLY="pixels growth" answers some of the questions.
+bench: .venv-bench/installed
+	.venv-bench/bin/python -m benchmarks $(if $(SHORT),--short) $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(ONLY),--only $(ONLY))
+
 # Resolve the short lists anew; to be run when they change, and to take up fixes.
 lock: .venv/installed-dev
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-emit-index-url requirements.in -o requirements.txt
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-emit-index-url requirements-dev.in -o requirements-dev.txt
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-bench
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "NovaProxy needs Python 3.11 or newer; name one with PYTHON=")'
@@ -54,4 +59,11 @@ clean:
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+.venv-bench/installed: requirements.txt benchmarks/requirements.txt benchmarks/sharp.mjs
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	@mkdir -p .venv-bench/node && cp benchmarks/sharp.mjs .venv-bench/node/
+	@if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix .venv-bench/node sharp@0.35.5 || echo "sharp is not compared"; fi
 	@touch $@

@@ -28,7 +28,7 @@ def set_up() -> None:
     os.environ["NOVAPROXY_DATA_DIR"] = tempfile.mkdtemp(prefix="novaproxy-ledger-")
     os.environ["NOVAPROXY_ON_SAVE"] = "off"
     os.environ["DEBUG"] = "0"
-    os.environ["SECRET_KEY"] = "benchmark"
+    os.environ["SECRET_KEY"] = "benchmark"  # noqa: S105
     import django
 
     django.setup()
@@ -54,8 +54,8 @@ def add_files(count: int) -> list[int]:
 
     rows = [
         MediaFile(
-            file=f"{time.time_ns()}/{number}.jpg", original_name=f"{number}.jpg", format="JPEG", sha256="1" * 64,
-            fingerprint="1" * 64, bytes=5_000_000, width=6000, height=4000, mode="RGB",
+            file=f"{time.time_ns()}/{number}.jpg", original_name=f"{number}.jpg", format="JPEG",
+            sha256="1" * 64, fingerprint="1" * 64, bytes=5_000_000, width=6000, height=4000, mode="RGB",
         )
         for number in range(count)
     ]  # fmt: skip
@@ -126,9 +126,10 @@ def main() -> None:
 
     said: dict[str, Any] = {"database": connection.vendor, "for_each_image": count_statements()}
     said["images_per_second"] = {
-        str(processes): round(images_per_second(options.images, processes), 1) for processes in options.processes
+        str(processes): round(images_per_second(options.images, processes), 1)
+        for processes in options.processes
     }
-    print(json.dumps(said, indent=2))
+    print(json.dumps(said))
 
 
 if __name__ == "__main__":

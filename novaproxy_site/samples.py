@@ -23,7 +23,7 @@ def make_samples(folder: Path) -> None:
             unfinished.replace(path)
 
 
-def _scene(width: int, height: int, seed: int) -> Image.Image:
+def draw_scene(width: int, height: int, seed: int) -> Image.Image:
     """Gradients with photographic noise and a few shapes with hard edges."""
     fall = Image.linear_gradient("L").resize((width, height))
     round_ = Image.radial_gradient("L").resize((width, height))
@@ -43,7 +43,7 @@ def _scene(width: int, height: int, seed: int) -> Image.Image:
 
 
 def _landscape(path: Path) -> None:
-    _scene(4608, 3072, 0).save(path, "JPEG", quality=92)
+    draw_scene(4608, 3072, 0).save(path, "JPEG", quality=92)
 
 
 def _phone(path: Path) -> None:
@@ -51,26 +51,26 @@ def _phone(path: Path) -> None:
     exif = Image.Exif()
     exif[_ORIENTATION] = 6
     exif.get_ifd(_GPS_IFD).update({1: "N", 2: (48.0, 51.0, 29.6), 3: "E", 4: (2.0, 17.0, 40.2)})
-    _scene(4032, 3024, 1).save(path, "JPEG", quality=90, exif=exif)
+    draw_scene(4032, 3024, 1).save(path, "JPEG", quality=90, exif=exif)
 
 
 def _transparent(path: Path) -> None:
     width, height = 4000, 3000
-    picture = _scene(width, height, 2).filter(ImageFilter.GaussianBlur(6))
+    picture = draw_scene(width, height, 2).filter(ImageFilter.GaussianBlur(6))
     picture.putalpha(Image.radial_gradient("L").resize((width, height)).point(lambda value: 255 - value))
     picture.save(path, "PNG", compress_level=1)
 
 
 def _scan(path: Path) -> None:
-    _scene(500, 640, 0).save(path, "TIFF", compression="tiff_lzw")
+    draw_scene(500, 640, 0).save(path, "TIFF", compression="tiff_lzw")
 
 
 def _small(path: Path) -> None:
-    _scene(800, 600, 1).save(path, "JPEG", quality=85)
+    draw_scene(800, 600, 1).save(path, "JPEG", quality=85)
 
 
 def _square(path: Path) -> None:
-    _scene(2400, 2400, 2).save(path, "WEBP", quality=85, method=0)
+    draw_scene(2400, 2400, 2).save(path, "WEBP", quality=85, method=0)
 
 
 _SAMPLES: Final[dict[str, Callable[[Path], None]]] = {

@@ -1,0 +1,100 @@
+"""Measures NovaProxy beside the hardware's limit and its peers; run by ``make bench``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.harness import Answer, Options
+from benchmarks.report import goal_lines, table_lines
+
+QUESTIONS: Final = {
+    "pixels": "The pixel path, by format",
+    "inside_django": "One file inside Django",
+    "batches": "Batches",
+    "buckets": "Storage: requests, and 100 ms of latency",
+    "memory": "Memory",
+    "statements": "Database statements",
+    "growth": "Growth",
+    "serving": "Responsiveness",
+    "startup": "Start-up",
+}
+PACKAGES: Final = (
+    "Django", "django-q2", "Pillow", "cykooz.resizer", "pillow-heif", "pyvips-binary",
+    "opencv-python-headless", "easy-thumbnails", "sorl-thumbnail", "django-imagekit", "django-pictures",
+)  # fmt: skip
+
+
+def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="photographs of your own")
+    parser.add_argument("--short", action="store_true", help="under two minutes")
+    parser.add_argument("--work", type=Path, default=Path("var/benchmarks"), metavar="FOLDER")
+    parser.add_argument("--only", nargs="+", choices=QUESTIONS, default=list(QUESTIONS))
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Answer the questions, show which goals hold, and write the result."""
+    given = _arguments(arguments)
+    given.work.mkdir(parents=True, exist_ok=True)
+    options = Options(given.work.resolve(), given.photos, given.short)
+    result: dict[str, Any] = {
+        "machine": machine(), "versions": versions(), "short": given.short, "questions": [], "goals": [],
+    }  # fmt: skip
+    print(f"{result['machine']}\n{result['versions']}\n")
+    for name in given.only:
+        began = time.monotonic()
+        answer: Answer = importlib.import_module(f"benchmarks.{name}").measure(options)
+        question = {
+            "name": name,
+            "title": QUESTIONS[name],
+            "tables": [asdict(table) for table in answer.tables],
+        }
+        result["questions"].append(question)
+        result["goals"] += [asdict(goal) | {"holds": goal.holds} for goal in answer.goals]
+        _show(question, time.monotonic() - began)
+    print("\n".join(goal_lines(result["goals"])))
+    path = given.work / "result.json"
+    path.write_text(json.dumps(result, indent=1))
+    print(f"Written to {path}.")
+    return 0
+
+
+def _show(question: dict[str, Any], seconds: float) -> None:
+    print(f"## {question['title']} ({seconds:.0f} s)\n")
+    for table in question["tables"]:
+        print("\n".join([f"### {table['title']}", "", *table_lines(table), ""]), flush=True)
+
+
+def machine() -> str:
+    """What it ran on, and how busy that was with other things."""
+    model = "unknown processor"
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].partition(": ")[2] if names else model
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB, {platform.system()} {platform.machine()}, "
+        f"Python {platform.python_version()}; load when it began {os.getloadavg()[0]:.1f}."
+    )
+
+
+def versions() -> str:
+    """Those of all that is compared."""
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES) + "."
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

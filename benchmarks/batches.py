@@ -1,0 +1,173 @@
+"""What a batch costs: by the local command's processes and by django-q2's, one and two of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.children import installation
+from benchmarks.harness import Answer, Goal, Options, Table, number, ratio
+from benchmarks.photographs import jpegs
+from novaproxy_site.tests.installation import Installation
+from proxies.tests.driving import RunningWorker
+
+QUEUE_LIMIT, SCALING_LIMIT = 1.2, 1.8
+
+
+@dataclass(frozen=True)
+class Run:
+    """One batch: ms an image, of CPU in all of its processes and by the wall."""
+
+    cpu: float
+    wall: float
+
+
+def measure(options: Options) -> Answer:
+    images, rounds = (24, 1) if options.short else (120, 3)
+    with installation(NOVAPROXY_ON_SAVE="off") as made:
+        fill(made, jpegs(options), images, options.work)
+        runs: dict[str, list[Run]] = {}
+        for _ in range(rounds):
+            runs.setdefault("bare pixel path, one process", []).append(bare(made, images))
+            for processes in (1, 2):
+                runs.setdefault(f"local, {processes}", []).append(local(made, images, processes))
+            for processes in (1, 2):
+                runs.setdefault(f"django-q2, {processes}", []).append(queued(made, images, processes))
+    middle = {
+        name: Run(statistics.median(run.cpu for run in of), statistics.median(run.wall for run in of))
+        for name, of in runs.items()
+    }
+    base = middle["bare pixel path, one process"]
+    rows = [
+        [name, number(run.cpu, 1), ratio(run.cpu, base.cpu), number(run.wall, 1), number(1000 / run.wall, 1)]
+        for name, run in middle.items()
+    ]
+    columns = ("way", "CPU ms an image", "x bare", "wall ms an image", "images a second")
+    note = (
+        f"{images} JPEG photographs a batch, {rounds} batches each, medians; SQLite, files in a folder. "
+        "CPU is that of all processes, start-up left out, of django-q2 also its pusher and monitor."
+    )
+    one, two = middle["django-q2, 1"], middle["django-q2, 2"]
+    scaled = middle["local, 1"].wall / middle["local, 2"].wall
+    goals = [
+        Goal("Batch by django-q2: CPU against the bare pixel path", one.cpu / base.cpu, QUEUE_LIMIT),
+        Goal("Batch by django-q2: wall against the bare pixel path", one.wall / base.wall, QUEUE_LIMIT),
+        Goal("Two queue workers against one", one.wall / two.wall, SCALING_LIMIT, at_least=True),
+        Goal("Two local processes against one", scaled, SCALING_LIMIT, at_least=True),
+    ]
+    return Answer([Table("A batch", columns, rows, [note])], goals)
+
+
+def fill(made: Installation, files: list[Path], images: int, work: Path) -> None:
+    """Import the photographs, and make rows that share their files until there are so many."""
+    folder = work / "to-import"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for file in files:
+        (folder / file.name).hardlink_to(file)
+    made.manage("import_media", folder, timeout=600)
+    shutil.rmtree(folder)
+    made.shell(f"""
+        from media_files.models import MediaFile
+        rows = list(MediaFile.objects.order_by("id"))
+        for number in range(len(rows), {images}):
+            row = rows[number % len(rows)]
+            row.pk = row.content_key = None
+            row._state.adding = True
+            row.save(force_insert=True)
+    """)
+
+
+def bare(made: Installation, images: int) -> Run:
+    """The pixel path alone over the same files, one after the other."""
+    return _told(
+        made,
+        """
+        from proxies.imaging import render
+        from proxies.profiles import NOVA
+        rows = list(MediaFile.objects.order_by("id"))
+        with clock() as told:
+            for row in rows:
+                with row.file.storage.fetch(row.file.name) as stream:
+                    render(stream, row.facts, NOVA)
+        """,
+        images,
+    )
+
+
+def local(made: Installation, images: int, processes: int) -> Run:
+    """What `create_image_proxies --force --workers N` does, once it has started."""
+    return _told(
+        made,
+        f"""
+        from proxies.batches import lifecycle, local
+        from proxies.batches.selection import Selection
+        from proxies.models import Batch
+        with clock() as told:
+            everything, here = Selection(MediaFile.objects.all()), Batch.Executor.LOCAL
+            batch = lifecycle.start("image-proxy", everything, {{"force": True}}, executor=here)
+            local.run(batch, {processes}, lambda: None)
+        assert batch.state == "completed", batch.state
+        """,
+        images,
+    )
+
+
+def queued(made: Installation, images: int, processes: int) -> Run:
+    """The same by a worker that is there already."""
+    worker = RunningWorker(made, workers=processes)
+    try:
+        worker.parts()
+        worker.assert_works()
+        before = _cpu(worker)
+        batch = made.shell("""
+            from media_files.models import MediaFile
+            from proxies.batches import lifecycle
+            from proxies.batches.selection import Selection
+            print(lifecycle.start("image-proxy", Selection(MediaFile.objects.all()), {"force": True}).pk)
+        """).strip()
+        asked = f"""
+            from proxies.models import Batch
+            batch = Batch.objects.get(pk={batch})
+            print((batch.finished_at - batch.started_at).total_seconds() if batch.finished_at else "")
+        """
+        seconds = worker.wait_for(lambda: made.shell(asked).strip(), seconds=900, what="the batch")
+        cpu = _cpu(worker) - before
+    finally:
+        worker.stop()
+        worker.close()
+    return Run(cpu * 1000 / images, float(seconds) * 1000 / images)
+
+
+def _cpu(worker: RunningWorker) -> float:
+    times = [process.cpu_times() for process in worker.processes()]
+    return sum(each.user + each.system for each in times)
+
+
+_CLOCK = """
+    import json, resource, time
+    from contextlib import contextmanager
+    from media_files.models import MediaFile
+
+    def cpu():
+        of = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(each.ru_utime + each.ru_stime for each in of)
+
+    @contextmanager
+    def clock():
+        told = {}
+        before, began = cpu(), time.perf_counter()
+        yield told
+        told.update(cpu=cpu() - before, wall=time.perf_counter() - began)
+"""
+
+
+def _told(made: Installation, source: str, images: int) -> Run:
+    whole = textwrap.dedent(_CLOCK) + textwrap.dedent(source) + "print(json.dumps(told))"
+    told: dict[str, Any] = json.loads(made.shell(whole))
+    return Run(told["cpu"] * 1000 / images, told["wall"] * 1000 / images)

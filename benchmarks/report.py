@@ -1,0 +1,84 @@
+"""The answers as text: for the terminal, and as the page docs/performance.md."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+_HEAD = """# Performance
+
+One full run of `make bench`, written by it. Machines differ, and this one was shared: compare the figures
+of one run with each other, never those of two machines.
+
+## How to repeat it
+
+    make bench                     # all of it, about a quarter of an hour
+    make bench SHORT=1             # the short form: fewer and smaller pictures, under two minutes
+    make bench PHOTOS=~/Pictures   # your own photographs in place of generated ones
+    make bench ONLY="pixels growth"
+
+It installs what it compares with into an environment of its own (`.venv-bench`), sharp where there is node,
+and writes `var/benchmarks/result.json`, of which `python -m benchmarks.report var/benchmarks/result.json`
+makes this page.
+
+## How it is measured
+
+* CPU time unless "wall" is said: that of the whole process, with the threads that a library starts. Each
+  library is told to use one.
+* Everyone works on the same file in turn before the next file comes; the order moves on by one each time.
+  A figure is the median over the files of each file's median over the rounds; "spread" is how far one
+  file's times lie apart.
+* **The limit** is read in the same run: decode at the smallest scale of libjpeg's that is no smaller than
+  the proxy, and encode as many pixels as the proxy has, with no resize between.
+* Fidelity is luma SSIM (Wang et al.) lost against the full decode resized in floating point, beyond what
+  JPEG 85 itself costs.
+"""
+
+
+def table_lines(table: dict[str, Any]) -> list[str]:
+    """A Markdown table with its columns aligned, and its notes."""
+    rows = [table["columns"], *table["rows"]]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(table["columns"]))]
+
+    def line(row: list[str]) -> str:
+        first, *others = zip(row, widths, strict=True)
+        cells = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+        return f"| {' | '.join(cells)} |"
+
+    rule = "|".join(["", "-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:]), ""])
+    return [line(rows[0]), rule, *map(line, rows[1:]), "", *table["notes"]]
+
+
+def goal_lines(goals: list[dict[str, Any]]) -> list[str]:
+    """One table of all goals, and whether each holds."""
+    rows = [
+        [
+            goal["text"],
+            f"{goal['value']:.2f}",
+            f"{'>=' if goal['at_least'] else '<='} {goal['limit']:g}",
+            "holds" if goal["holds"] else "**missed**",
+        ]
+        for goal in goals
+    ]
+    return table_lines({"columns": ["goal", "measured", "wanted", ""], "rows": rows, "notes": []})
+
+
+def text(result: dict[str, Any]) -> str:
+    """Everything that a run found, as Markdown without the page's head."""
+    lines = [f"Machine: {result['machine']}", f"Libraries: {result['versions']}", ""]
+    for question in result["questions"]:
+        lines += [f"## {question['title']}", ""]
+        for table in question["tables"]:
+            lines += [f"### {table['title']}", "", *table_lines(table), ""]
+    return "\n".join([*lines, "## Goals", "", *goal_lines(result["goals"])]).rstrip() + "\n"
+
+
+def page(result: dict[str, Any]) -> str:
+    """docs/performance.md."""
+    return f"{_HEAD}\n## The run\n\n{text(result).replace('Libraries:', chr(10) + 'Libraries:', 1)}"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page(json.loads(Path(sys.argv[1]).read_text())))
