@@ -57,6 +57,19 @@ def state(installation: Installation, batch: int) -> str:
     )
 
 
+def uploads_wait(installation: Installation) -> bool:
+    printed = installation.shell(
+        "from proxies.models import BatchItem; print(BatchItem.objects.unfinished().exists(), end='')"
+    )
+    return printed == "True"
+
+
+def wait_for_workers(installation: Installation, worker: RunningWorker, count: int) -> None:
+    """Until so many workers have said that they run: from then on there are lanes for all of them."""
+    source = "from proxies.models import WorkerState as W; print(W.objects.filter(state='running').count())"
+    worker.wait_for(lambda: installation.shell(source) == f"{count}\n", what=f"{count} workers to be running")
+
+
 def done(installation: Installation, batch: int) -> int:
     return sum(item["state"] == "done" for item in items(installation, batch))
 
@@ -64,9 +77,12 @@ def done(installation: Installation, batch: int) -> int:
 def wait_until_done(
     installation: Installation, batch: int, *, seconds: float = 90, sweeping: bool = False
 ) -> None:
-    """Until the batch is completed; with ``sweeping``, the schedule's minute passes each second."""
+    """Until the batch is completed, and what the sweeper had made again beside it.
+
+    With ``sweeping``, the schedule's minute passes each second.
+    """
     deadline = time.monotonic() + seconds
-    while state(installation, batch) != "completed":
+    while state(installation, batch) != "completed" or uploads_wait(installation):
         if time.monotonic() > deadline:
             open_items = [item for item in items(installation, batch) if item["state"] != "done"]
             raise AssertionError(f"Waited {seconds:g} s for batch {batch}; open: {open_items[:5]}")

@@ -47,8 +47,8 @@ def test_two_workers_share_a_batch_and_make_each_proxy_once(
     installation: Installation, run_worker: Callable[..., RunningWorker]
 ) -> None:
     library.fill(installation, 300)
-    run_worker(installation, workers=1).parts()
-    run_worker(installation, workers=1).parts()
+    workers = [run_worker(installation, workers=1) for _ in range(2)]
+    library.wait_for_workers(installation, workers[0], 2)
     batch = library.start(installation)
     library.wait_until_done(installation, batch)
     items = library.items(installation, batch)
