@@ -1,0 +1,121 @@
+"""The command, run as a person runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from analysis.tests.libraries import fill, lead
+from analysis.tests.saying import nova
+from analysis.tests.wire import Bedrock, Refused, Service, served
+from novaproxy_site.tests.installation import Installation
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with served(Bedrock("bedrock-runtime", nova)) as service:
+        yield service
+
+
+@pytest.fixture
+def library(install: Callable[..., Installation], service: Service) -> Installation:
+    """Five pictures."""
+    installation = install()
+    lead(installation, service, NOVAPROXY_ANALYSIS_CALLS_PER_SECOND="1000")
+    fill(installation, 5)
+    return installation
+
+
+def lines(installation: Installation, *arguments: str, code: int = 0) -> list[dict[str, Any]]:
+    run = installation.manage("analyze_images", "--json", *arguments, check=False)
+    assert run.returncode == code, run.stderr
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+def test_a_dry_run_asks_nobody_and_says_the_cost(library: Installation, service: Service) -> None:
+    *files, last = lines(library)
+    assert [line["outcome"] for line in files] == ["created"] * 5
+    assert (last["dry_run"], last["batch"], last["totals"]["calls"]) == (True, None, 5)
+    assert float(last["totals"]["cost"]) > 0
+    spoken = library.manage("analyze_images").stdout
+    assert "Expected cost: $" in spoken
+    assert "230 tokens an image, whatever its size" in spoken
+    assert service.requests == 0
+
+
+def test_a_run_asks_once_and_a_second_one_nobody(library: Installation, service: Service) -> None:
+    *files, last = lines(library, "--no-dry-run", "--limit", "2")
+    assert [line["outcome"] for line in files] == ["created"] * 2
+    assert files[0]["analyses"][0]["result"]["caption"] == "A lighthouse on a rock."
+    assert float(last["totals"]["cost"]) == pytest.approx(
+        sum(float(line["cost"]) for line in files), abs=0.00001
+    )
+    *files, last = lines(library, "--no-dry-run")
+    assert (last["totals"]["created"], last["totals"]["reused"]) == (3, 2)
+    assert len(service.paid) == 5
+    *files, last = lines(library, "--no-dry-run", "--force", "--limit", "1")
+    assert (last["totals"]["replaced"], len(service.paid)) == (1, 6)
+
+
+def test_some_that_fail_give_one(library: Installation, service: Service) -> None:
+    service.faults.append(Refused(400, "ValidationException", "odd"))
+    *files, last = lines(library, "--no-dry-run", "--workers", "1", code=1)
+    assert (last["totals"]["failed"], last["totals"]["created"]) == (1, 4)
+    assert next(line["error"] for line in files if line["outcome"] == "failed") == "rejected"
+
+
+def test_a_budget_stops_the_run_and_a_larger_one_goes_on(library: Installation, service: Service) -> None:
+    stopped = library.manage(
+        "analyze_images", "--no-dry-run", "--workers", "1", "--max-cost", "0.0025", check=False
+    )
+    assert stopped.returncode == 130
+    assert "budget" in stopped.stderr
+    assert 0 < len(service.paid) < 5
+    library.manage("analyze_images", "--no-dry-run", "--max-cost", "1")
+    assert len(service.paid) == 5
+
+
+def test_access_denied_stops_the_run_after_the_first(library: Installation, service: Service) -> None:
+    service.faults.extend([Refused(403, "AccessDeniedException", "Not yours")] * 5)
+    stopped = library.manage("analyze_images", "--no-dry-run", "--workers", "1", check=False)
+    assert stopped.returncode == 130
+    assert "Not yours" in stopped.stderr
+    assert service.requests == 1
+
+
+BAD = {
+    "limit": ["--limit", "0"],
+    "money": ["--max-cost", "much"],
+    "question": ["--provider", "rekognition", "--question", "Who?"],
+    "features": ["--provider", "rekognition", "--features", "horoscope"],
+    "biometrics": ["--provider", "rekognition", "--features", "faces"],
+    "provider": ["--provider", "oracle"],
+    "profile": ["--profile", "moon"],
+}
+
+
+def test_what_cannot_be_asked_for_is_bad_usage(library: Installation) -> None:
+    for arguments in BAD.values():
+        run = library.manage("analyze_images", *arguments, check=False)
+        assert run.returncode == 2, arguments
+        assert "Traceback" not in run.stderr
+
+
+def test_without_credentials_it_says_what_to_set(library: Installation, service: Service) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        library.environment.pop(name)
+    assert "AWS_ACCESS_KEY_ID" in library.manage("analyze_images").stdout
+    run = library.manage("analyze_images", "--no-dry-run", check=False)
+    assert run.returncode == 2
+    assert "NOVAPROXY_ANALYSIS_REGION" in run.stderr
+    assert service.requests == 0
+
+
+def test_a_profile_of_the_settings_is_sent(library: Installation, service: Service) -> None:
+    library.environment["NOVAPROXY_PROFILES"] = '{"tiny": {"shorter_side": 64, "longest_side": 500}}'
+    *_, last = lines(library, "--no-dry-run", "--limit", "1", "--profile", "tiny")
+    assert last["totals"]["created"] == 1
+    assert min(service.paid[0].size) == 64
