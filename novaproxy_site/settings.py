@@ -187,6 +187,14 @@ NOVAPROXY_ANALYSIS_MIN_CONFIDENCE = env.float(
 NOVAPROXY_WORKERS = env.int("NOVAPROXY_WORKERS", 2, validate=validate.Range(min=1))
 NOVAPROXY_BROKER = env.str("NOVAPROXY_BROKER", "orm", validate=validate.Regexp(r"^(orm|rediss?://.+)$"))
 
+
+def _patient(url: str) -> str:
+    """The address of a Redis with time limits: without them a call to one that is gone waits for ever."""
+    if "socket_timeout" in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}socket_timeout=10&socket_connect_timeout=5"
+
+
 # Why these figures: docs/architecture.md, "The queue's times". The system check proxies.E002 refuses others
 # that would deliver a task again while it is still being worked on.
 Q_CLUSTER: dict[str, Any] = {
@@ -205,7 +213,7 @@ Q_CLUSTER: dict[str, Any] = {
     "recycle": 500,
     "label": "Queue",
     "log_level": "WARNING",
-} | ({"orm": "default"} if NOVAPROXY_BROKER == "orm" else {"redis": NOVAPROXY_BROKER})
+} | ({"orm": "default"} if NOVAPROXY_BROKER == "orm" else {"redis": _patient(NOVAPROXY_BROKER)})
 
 # -- Django ------------------------------------------------------------------------------------
 

@@ -1,4 +1,5 @@
-"""What the queue runs, and what rings its bell: the one file here that imports django-q2."""
+"""What the queue runs, and what rings its bell: with `proxies.cluster` the only file that
+imports django-q2."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from django.utils.timezone import now
 from django_q.models import Schedule
 from django_q.signals import post_spawn
 from django_q.tasks import async_task
+from redis import RedisError
 
 from proxies.batches import lanes, slices, sweeper
 from proxies.memory import watch_memory
@@ -25,8 +27,15 @@ def sweep() -> str:
 
 
 def ring(lane: int, generation: int) -> None:
-    """Put a slice into the queue."""
-    async_task(run_slice, lane, generation, group="slice")
+    """Put a slice into the queue.
+
+    Raises:
+        QueueDown: Redis does not answer. (Where the queue is the database, it is the transaction that fails.)
+    """
+    try:
+        async_task(run_slice, lane, generation, group="slice")
+    except RedisError as error:
+        raise lanes.QueueDown(str(error)) from error
 
 
 def keep_schedule(**kwargs: Any) -> None:

@@ -283,9 +283,9 @@ class RedisServer:
 
 
 @contextmanager
-def run_redis(folder: Path) -> Iterator[RedisServer]:
-    """Run redis-server, in memory only."""
-    (port,) = free_ports(1)
+def run_redis(folder: Path, port: int | None = None) -> Iterator[RedisServer]:
+    """Run redis-server, in memory only, on a free port unless one is given."""
+    port = port or free_ports(1)[0]
     command: list[str | Path] = [
         *(find_program("redis-server"), "--port", str(port), "--bind", "127.0.0.1"),
         *("--save", "", "--appendonly", "no", "--dir", str(folder)),

@@ -6,6 +6,7 @@ behind anything. A slice serves whichever batch is due: uploads first, then the 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
@@ -25,12 +26,18 @@ LANES_PER_PROCESS: Final = 2
 _LOST_RING: Final = timedelta(minutes=1)
 _LOST_SLICE: Final = timedelta(minutes=5)
 
+logger = logging.getLogger(__name__)
+
 Bell = Callable[[int, int], None]
 _bell: list[Bell] = []
 
 
+class QueueDown(Exception):
+    """What a bell raises where the queue does not answer."""
+
+
 def set_bell(bell: Bell) -> None:
-    """Name what puts a slice of (lane, generation) into the queue."""
+    """Name what puts a slice of (lane, generation) into the queue, or raises `QueueDown`."""
     _bell[:] = [bell]
 
 
@@ -112,5 +119,9 @@ def _ring(lanes: QuerySet[Lane]) -> int:
         if rung and settings.NOVAPROXY_BROKER == "orm":
             _bell[0](lane.number, lane.generation + 1)
     if rung and settings.NOVAPROXY_BROKER != "orm":
-        _bell[0](lane.number, lane.generation + 1)
+        try:
+            _bell[0](lane.number, lane.generation + 1)
+        except QueueDown as error:
+            # What was saved is saved, and whoever saved it shall not be told otherwise.
+            logger.warning("The queue does not answer, so work waits for the sweeper: %s", error)
     return int(rung)

@@ -20,6 +20,7 @@ import pytest
 import redis
 
 from novaproxy_site.tests.installation import Installation
+from novaproxy_site.tests.servers import run_redis
 from proxies.tests import library
 from proxies.tests.driving import RunningWorker
 
@@ -136,17 +137,37 @@ def test_a_queue_that_is_emptied_is_rung_for_again(
     batch = library.start(installation)
     with redis.Redis.from_url(installation.environment["NOVAPROXY_BROKER"]) as client:
         assert client.flushdb()
-    # A ring that nobody answers counts as lost after a minute: let it have passed.
-    installation.shell("""
-        from datetime import timedelta
-        from django.db.models import F
-        from proxies.models import Lane
-        Lane.objects.update(changed_at=F("changed_at") - timedelta(minutes=2))
-    """)
+    library.let_a_while_pass(installation)
     run_worker(installation)
     library.sweep(installation)
     library.wait_until_done(installation, batch)
     assert library.disorder(installation, batch) == []
+
+
+@pytest.mark.redis
+def test_the_broker_goes_away_and_comes_back(
+    install: Callable[..., Installation], run_worker: Callable[..., RunningWorker], tmp_path: Path
+) -> None:
+    with run_redis(tmp_path) as redis_server:
+        port = redis_server.port
+        installation = install("sqlite", NOVAPROXY_BROKER=redis_server.url(0))
+        library.fill(installation, 60)
+        worker = run_worker(installation)
+        batch = library.start(installation)
+        library.wait_for_first(installation, batch, worker)
+    # Whoever saves now is told nothing of it: the file is kept, and its proxy comes later.
+    installation.shell("""
+        from django.core.files.base import ContentFile
+        from media_files.models import MediaFile
+        from proxies.tests.crashing import photo
+        MediaFile.objects.create(file=ContentFile(photo(777), "meanwhile.jpg"))
+    """)
+    assert library.uploads_wait(installation)
+    with run_redis(tmp_path, port):
+        library.let_a_while_pass(installation)
+        library.wait_until_done(installation, batch, sweeping=True)
+        assert library.disorder(installation, batch) == []
+        worker.stop()
 
 
 @pytest.mark.postgres
@@ -166,15 +187,7 @@ def test_the_database_goes_away_and_comes_back(
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
         time.sleep(3)
         admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
-    # Items in hand when it went keep their lease for minutes, for their holder lives: let them have passed.
-    installation.shell("""
-        from datetime import timedelta
-        from django.db.models import F
-        from proxies.models import BatchItem, Lane, ProxyLease
-        BatchItem.objects.filter(state="running").update(lease_until=F("lease_until") - timedelta(minutes=6))
-        ProxyLease.objects.update(until=F("until") - timedelta(minutes=11))
-        Lane.objects.update(changed_at=F("changed_at") - timedelta(minutes=6))
-    """)
+    library.let_a_while_pass(installation)
     library.wait_until_done(installation, batch, sweeping=True)
     assert {item["outcome"] for item in library.items(installation, batch)} <= {
         "created",
