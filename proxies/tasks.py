@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.dispatch import receiver
 from django.utils.timezone import now
 from django_q.models import Schedule
 from django_q.signals import post_spawn
 from django_q.tasks import async_task
-from redis import RedisError
 
 from proxies.batches import lanes, slices, sweeper
 from proxies.memory import watch_memory
@@ -32,6 +32,11 @@ def ring(lane: int, generation: int) -> None:
     Raises:
         QueueDown: Redis does not answer. (Where the queue is the database, it is the transaction that fails.)
     """
+    if settings.NOVAPROXY_BROKER == "orm":
+        async_task(run_slice, lane, generation, group="slice")
+        return
+    from redis import RedisError  # noqa: PLC0415 - 50 ms at each start of whoever has no Redis
+
     try:
         async_task(run_slice, lane, generation, group="slice")
     except RedisError as error:
