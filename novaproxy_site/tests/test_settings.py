@@ -132,3 +132,13 @@ def test_a_storage_is_a_folder_or_a_bucket(tmp_path, variables, backend, options
     found, *keys = shown.stdout.split()
     assert found.rpartition(".")[2] == backend
     assert options <= set(keys)
+
+
+@pytest.mark.parametrize(
+    ("query", "options"),
+    [("", "-c jit=off"), ("?options=-c%20work_mem=8MB", "-c work_mem=8MB")],
+)
+def test_postgresql_compiles_no_statements_unless_told_other_options(tmp_path, query, options):
+    source = "print(s.DATABASES['default']['OPTIONS'].get('options', ''))"
+    shown = read_settings(tmp_path, source, DATABASE_URL=f"postgres://user@host/name{query}")
+    assert shown.stdout == f"{options}\n"
