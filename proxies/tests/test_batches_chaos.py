@@ -60,6 +60,24 @@ def test_two_workers_share_a_batch_and_make_each_proxy_once(
     assert library.disorder(installation, batch) == []
 
 
+@pytest.mark.parametrize("part", ["main", "sentinel", "worker 0", "monitor", "pusher"])
+def test_a_part_of_the_cluster_is_killed_in_mid_batch(
+    installation: Installation, run_worker: Callable[..., RunningWorker], part: str
+) -> None:
+    library.fill(installation, 40)
+    worker = run_worker(installation)
+    parts = worker.parts()
+    batch = library.start(installation)
+    library.wait_for_first(installation, batch, worker)
+    parts[part].kill()
+    assert library.done(installation, batch) < 40, "the batch ended before the part did"
+    library.wait_until_done(installation, batch, sweeping=True)
+    assert {item["outcome"] for item in library.items(installation, batch)} <= MADE
+    assert library.disorder(installation, batch) == []
+    worker.stop()
+    assert worker.processes() == []
+
+
 @pytest.mark.every_backend
 def test_parts_of_the_cluster_are_killed_again_and_again(
     installation: Installation, run_worker: Callable[..., RunningWorker]
