@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, Final, Literal
-from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from PIL import Image
 
 from media_files.conf import limits
 from media_files.errors import MediaError, NotAnImage, Quarantined, SourceMissing, StorageError
-from media_files.facts import FileFacts, read_facts
+from media_files.facts import read_facts
 from media_files.models import MediaFile
 from media_files.storage import SourceChanged, media_storage
 from proxies import imaging, leases, signals
 from proxies.conf import conf
 from proxies.given import create_proxy_file
 from proxies.imaging import Reason, Rendered
+from proxies.making import LeaseLost, Making, ProxyBusy, ProxyResult
 from proxies.models import Proxy, Quarantine, proxies_storage
 from proxies.names import EXTENSIONS, FOLDERS, build_image_proxy_filename
 from proxies.outcomes import Outcome
@@ -31,55 +29,6 @@ from proxies.profiles import ProxyProfile
 from proxies.removal import discard_proxy_file
 
 logger = logging.getLogger(__name__)
-
-
-class ProxyBusy(StorageError):
-    """Another process is making this very proxy."""
-
-    AGAIN_AFTER: Final = timedelta(seconds=1)
-
-
-class LeaseLost(Exception):
-    """The lease ran out while the proxy was being made; what was put may lie over another's bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProxyResult:
-    """What became of one file.
-
-    Attributes:
-        outcome: the contract's word.
-        source: the original's row.
-        reasons: why a proxy was needed; empty where none was.
-        proxy: the row, where there is a current one.
-    """
-
-    outcome: Outcome
-    source: MediaFile
-    reasons: list[Reason] = field(default_factory=list)
-    proxy: Proxy | None = None
-
-
-@dataclass(slots=True)
-class Making:
-    """A proxy in the making: begun under a lease, and not recorded yet."""
-
-    source: MediaFile
-    token: UUID
-    reasons: list[Reason]
-    new_facts: FileFacts | None = None
-    stored_name: str = ""
-    is_stored: bool = False
-    seconds: float = 0.0
-
-    @contextmanager
-    def timed(self) -> Iterator[None]:
-        """Add what is done inside to the time taken: the work, not the waiting for others' work."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds += time.perf_counter() - began
 
 
 class ImageProxyService:

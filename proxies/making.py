@@ -1,0 +1,67 @@
+"""A proxy in the making, what became of it, and what may come between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from media_files.errors import StorageError
+from media_files.facts import FileFacts
+from media_files.models import MediaFile
+from proxies.imaging import Reason
+from proxies.models import Proxy
+from proxies.outcomes import Outcome
+
+
+class ProxyBusy(StorageError):
+    """Another process is making this very proxy."""
+
+    AGAIN_AFTER: Final = timedelta(seconds=1)
+
+
+class LeaseLost(Exception):
+    """The lease ran out while the proxy was being made; what was put may lie over another's bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyResult:
+    """What became of one file.
+
+    Attributes:
+        outcome: the contract's word.
+        source: the original's row.
+        reasons: why a proxy was needed; empty where none was.
+        proxy: the row, where there is a current one.
+    """
+
+    outcome: Outcome
+    source: MediaFile
+    reasons: list[Reason] = field(default_factory=list)
+    proxy: Proxy | None = None
+
+
+@dataclass(slots=True)
+class Making:
+    """A proxy in the making: begun under a lease, and not recorded yet."""
+
+    source: MediaFile
+    token: UUID
+    reasons: list[Reason]
+    new_facts: FileFacts | None = None
+    stored_name: str = ""
+    is_stored: bool = False
+    seconds: float = 0.0
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Add what is done inside to the time taken: the work, not the waiting for others' work."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - began
