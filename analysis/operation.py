@@ -62,7 +62,7 @@ class AnalyzeOperation(Operation):
 
     def annotate(self, files: QuerySet[MediaFile], parameters: Parameters) -> QuerySet[Any]:
         run = self.run(parameters)
-        return with_outcome(files, self.provider, run.requests, run.profile, force=run.force)
+        return with_outcome(files, self.provider, run.possible_requests, run.profile, force=run.force)
 
     def plan(self, selection: Selection, parameters: Parameters) -> AnalysisPlan:
         return plan_analyses(selection, self.run(parameters))

@@ -18,7 +18,7 @@ from analysis.wishes import Run
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
 from proxies.models import Proxy
-from proxies.outcomes import NEEDS_WORK, Outcome
+from proxies.outcomes import NEEDS_WORK
 
 # A picture as it will be where none stands yet to measure.
 _USUAL = Image("JPEG", 1344, 896, 250_000)
@@ -84,9 +84,6 @@ def plan_analyses(selection: Selection, run: Run) -> AnalysisPlan:
         requests = []
     calls = [0] * len(requests)
     for page in selection.pages():
-        if not requests:
-            plan.outcomes[Outcome.FAILED] += page.count()
-            continue
         files = with_outcome(page, run.provider.name, requests, run.profile, force=run.force)
         _add_page(plan, calls, files, run)
     plan.calls = sum(calls)
@@ -116,7 +113,7 @@ def _add_page(plan: AnalysisPlan, calls: list[int], files: QuerySet[Any], run: R
         plan.bytes_sent += row["sent"] or 0
     work = files.filter(to_do)
     count = work.count()
-    for number, request in enumerate(run.requests):
+    for number, request in enumerate(run.possible_requests):
         answered = (
             0
             if run.force

@@ -78,7 +78,7 @@ def with_outcome(
         When(~Q(file_type=MediaFile.FileType.IMAGE), then=_word(Outcome.FAILED)),
         When(is_quarantined(), then=_word(Outcome.QUARANTINED)),
     ]
-    if not force:
+    if requests and not force:
         answered = (Q(is_answered(provider, request, of_this_file=True)) for request in requests)
         whens.append(When(reduce(and_, answered), then=_word(Outcome.REUSED)))
     whens.append(When(known, then=_word(Outcome.REPLACED)))

@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from analysis.conf import conf
+from analysis.errors import NotConfigured
 from analysis.providers import Provider, get
 from analysis.providers.base import Request, Wishes
 from analysis.services import AnalysisService
@@ -52,6 +53,14 @@ class Run:
             NotConfigured, ValueError: the settings or the provider do not allow it.
         """
         return self.provider.requests(self.wishes)
+
+    @property
+    def possible_requests(self) -> list[Request]:
+        """The same; nothing where the settings do not allow it, which a plan says and a batch pauses by."""
+        try:
+            return self.requests
+        except NotConfigured:
+            return []
 
     def service(self, batch_id: int | None = None) -> AnalysisService:
         return AnalysisService(

@@ -56,25 +56,24 @@ DATABASES = {"default": _database(f"sqlite:///{DATA_DIR / 'novaproxy.sqlite3'}")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 
+def _bucket(alias: str) -> dict[str, Any] | None:
+    """The bucket behind a storage alias; None where none is named."""
+    with env.prefixed(f"NOVAPROXY_{alias.upper()}_"):
+        bucket = env.str("BUCKET", "")
+        options = {
+            "bucket_name": bucket,
+            "location": env.str("PREFIX", ""),
+            "region_name": env.str("REGION", "") or None,
+            "endpoint_url": env.str("ENDPOINT", "") or None,
+        }
+    return {"BACKEND": "media_files.storage.BucketStorage", "OPTIONS": options} if bucket else None
+
+
 def _storage(alias: str) -> dict[str, Any]:
     """The folder or the bucket behind a storage alias."""
-    with env.prefixed(f"NOVAPROXY_{alias.upper()}_"):
-        folder = env.path("FOLDER", MEDIA_ROOT).resolve()
-        bucket = env.str("BUCKET", "")
-        prefix = env.str("PREFIX", "")
-        region = env.str("REGION", "")
-        endpoint = env.str("ENDPOINT", "")
-    if not bucket:
-        return {"BACKEND": "media_files.storage.LocalStorage", "OPTIONS": {"location": str(folder)}}
-    return {
-        "BACKEND": "media_files.storage.BucketStorage",
-        "OPTIONS": {
-            "bucket_name": bucket,
-            "location": prefix,
-            "region_name": region or None,
-            "endpoint_url": endpoint or None,
-        },
-    }
+    folder = env.path(f"NOVAPROXY_{alias.upper()}_FOLDER", MEDIA_ROOT).resolve()
+    local = {"BACKEND": "media_files.storage.LocalStorage", "OPTIONS": {"location": str(folder)}}
+    return _bucket(alias) or local
 
 
 STORAGES = {
@@ -84,8 +83,8 @@ STORAGES = {
 }
 STORAGES["default"] = STORAGES["originals"]
 # Where copies of local files lie for the services that read them; there is none without a bucket.
-if env.str("NOVAPROXY_ANALYSIS_BUCKET", ""):
-    STORAGES["analysis"] = _storage("analysis")
+if copies := _bucket("analysis"):
+    STORAGES["analysis"] = copies
 
 # -- Who may come in ---------------------------------------------------------------------------
 
