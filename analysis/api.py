@@ -24,12 +24,8 @@ from analysis.wishes import parameters_of
 from media_files.api import StrictFilterSet, StrictSerializer
 from media_files.models import MediaFile
 from proxies.api import ProfileField
-from proxies.api_batches import (
-    AcceptedSerializer,
-    BatchRequestSerializer,
-    DryRunSerializer,
-    ProxyBatchViewSet,
-)
+from proxies.api_batches import ProxyBatchViewSet
+from proxies.batch_serializers import AcceptedSerializer, BatchRequestSerializer, DryRunSerializer
 from proxies.outcomes import NEEDS_WORK, Outcome
 
 _OUTCOMES = [Outcome.CREATED, Outcome.REPLACED, Outcome.REUSED]

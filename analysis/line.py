@@ -147,9 +147,19 @@ class CallLine:
         futures = [piece.future for piece in self._flying if piece.future is not None]
         answered, _ = wait(futures, patience, FIRST_COMPLETED)
         for piece in [piece for piece in self._flying if piece.future in answered]:
+            self._finish(piece, self._heard(piece))
             self._flying.remove(piece)
-            if piece.future is not None:
-                self._finish(piece, piece.future.result())
+
+    def _heard(self, piece: Piece) -> list[Heard]:
+        """What a file's calls came to. A fault without a name is ours: it counts against the item, and shows."""
+        if piece.future is None:
+            return []
+        try:
+            return piece.future.result()
+        except Exception as fault:
+            logger.exception("The analysis of file %s broke off", piece.item.file_id)
+            self._work.crashed(piece.item, fault)
+            raise
 
     # -- Ends ------------------------------------------------------------------------------------
 

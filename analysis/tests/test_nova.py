@@ -23,11 +23,14 @@ from analysis.errors import (
     Throttled,
 )
 from analysis.models import Analysis
+from analysis.providers import get
+from analysis.providers.base import Image as Sent
 from analysis.providers.base import Wishes
 from analysis.services import AnalysisService
 from analysis.tests import saying
 from analysis.tests.conftest import forget
 from analysis.tests.wire import Raw, Refused, Service, Slow
+from media_files.errors import FileTooLarge, ImageTooLarge, UnsupportedFormat
 from media_files.models import MediaFile
 from media_files.tests.pictures import encoded, jpeg, turned_jpeg
 from proxies.outcomes import Outcome
@@ -115,6 +118,36 @@ def test_a_free_question_is_answered_in_words(nova: Service, keep: Add) -> None:
     assert row.result["answer"] == "It is a lighthouse."
     assert row.question == "What is it?"
     assert nova.paid[0].body["messages"][0]["content"][1] == {"text": "What is it?"}
+
+
+# -- Before a call, and not by one -----------------------------------------------------------------
+
+
+@pytest.fixture
+def any_size(settings: Any) -> str:
+    """A profile that makes nothing smaller."""
+    settings.NOVAPROXY_PROFILES = {"any": {"longest_side": 65_535, "byte_limit": 1 << 40}}
+    return "any"
+
+
+def test_too_many_bytes_are_refused_with_the_limit_and_the_remedy(
+    nova: Service, keep: Add, any_size: str
+) -> None:
+    file = keep(jpeg(300, 200) + bytes(18_000_000))
+    with pytest.raises(FileTooLarge, match=r"18,000,000 in a request.*NOVAPROXY_ANALYSIS_BUCKET"):
+        analyze(file, profile=any_size)
+    assert nova.requests == 0
+
+
+def test_a_side_that_is_too_long_is_refused(nova: Service, keep: Add, any_size: str) -> None:
+    with pytest.raises(ImageTooLarge, match="8000 px"):
+        analyze(keep(jpeg(8001, 90)), profile=any_size)
+    assert nova.requests == 0
+
+
+def test_a_format_that_nova_does_not_read_is_refused() -> None:
+    with pytest.raises(UnsupportedFormat, match="profile"):
+        get("nova").check(Sent("TIFF", 300, 200, 1000), embedded=True)
 
 
 # -- Failures --------------------------------------------------------------------------------------
