@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import IO, Any, Final, cast
 
@@ -41,7 +42,7 @@ def refuse_too_long(length: object, *, upload: bool) -> None:
     raise FileTooLarge(f"The body has {announced:,} bytes; {most:,} are allowed. Ask in several requests.")
 
 
-class BodyParser(BaseParser):
+class BodyParser(BaseParser, ABC):
     """A body that is held in memory as a whole: one of a bounded length."""
 
     def parse(
@@ -60,9 +61,9 @@ class BodyParser(BaseParser):
             raise ParseError(f"The body is not UTF-8: {error.reason} at byte {error.start}.") from error
         return self.read(text.strip())
 
+    @abstractmethod
     def read(self, text: str) -> Any:
         """The data that the text of a body stands for."""
-        raise NotImplementedError
 
 
 class JSONParser(BodyParser):
