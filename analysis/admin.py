@@ -18,6 +18,7 @@ from django.template.defaultfilters import truncatechars
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from analysis.models import Analysis
@@ -42,6 +43,8 @@ else:
 
 # Characters of a caption in a list.
 _CAPTION: Final = 120
+# Characters of a model's name in a list: those of some are as long as a sentence.
+_MODEL: Final = 18
 # Answers that a file's page lists.
 _LAST: Final = 10
 # What a picture may be drawn over with, by the key in a result.
@@ -102,7 +105,7 @@ class AnalysisAdmin(TitledList, DeletesInPages, MadeByTheMachine, AnalysisModelA
 
     list_title = "Analyses"
     change_list_template = "analysis/change_list.html"
-    list_display = ["thumbnail", "file_name", "asked", "state", "said", "cost_text", "made"]
+    list_display = ["thumbnail", "file_name", "asked", "state", "said", "made"]
     list_display_links = ["file_name"]
     list_filter = ["provider", "status", ("created_at", AddedFilter)]
     list_select_related = ["file"]
@@ -141,8 +144,14 @@ class AnalysisAdmin(TitledList, DeletesInPages, MadeByTheMachine, AnalysisModelA
         return str(row.file)
 
     @admin.display(description="asked")
-    def asked(self, row: Analysis) -> str:
-        return f"{row.provider}: {row.model}"
+    def asked(self, row: Analysis) -> SafeString:
+        """In one column, so that a list with its filters fits a screen of 1280 px."""
+        return format_html(
+            '{}<br><span class="quiet" title="{}">{}</span>',
+            row.provider,
+            row.model,
+            truncatechars(row.model, _MODEL),
+        )
 
     @admin.display(description="state")
     def state(self, row: Analysis) -> SafeString:
@@ -151,10 +160,6 @@ class AnalysisAdmin(TitledList, DeletesInPages, MadeByTheMachine, AnalysisModelA
     @admin.display(description="said")
     def said(self, row: Analysis) -> str:
         return truncatechars(said(row), _CAPTION) or "-"
-
-    @admin.display(description="cost", ordering="cost")
-    def cost_text(self, row: Analysis) -> str:
-        return "-" if row.cost is None else f"${row.cost:.5f}"
 
     @admin.display(description="made", ordering="id")
     def made(self, row: Analysis) -> str:

@@ -151,7 +151,7 @@ class CallLine:
             self._flying.remove(piece)
 
     def _heard(self, piece: Piece) -> list[Heard]:
-        """What a file's calls came to. A fault without a name is ours: it counts against the item, and shows."""
+        """What a file's calls came to. A fault without a name is ours: it counts, and is not hidden."""
         if piece.future is None:
             return []
         try:

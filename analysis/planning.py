@@ -49,6 +49,14 @@ class AnalysisPlan(Plan):
     price: prices.Price | None = None
     missing: list[str] = field(default_factory=list)
 
+    @property
+    def cost_text(self) -> str:
+        return money(self.cost)
+
+    @property
+    def most_cost_text(self) -> str:
+        return money(self.most_cost)
+
     NOTE: ClassVar[str] = (
         "Nova 2 Lite bills 230 tokens an image, whatever its size: proxies save bytes, time and refusals, "
         "not token cost."
@@ -150,6 +158,13 @@ def _usual_image(run: Run) -> Image:
 def _sum(amounts: list[Decimal | None]) -> Decimal | None:
     known = [amount for amount in amounts if amount is not None]
     return sum(known, Decimal(0)) if len(known) == len(amounts) else None
+
+
+def money(amount: Decimal | None) -> str:
+    """Dollars with as many digits as tell something: ``$26.40``, ``$0.0031``."""
+    if amount is None:
+        return "unknown"
+    return f"${amount:,.2f}" if amount >= 1 or not amount else f"${amount:.4f}"
 
 
 def _text(amount: Decimal | None) -> str | None:

@@ -108,6 +108,7 @@ def test_the_plan_says_cost_and_bytes_and_a_start_makes_a_batch(
     text = text_of(admin_client.get(f"{OPERATION}?filter="))
     assert "Calls to be paid for 3" in text
     assert "about $0.00" in text
+    assert "at most $0.0" in text
     assert "230 tokens an image, whatever its size" in text
     response = admin_client.post(f"{OPERATION}?filter=", {"profile": "rekognition", "max_cost": "0.5"})
     batch = Batch.objects.get(operation="analyze-nova")

@@ -209,7 +209,7 @@ def _show_plan(plan: AnalysisPlan, out: OutputWrapper) -> None:
     if plan.cost is None:
         say(out, "Cost: unknown, there is no price of this model.")
     else:
-        say(out, f"Expected cost: ${plan.cost:.4f}; at most ${plan.most_cost or plan.cost:.4f}")
+        say(out, f"Expected cost: {plan.cost_text}; at most {plan.most_cost_text}")
     if plan.price is not None:
         say(out, f"  by prices of {plan.price.day}: {plan.price.source}")
     budget = "none" if plan.budget is None else f"${plan.budget}"

@@ -1,0 +1,110 @@
+"""Another provider is one class that registers itself; everything else is there for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+
+from analysis import prices
+from analysis.models import Analysis
+from analysis.operation import AnalyzeOperation
+from analysis.prices import Price
+from analysis.providers import base
+from analysis.providers.base import Answer, Image, Place, Provider, Request, Usage, Wishes
+from analysis.results import Found, Result
+from analysis.tests.wire import Service
+from analysis.wishes import parameters_of
+from media_files.models import MediaFile
+from media_files.tests.pictures import jpeg
+from proxies.batches import lifecycle, operations
+from proxies.batches.selection import Selection
+from proxies.batches.slices import perform
+from proxies.batches.work import Work
+from proxies.models import Batch
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Ruler(Provider):
+    """Says how large a picture is; breaks on those that are not wide enough."""
+
+    name = "ruler"
+    label = "Ruler"
+    service = ""
+
+    def requests(self, wishes: Wishes) -> list[Request]:
+        return [Request("wood", {}, version=1)]
+
+    def check(self, image: Image, *, embedded: bool) -> None:
+        """It takes everything."""
+
+    def ask(self, request: Request, image: Image, content: bytes | Place) -> Answer:
+        if image.width < image.height:
+            raise RuntimeError("The ruler broke.")
+        return Answer(Result(labels=[Found(f"{image.width} px")]))
+
+    def usage(self, request: Request, image: Image, tokens_in: int | None, tokens_out: int | None) -> Usage:
+        return Usage()
+
+    def price(self, request: Request, usage: Usage) -> Price:
+        return Price(Decimal("0.5"), prices.day(), "the shop")
+
+    def expected(self, request: Request, image: Image, *, answer_tokens: int | None) -> Usage:
+        return Usage()
+
+    def most_answer_tokens(self, request: Request) -> int | None:
+        return None
+
+
+class Measure(AnalyzeOperation):
+    name = "analyze-ruler"
+    label = "Measure"
+    provider = "ruler"
+    description = "Measures each selected image."
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch: pytest.MonkeyPatch, nova: Service) -> None:
+    monkeypatch.setitem(base._registered, "ruler", Ruler())
+    monkeypatch.setitem(operations._registered, "analyze-ruler", Measure())
+
+
+@pytest.fixture
+def batch(keep: Callable[..., MediaFile]) -> Callable[[], Batch]:
+    def start() -> Batch:
+        return lifecycle.start(
+            "analyze-ruler",
+            Selection(MediaFile.objects.all()),
+            parameters_of(),
+            executor=Batch.Executor.LOCAL,
+        )
+
+    return start
+
+
+def test_it_is_planned_run_and_priced_like_the_others(
+    keep: Callable[..., MediaFile], batch: Callable[[], Batch]
+) -> None:
+    keep()
+    started = batch()
+    perform(Work(started, lambda: False))
+    row = Analysis.objects.get()
+    assert (row.provider, row.model, row.cost) == ("ruler", "wood", Decimal("0.5"))
+    assert row.result["labels"][0]["name"] == "996 px"
+
+
+def test_a_fault_without_a_name_counts_against_its_file_and_is_not_hidden(
+    keep: Callable[..., MediaFile], batch: Callable[[], Batch]
+) -> None:
+    file = keep(jpeg(200, 300))
+    started = batch()
+    for attempt in (1, 2, 3):
+        started.items.update(available_at=started.created_at)
+        with pytest.raises(RuntimeError, match="broke"):
+            perform(Work(started, lambda: False))
+        item = started.items.get()
+        assert item.attempts == attempt or item.outcome == "quarantined"
+    assert started.items.get().outcome == "quarantined"
+    assert [row.error for row in Analysis.objects.filter(file=file)] == ["broken_off"] * 3
