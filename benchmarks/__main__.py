@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.harness import Answer, Options
-from benchmarks.report import goal_lines, table_lines
+from benchmarks.report import goal_lines, question_lines
 
 QUESTIONS: Final = {
     "pixels": "The pixel path, by format",
@@ -49,36 +49,41 @@ def main(arguments: Sequence[str]) -> int:
     given = _arguments(arguments)
     given.work.mkdir(parents=True, exist_ok=True)
     options = Options(given.work.resolve(), given.photos, given.short)
-    result: dict[str, Any] = {
-        "machine": machine(), "versions": versions(), "short": given.short, "questions": [], "goals": [],
-    }  # fmt: skip
-    print(f"{result['machine']}\n{result['versions']}\n")
+    path = given.work / ("short.json" if given.short else "result.json")
+    print(f"{machine()}\n{versions()}\n")
+    asked: dict[str, Any] = {}
     for name in given.only:
-        began = time.monotonic()
-        answer: Answer = importlib.import_module(f"benchmarks.{name}").measure(options)
-        question = {
-            "name": name,
-            "title": QUESTIONS[name],
-            "tables": [asdict(table) for table in answer.tables],
-        }
-        result["questions"].append(question)
-        result["goals"] += [asdict(goal) | {"holds": goal.holds} for goal in answer.goals]
-        _show(question, time.monotonic() - began)
-    print("\n".join(goal_lines(result["goals"])))
-    path = given.work / "result.json"
-    path.write_text(json.dumps(result, indent=1))
+        asked[name] = _ask(name, options)
+        _show(asked[name])
+    print("\n".join(goal_lines([goal for question in asked.values() for goal in question["goals"]])))
+    # Questions that were not asked this time keep their last answers.
+    before = json.loads(path.read_text())["questions"] if path.exists() else {}
+    questions = {name: (before | asked)[name] for name in QUESTIONS if name in before | asked}
+    path.write_text(
+        json.dumps({"machine": machine(), "versions": versions(), "questions": questions}, indent=1)
+    )
     print(f"Written to {path}.")
     return 0
 
 
-def _show(question: dict[str, Any], seconds: float) -> None:
-    print(f"## {question['title']} ({seconds:.0f} s)\n")
-    for table in question["tables"]:
-        print("\n".join([f"### {table['title']}", "", *table_lines(table), ""]), flush=True)
+def _ask(name: str, options: Options) -> dict[str, Any]:
+    began, load = time.monotonic(), os.getloadavg()[0]
+    answer: Answer = importlib.import_module(f"benchmarks.{name}").measure(options)
+    return {
+        "title": QUESTIONS[name],
+        "load": round(load, 1),
+        "seconds": round(time.monotonic() - began),
+        "tables": [asdict(table) for table in answer.tables],
+        "goals": [asdict(goal) | {"holds": goal.holds} for goal in answer.goals],
+    }
+
+
+def _show(question: dict[str, Any]) -> None:
+    print("\n".join(question_lines(question)), flush=True)
 
 
 def machine() -> str:
-    """What it ran on, and how busy that was with other things."""
+    """What it runs on."""
     model = "unknown processor"
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -87,13 +92,13 @@ def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB, {platform.system()} {platform.machine()}, "
-        f"Python {platform.python_version()}; load when it began {os.getloadavg()[0]:.1f}."
+        f"Python {platform.python_version()}"
     )
 
 
 def versions() -> str:
     """Those of all that is compared."""
-    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES) + "."
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,7 @@ import pillow_heif
 from PIL import Image, ImageFilter
 
 from benchmarks.harness import Options
+from media_files.errors import MediaError
 from media_files.inspection import inspect
 from novaproxy_site.samples import draw_scene
 
@@ -116,10 +118,11 @@ def _generated(options: Options) -> dict[str, list[Path]]:
 
 def _given(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        if path.is_file():
-            with path.open("rb") as stream:
-                found.setdefault(inspect(stream).format, []).append(path)
+    for path in sorted(path for path in folder.expanduser().iterdir() if path.is_file()):
+        with path.open("rb") as stream, suppress(MediaError):
+            found.setdefault(inspect(stream).format, []).append(path.resolve())
+    if "JPEG" not in found:
+        raise SystemExit(f"There is no JPEG photograph in {folder}; most questions need some.")
     return found
 
 

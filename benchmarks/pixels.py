@@ -65,12 +65,18 @@ def measure(options: Options) -> Answer:
             reads = {name: way for name, way in ways.items() if _can_read(way, files[0])}
             rounds = options.rounds if kind == "JPEG" else min(3, options.rounds)
             timings = in_turns({name: way.cost for name, way in reads.items()}, files, rounds)
-            compared = files[:1] if options.short else files[::2]
+            compared = _comparable(files)[:: len(files) if options.short else 2]
             fidelity = {name: _fidelity(way, compared) for name, way in reads.items() if name != LIMIT}
             missing = [name for name in ways if name not in reads]
             tables.append(_table(kind, files, timings, fidelity, missing))
             goals += _goals(kind, timings)
     return Answer(tables, goals)
+
+
+def _comparable(files: list[Path]) -> list[Path]:
+    """Those that are compared in sRGB as they are, and whose proxies are JPEGs: a PNG loses nothing."""
+    tasks = map(peers.job, files)
+    return [task.path for task in tasks if task.facts.standard_colour and task.format == "JPEG"]
 
 
 def _can_read(way: Way, file: Path) -> bool:
@@ -120,16 +126,13 @@ def _goals(kind: str, timings: dict[str, Timing]) -> list[Goal]:
 
 
 def _fidelity(way: Way, files: list[Path]) -> Fidelity | None:
-    """None for PNG proxies, which lose nothing by their encoding and are not compared."""
+    """Over these files; None for no files."""
     losses = []
     for file in files:
-        task = peers.job(file)
-        if task.format == "PNG":
-            return None
-        plane, best = _reference(task)
-        with Image.open(io.BytesIO(way.data(task))) as made:
+        plane, best = _reference(peers.job(file))
+        with Image.open(io.BytesIO(way.data(peers.job(file)))) as made:
             losses.append(best - ssim(plane, luma(made)))
-    return Fidelity(float(np.mean(losses)), max(losses))
+    return Fidelity(float(np.mean(losses)), max(losses)) if losses else None
 
 
 _references: dict[Path, tuple[np.ndarray, float]] = {}

@@ -65,19 +65,23 @@ def goal_lines(goals: list[dict[str, Any]]) -> list[str]:
     return table_lines({"columns": ["goal", "measured", "wanted", ""], "rows": rows, "notes": []})
 
 
-def text(result: dict[str, Any]) -> str:
-    """Everything that a run found, as Markdown without the page's head."""
-    lines = [f"Machine: {result['machine']}", f"Libraries: {result['versions']}", ""]
-    for question in result["questions"]:
-        lines += [f"## {question['title']}", ""]
-        for table in question["tables"]:
-            lines += [f"### {table['title']}", "", *table_lines(table), ""]
-    return "\n".join([*lines, "## Goals", "", *goal_lines(result["goals"])]).rstrip() + "\n"
+def question_lines(question: dict[str, Any]) -> list[str]:
+    """A question's tables, and how busy the machine was with other things as it was asked."""
+    lines = [f"## {question['title']}", ""]
+    for table in question["tables"]:
+        lines += [f"### {table['title']}", "", *table_lines(table), ""]
+    return [*lines, f"{question['seconds']} s; the load before it was {question['load']}.", ""]
 
 
 def page(result: dict[str, Any]) -> str:
     """docs/performance.md."""
-    return f"{_HEAD}\n## The run\n\n{text(result).replace('Libraries:', chr(10) + 'Libraries:', 1)}"
+    questions = result["questions"].values()
+    goals = goal_lines([goal for question in questions for goal in question["goals"]])
+    lines = ["## The machine", "", f"{result['machine']}.", "", f"{result['versions']}.", ""]
+    lines += ["## Goals", "", *goals]
+    for question in questions:
+        lines += question_lines(question)
+    return "\n".join([_HEAD, *lines]).rstrip() + "\n"
 
 
 if __name__ == "__main__":
