@@ -30,12 +30,12 @@ from media_files.admin import (
 )
 from media_files.models import MediaFile
 from proxies.admin_operations import OperationsMixin, operation_url
-from proxies.api import savings_percent
 from proxies.batches import operations
 from proxies.conf import conf
 from proxies.models import BatchItem, Proxy, Quarantine, WorkerState
 from proxies.plain_words import PROXY_STATES, duration
 from proxies.queries import proxy_state_of
+from proxies.reports import savings_percent
 
 if TYPE_CHECKING:
     ProxyModelAdmin = admin.ModelAdmin[Proxy]

@@ -25,6 +25,7 @@ from proxies.imaging import Reason
 from proxies.models import BatchItem, Proxy, proxies_storage
 from proxies.outcomes import NEEDS_WORK, NOT_NEEDED, Outcome
 from proxies.queries import proxy_state_of
+from proxies.reports import savings_percent
 from proxies.services import ImageProxyService, ProxyResult
 
 PROXY_STATES = ["current", "stale", "missing", "not_needed"]
@@ -239,10 +240,3 @@ def _answer(result: ProxyResult, request: Request) -> dict[str, Any]:
         "reasons": result.reasons or [NOT_NEEDED],
         "url": reverse("proxy-content", args=[proxy.pk], request=request) if proxy else None,
     }
-
-
-def savings_percent(original: int | None, sent: int | None) -> float:
-    """How much less has to be sent, in percent of the original's bytes; negative where it is more."""
-    if not original or sent is None:
-        return 0.0
-    return round(100 * (1 - sent / original), 1)

@@ -154,3 +154,10 @@ def _line_of_item(file: Any, item: BatchItem, profile: ProxyProfile) -> Line:
 
 def _proxy(file: Any, profile: str) -> Proxy | None:
     return next((proxy for proxy in file.proxies.all() if proxy.profile == profile), None)
+
+
+def savings_percent(original: int | None, sent: int | None) -> float:
+    """How much less has to be sent, in percent of the original's bytes; negative where it is more."""
+    if not original or sent is None:
+        return 0.0
+    return round(100 * (1 - sent / original), 1)
