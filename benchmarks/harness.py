@@ -27,7 +27,7 @@ class Options:
 
     @property
     def rounds(self) -> int:
-        return 2 if self.short else 5
+        return 2 if self.short else 4
 
 
 class Cost(NamedTuple):
