@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 
 from analysis.tests.libraries import fill, lead
 from analysis.tests.saying import nova
 from analysis.tests.wire import Bedrock, Refused, Service, served
+from media_files.console import UsageError
 from novaproxy_site.tests.installation import Installation
 
 
@@ -92,16 +94,24 @@ BAD = {
     "question": ["--provider", "rekognition", "--question", "Who?"],
     "features": ["--provider", "rekognition", "--features", "horoscope"],
     "biometrics": ["--provider", "rekognition", "--features", "faces"],
-    "provider": ["--provider", "oracle"],
-    "profile": ["--profile", "moon"],
 }
 
 
-def test_what_cannot_be_asked_for_is_bad_usage(library: Installation) -> None:
-    for arguments in BAD.values():
-        run = library.manage("analyze_images", *arguments, check=False)
-        assert run.returncode == 2, arguments
-        assert "Traceback" not in run.stderr
+@pytest.mark.django_db
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_asked_for_is_bad_usage(case: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        call_command("analyze_images", *BAD[case])
+    assert refused.value.returncode == 2
+
+
+@pytest.mark.parametrize("arguments", [("--provider", "oracle"), ("--profile", "moon"), ("--limit", "0")])
+def test_bad_usage_exits_with_two_and_without_a_traceback(
+    install: Callable[..., Installation], arguments: tuple[str, ...]
+) -> None:
+    run = install().manage("analyze_images", *arguments, check=False)
+    assert run.returncode == 2
+    assert "Traceback" not in run.stderr
 
 
 def test_without_credentials_it_says_what_to_set(library: Installation, service: Service) -> None:

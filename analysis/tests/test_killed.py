@@ -14,7 +14,7 @@ from analysis.tests.saying import nova
 from analysis.tests.wire import Bedrock, Service, served
 from novaproxy_site.tests.installation import Installation, wait_for
 
-IMAGES = 60
+IMAGES = 40
 KILLS = 3
 STARTED = 'list(Analysis.objects.filter(status="started").values_list("pk", flat=True))'
 

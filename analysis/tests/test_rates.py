@@ -19,35 +19,35 @@ from proxies.tests.driving import RunningWorker
 
 @pytest.mark.django_db
 def test_places_are_an_interval_apart_whoever_takes_them() -> None:
-    now = time.time()
+    began = time.time()
     moments = [rates.reserve("nova", 10) for _ in range(20)]
-    gaps = [after - before for before, after in pairwise(moments)]
-    # What is made up for at the beginning is taken at once; then one every tenth of a second.
-    assert gaps == pytest.approx([0.1] * 19, abs=0.05)
-    assert now - rates.CATCH_UP - 0.01 <= moments[0] <= now + 0.1
+    assert all(after - before >= 0.0999 for before, after in pairwise(moments))
+    # The first may make up for a little time that went by; no more than that.
+    assert moments[0] >= began - rates.CATCH_UP - 0.01
 
 
 @pytest.mark.django_db
 def test_several_calls_take_several_places_and_providers_do_not_share_them() -> None:
     first = rates.reserve("rekognition", 10, calls=5)
-    assert rates.reserve("rekognition", 10) == pytest.approx(first + 0.5, abs=0.01)
-    assert rates.reserve("nova", 10) < first + 0.5
+    assert rates.reserve("rekognition", 10) >= first + 0.499
+    assert list(CallRate.objects.values_list("provider", flat=True)) == ["rekognition"]
 
 
 @pytest.mark.django_db
 def test_a_long_silence_gives_no_burst() -> None:
     CallRate.objects.create(provider="nova", next_at=0)
+    began = time.time()
     moments = [rates.reserve("nova", 100) for _ in range(100)]
-    assert sum(moment <= time.time() for moment in moments) <= 100 * rates.CATCH_UP + 10
+    assert sum(moment <= began for moment in moments) <= 100 * rates.CATCH_UP + 1
 
 
 def test_two_workers_reach_the_allowed_rate_of_a_service_that_throttles_at_random(
     install: Callable[..., Installation],
 ) -> None:
-    """Answers take a second, 20 a second are allowed, one request in twenty is refused all the same."""
-    allowed, images = 20.0, 160
+    """Answers take two seconds, 20 a second are allowed, one request in twenty is refused all the same."""
+    allowed, images = 20.0, 140
     workers = install()
-    service = Bedrock("bedrock-runtime", nova, seconds=1.0, per_second=allowed, throttled=0.05)
+    service = Bedrock("bedrock-runtime", nova, seconds=2.0, per_second=allowed, throttled=0.05)
     with served(service):
         lead(workers, service, NOVAPROXY_ANALYSIS_CALLS_PER_SECOND=str(allowed))
         fill(workers, images)
@@ -61,8 +61,32 @@ def test_two_workers_reach_the_allowed_rate_of_a_service_that_throttles_at_rando
             worker.close()
     moments = sorted(service.answered_at)
     # From when both are at work (the first call of each goes alone) until what is left is too little.
-    began = next(number for number, at in enumerate(moments) if at > moments[0] + 2.0)
+    began = next(number for number, at in enumerate(moments) if at > moments[0] + 3.0)
     ended = int(images * 0.85)
     rate = (ended - began) / (moments[ended] - moments[began])
     assert rate >= 0.9 * allowed
     assert ask(workers, f"Batch.objects.get(pk={batch}).paused_reason") == ""
+
+
+def test_an_upload_does_not_wait_for_the_end_of_the_analyses(install: Callable[..., Installation]) -> None:
+    installation = install()
+    service = Bedrock("bedrock-runtime", nova, seconds=0.5)
+    with served(service):
+        lead(installation, service, NOVAPROXY_ANALYSIS_CALLS_PER_SECOND="10")
+        fill(installation, 200)
+        worker = RunningWorker(installation, workers=1)
+        try:
+            batch = start(installation)
+            worker.wait_for(lambda: len(service.paid) > 5, seconds=40, what="some answers")
+            installation.shell("""
+                import io
+                from media_files.services import add_file
+                from media_files.tests.pictures import jpeg
+                add_file(io.BytesIO(jpeg()), "upload.jpg")
+            """)
+            made = 'MediaFile.objects.filter(proxies__isnull=False, original_name="upload.jpg").exists()'
+            # Less than a slice of the analyses lasts where nothing else is due.
+            worker.wait_for(lambda: ask(installation, made), seconds=10, what="the upload's proxy")
+            assert ask(installation, f"Batch.objects.get(pk={batch}).state") == "running"
+        finally:
+            worker.close()
