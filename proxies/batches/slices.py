@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import Final
 
-from django.db.models import Exists, F, OuterRef
+from django.db.models import F, OuterRef, Subquery
 from django.utils.timezone import now
 
 from proxies.batches import lanes, operations
@@ -38,10 +38,12 @@ def run_slice(number: int, generation: int) -> int:
 
 def due_batch() -> Batch | None:
     """The batch to serve next: a standing one, else the one that has waited longest."""
-    waiting = BatchItem.objects.claimable().filter(batch=OuterRef("pk"))
+    # A value, not EXISTS: PostgreSQL would join that, and read all items that were done before the first.
+    first = BatchItem.objects.claimable().filter(batch=OuterRef("pk")).order_by("id").values("pk")[:1]
     return (
-        Batch.objects.filter(
-            Exists(waiting),
+        Batch.objects.alias(first=Subquery(first))
+        .filter(
+            first__isnull=False,
             state=Batch.State.RUNNING,
             executor=Batch.Executor.QUEUE,
             started_at__isnull=False,
