@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import Case, CharField, DateTimeField, F, QuerySet, Value, When
 from django.db.models.expressions import Combinable
@@ -40,7 +41,10 @@ def insert_items(batch: Batch, files: QuerySet[Any]) -> None:
     }
     selected = files.annotate(**{f"item_{name}": value for name, value in columns.items()})
     rows = selected.order_by("pk").values_list(*(f"item_{name}" for name in columns))
-    sql, parameters = rows.query.sql_with_params()
+    try:
+        sql, parameters = rows.query.sql_with_params()
+    except EmptyResultSet:  # Django knows beforehand that no row can match
+        return
     with connection.cursor() as cursor:
         quoted = ", ".join(connection.ops.quote_name(name) for name in columns)
         table = connection.ops.quote_name(BatchItem._meta.db_table)

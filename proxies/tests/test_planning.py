@@ -120,6 +120,11 @@ def test_pages_are_walked_whole_and_once(monkeypatch, rows, django_assert_num_qu
     assert batch.items.count() == rows
 
 
+def test_nothing_selected_is_a_batch_that_is_done():
+    batch = lifecycle.start("image-proxy", Selection(MediaFile.objects.none()), {})
+    assert (batch.state, batch.items.count()) == (Batch.State.COMPLETED, 0)
+
+
 def test_a_list_of_ids_is_a_selection_however_long():
     files = [add(f"{seed}.jpg", photo(seed)) for seed in range(3)]
     ids = [files[2].pk, files[0].pk, files[2].pk, *range(10**6, 10**6 + 50_000)]
