@@ -4,7 +4,7 @@ PORT ?= 8000
 BIN := .venv/bin
 TESTS ?=
 
-.PHONY: run test lint chaos fuzz docs-formats lock clean
+.PHONY: run test lint bench chaos fuzz docs-formats lock clean
 
 # Set up, import (PHOTOS=folder), make the proxies, serve on 127.0.0.1:$(PORT) until Ctrl-C.
 run: .venv/installed

@@ -51,7 +51,8 @@ def _phone(path: Path) -> None:
     exif = Image.Exif()
     exif[_ORIENTATION] = 6
     exif.get_ifd(_GPS_IFD).update({1: "N", 2: (48.0, 51.0, 29.6), 3: "E", 4: (2.0, 17.0, 40.2)})
-    draw_scene(4032, 3024, 1).save(path, "JPEG", quality=90, exif=exif)
+    upright = draw_scene(3024, 4032, 1)
+    upright.transpose(Image.Transpose.ROTATE_90).save(path, "JPEG", quality=90, exif=exif)
 
 
 def _transparent(path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
+import zoneinfo
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -96,7 +97,12 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("SECURE_COOKIES", not DEBU
 
 
 NOVAPROXY_API_RATE = env.str(
-    "NOVAPROXY_API_RATE", "", validate=validate.Regexp(r"^(\d+/(second|minute|hour|day))?$")
+    "NOVAPROXY_API_RATE",
+    "",
+    validate=validate.Regexp(
+        r"^(\d+/(second|minute|hour|day))?$",
+        error="no rate, as 600/minute (or second, hour, day)",
+    ),
 )
 
 
@@ -188,7 +194,13 @@ NOVAPROXY_ANALYSIS_MIN_CONFIDENCE = env.float(
 # -- The queue ---------------------------------------------------------------------------------
 
 NOVAPROXY_WORKERS = env.int("NOVAPROXY_WORKERS", 2, validate=validate.Range(min=1))
-NOVAPROXY_BROKER = env.str("NOVAPROXY_BROKER", "orm", validate=validate.Regexp(r"^(orm|rediss?://.+)$"))
+NOVAPROXY_BROKER = env.str(
+    "NOVAPROXY_BROKER",
+    "orm",
+    validate=validate.Regexp(
+        r"^(orm|rediss?://.+)$", error="neither orm nor an address as redis://host:6379/0"
+    ),
+)
 
 
 def _patient(url: str) -> str:
@@ -270,7 +282,11 @@ TEMPLATES = [
 
 LANGUAGE_CODE = "en-gb"
 USE_TZ = True
-TIME_ZONE = env.str("TIME_ZONE", "UTC")
+TIME_ZONE = env.str(
+    "TIME_ZONE",
+    "UTC",
+    validate=validate.OneOf(zoneinfo.available_timezones(), error="no time zone, as UTC or Europe/Paris"),
+)
 
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"

@@ -70,8 +70,11 @@ class ImageProxyService:
         """The proxy's width and height in px, for an upright original of this width and height."""
         return imaging.calculate_target_dimensions(width, height, self.profile)
 
-    def get_optimal_format(self, source: Image.Image | BinaryIO) -> Literal["JPEG", "PNG"]:
-        """``PNG`` where some pixel really is transparent, else ``JPEG``."""
+    def get_optimal_format(self, source: MediaFile | Image.Image | BinaryIO) -> Literal["JPEG", "PNG"]:
+        """``PNG`` where some pixel really is transparent, else ``JPEG``; of a row its file is read."""
+        if isinstance(source, MediaFile):
+            with media_storage(source.storage_alias).fetch(str(source.file.name)) as stream:
+                return self.get_optimal_format(stream)
         if isinstance(source, Image.Image):
             return imaging.get_optimal_format(source)
         with Image.open(source) as image:

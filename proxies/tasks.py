@@ -3,17 +3,22 @@ imports django-q2."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from django.conf import settings
+from django.db import DatabaseError
 from django.dispatch import receiver
 from django.utils.timezone import now
 from django_q.models import Schedule
 from django_q.signals import post_spawn
 from django_q.tasks import async_task
 
+from media_files.errors import MediaError
 from proxies.batches import lanes, slices, sweeper
 from proxies.memory import watch_memory
+
+logger = logging.getLogger(__name__)
 
 
 def run_slice(lane: int, generation: int) -> int:
@@ -57,9 +62,16 @@ def keep_schedule(**kwargs: Any) -> None:
 
 
 @receiver(post_spawn)
-def watch_worker(**kwargs: Any) -> None:
-    """In each worker process of a cluster, once it has been forked."""
+def begin_worker(**kwargs: Any) -> None:
+    """In each worker process of a cluster, once it has been forked.
+
+    It may stand in for one that was killed: what that one held is taken back now, not with the next minute.
+    """
     watch_memory()
+    try:
+        sweeper.sweep()
+    except (DatabaseError, MediaError) as error:
+        logger.warning("Nothing swept at the start of a worker process; the schedule does it: %s", error)
 
 
 lanes.set_bell(ring)

@@ -162,6 +162,7 @@ def retry_failed(batch: Batch, *, by: User | None = None) -> int:
             available_at=now(),
             finished_at=None,
         )
+    refresh_counts([batch], exact=True)
     if batch.executor == Batch.Executor.QUEUE:
         lanes.wake(lanes.lane_count())
     return count

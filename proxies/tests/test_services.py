@@ -101,6 +101,7 @@ def test_the_service_speaks_of_sizes_before_it_acts():
     assert service.calculate_target_dimensions(4000, 3000) == (533, 400)
     assert service.get_optimal_format(Image.new("RGBA", (4, 4), (1, 2, 3, 255))) == "JPEG"
     assert service.get_optimal_format(Image.new("RGBA", (4, 4), (1, 2, 3, 254))) == "PNG"
+    assert service.get_optimal_format(add("logo.png", photo(2, transparent=True))) == "PNG"
 
 
 def test_another_recipe_makes_a_proxy_stale(source, settings):
