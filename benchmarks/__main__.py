@@ -51,17 +51,13 @@ def main(arguments: Sequence[str]) -> int:
     options = Options(given.work.resolve(), given.photos, given.short)
     path = given.work / ("short.json" if given.short else "result.json")
     print(f"{machine()}\n{versions()}\n")
-    asked: dict[str, Any] = {}
+    goals = []
     for name in given.only:
-        asked[name] = _ask(name, options)
-        _show(asked[name])
-    print("\n".join(goal_lines([goal for question in asked.values() for goal in question["goals"]])))
-    # Questions that were not asked this time keep their last answers.
-    before = json.loads(path.read_text())["questions"] if path.exists() else {}
-    questions = {name: (before | asked)[name] for name in QUESTIONS if name in before | asked}
-    path.write_text(
-        json.dumps({"machine": machine(), "versions": versions(), "questions": questions}, indent=1)
-    )
+        question = _ask(name, options)
+        goals += question["goals"]
+        print("\n".join(question_lines(question)), flush=True)
+        _keep(name, question, path)
+    print("\n".join(goal_lines(goals)))
     print(f"Written to {path}.")
     return 0
 
@@ -78,8 +74,14 @@ def _ask(name: str, options: Options) -> dict[str, Any]:
     }
 
 
-def _show(question: dict[str, Any]) -> None:
-    print("\n".join(question_lines(question)), flush=True)
+def _keep(name: str, question: dict[str, Any], path: Path) -> None:
+    """Put an answer into the result; questions that are not asked this time keep their last one."""
+    answers = json.loads(path.read_text())["questions"] if path.exists() else {}
+    answers[name] = question
+    questions = {name: answers[name] for name in QUESTIONS if name in answers}
+    path.write_text(
+        json.dumps({"machine": machine(), "versions": versions(), "questions": questions}, indent=1)
+    )
 
 
 def machine() -> str:

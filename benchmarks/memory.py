@@ -41,7 +41,7 @@ PICTURES: Final = (
     Picture("PNG, transparent", 24, ".png", {"compress_level": 1}, "RGBA"),
     Picture("WebP", 100, ".webp", {"quality": 80, "method": 0}),
     Picture("TIFF", 24, ".tif", {}),
-    Picture("HEIC", 24, ".heic", {"quality": 60}),
+    Picture("HEIC", 12, ".heic", {"quality": 40}),
     Picture("AVIF", 24, ".avif", {"quality": 60, "speed": 10}),
 )
 _IN_SHORT: Final = 6
@@ -75,8 +75,7 @@ def _write(picture: Picture, folder: Path) -> Path:
     path = folder / f"{picture.mode}-{picture.kind.replace(', ', '-')}-{picture.megapixels}{picture.suffix}"
     if path.exists():
         return path
-    # A whole number of blocks: x265 and libde265 do not agree about the rest of one.
-    side = math.isqrt(picture.megapixels * 1_000_000) // 32 * 32
+    side = math.isqrt(picture.megapixels * 1_000_000)
     tile = Image.merge("RGB", [Image.effect_noise((_SIDE, _SIDE), 40) for _ in range(3)])
     whole = Image.new(picture.mode, (side, side))
     for left in range(0, side, _SIDE):
