@@ -16,7 +16,6 @@ from django.db import DatabaseError
 
 from media_files.errors import MediaError
 from media_files.storage import SourceChanged
-from proxies import signals
 from proxies.batches.work import Work
 from proxies.imaging import Rendered
 from proxies.models import BatchItem
@@ -132,7 +131,7 @@ class AssemblyLine:
 
     def _fail(self, item: BatchItem, error: MediaError) -> None:
         self._work.fail(item, error)
-        signals.proxy_failed.send_robust(type(self._service), source_id=item.file_id, error=error)
+        self._service.note_failure(item.file_id, error)
 
     def _end_badly(self, piece: Piece, fault: BaseException) -> None:
         """Sort a fault: the original changed, the file's own, the database's, or one without a name."""

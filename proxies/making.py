@@ -52,6 +52,7 @@ class Making:
     source: MediaFile
     token: UUID
     reasons: list[Reason]
+    failed_before: bool = False
     new_facts: FileFacts | None = None
     stored_name: str = ""
     is_stored: bool = False

@@ -311,6 +311,29 @@ class Quarantine(models.Model):
         return f"file {self.source_id}"
 
 
+class ProxyFailure(models.Model):
+    """What was wrong with a file when its proxy was last tried, of these bytes and by this recipe.
+
+    A file's own fault stays until its bytes change: plans say so, and runs do not try again unless they
+    are forced or asked to retry what failed.
+    """
+
+    source = models.ForeignKey(MediaFile, on_delete=models.CASCADE, related_name="proxy_failures")
+    profile = models.CharField(max_length=32)
+    fingerprint = models.CharField(max_length=80, blank=True)
+    recipe = models.CharField(max_length=80)
+    error = models.CharField(max_length=32)
+    message = models.TextField()
+    created_at = models.DateTimeField(default=now)
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["source", "profile"], name="one_failure_per_profile")]
+
+    def __str__(self) -> str:
+        return f"{self.profile} proxy of file {self.source_id}: {self.error}"
+
+
 class WorkerStateQuerySet(models.QuerySet["WorkerState"]):
     # A supervisor that said nothing for so long is not counted.
     SILENCE: Final = timedelta(minutes=2)

@@ -27,7 +27,7 @@ from django.db.models.expressions import Combinable
 from media_files.errors import NotAnImage, Quarantined
 from media_files.models import MediaFile
 from proxies.imaging import Reason
-from proxies.models import Proxy, Quarantine
+from proxies.models import Proxy, ProxyFailure, Quarantine
 from proxies.outcomes import NOT_NEEDED, Outcome
 from proxies.profiles import ProxyProfile
 
@@ -74,6 +74,16 @@ def is_quarantined() -> Exists:
     return Exists(Quarantine.objects.filter(source=OuterRef("pk"), fingerprint=OuterRef("fingerprint")))
 
 
+def known_failures(profile: ProxyProfile) -> QuerySet[ProxyFailure]:
+    """For each file of the outer query: what was wrong with these bytes when this recipe was last tried."""
+    return ProxyFailure.objects.filter(
+        source=OuterRef("pk"),
+        profile=profile.name,
+        recipe=profile.recipe,
+        fingerprint=OuterRef("fingerprint"),
+    )
+
+
 def outcome_of(profile: ProxyProfile, *, force: bool = False) -> Case:
     """The outcome that a run would have for each file, as far as its row tells."""
     whens = [
@@ -83,6 +93,7 @@ def outcome_of(profile: ProxyProfile, *, force: bool = False) -> Case:
     ]
     if not force:
         whens.append(When(has_current_proxy(profile), then=_word(Outcome.REUSED)))
+        whens.append(When(Exists(known_failures(profile)), then=_word(Outcome.FAILED)))
     whens.append(When(has_proxy(profile), then=_word(Outcome.REPLACED)))
     return Case(*whens, default=_word(Outcome.CREATED), output_field=CharField())
 
@@ -91,16 +102,20 @@ def with_outcome(files: QuerySet[MediaFile], profile: ProxyProfile, *, force: bo
     """Annotate ``outcome`` and, for files that are settled by it, what the ledger says of them."""
     skipped = When(outcome=Outcome.SKIPPED.value, then=Value([NOT_NEEDED], JSONField()))
     held = Quarantine.objects.filter(source=OuterRef("pk")).values("message")
+    known = known_failures(profile)
+    video = ~Q(file_type=MediaFile.FileType.IMAGE)
     return files.annotate(outcome=outcome_of(profile, force=force)).annotate(
         settled_reasons=Case(skipped, default=Value([], JSONField()), output_field=JSONField()),
         settled_error=Case(
-            When(outcome=Outcome.FAILED.value, then=Value(NotAnImage.code)),
+            When(video, then=Value(NotAnImage.code)),
+            When(outcome=Outcome.FAILED.value, then=Subquery(known.values("error"))),
             When(outcome=Outcome.QUARANTINED.value, then=Value(Quarantined.code)),
             default=Value(""),
             output_field=CharField(),
         ),
         settled_message=Case(
-            When(outcome=Outcome.FAILED.value, then=Value("A video. Image proxies are made of images only.")),
+            When(video, then=Value("A video. Image proxies are made of images only.")),
+            When(outcome=Outcome.FAILED.value, then=Subquery(known.values("message"))),
             When(outcome=Outcome.QUARANTINED.value, then=Subquery(held)),
             default=Value(""),
             output_field=TextField(),

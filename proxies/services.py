@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import BinaryIO, Final, Literal
+from typing import Any, BinaryIO, Final, Literal
 
 from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef
+from django.utils.timezone import now
 from PIL import Image
 
 from media_files.conf import limits
@@ -22,13 +24,16 @@ from proxies.conf import conf
 from proxies.given import create_proxy_file
 from proxies.imaging import Reason, Rendered
 from proxies.making import LeaseLost, Making, ProxyBusy, ProxyResult
-from proxies.models import Proxy, Quarantine, proxies_storage
+from proxies.models import Proxy, ProxyFailure, Quarantine, proxies_storage
 from proxies.names import EXTENSIONS, FOLDERS, build_image_proxy_filename
 from proxies.outcomes import Outcome
 from proxies.profiles import ProxyProfile
 from proxies.removal import discard_proxy_file
 
 logger = logging.getLogger(__name__)
+
+# What is wrong may be right tomorrow though the bytes are the same, or is remembered elsewhere.
+_NOT_OF_THE_BYTES: Final = (SourceMissing, NotAnImage, Quarantined)
 
 
 class ImageProxyService:
@@ -92,8 +97,25 @@ class ImageProxyService:
         try:
             return self._create(source_id, force=force)
         except MediaError as error:
-            signals.proxy_failed.send(type(self), source_id=source_id, error=error)
+            self.note_failure(source_id, error)
             raise
+
+    def note_failure(self, source_id: int, error: MediaError) -> None:
+        """Remember what is the file's own fault, so that it is not tried again unasked; tell who listens."""
+        source = MediaFile.objects.filter(pk=source_id).first()
+        if source is not None and not error.transient and not isinstance(error, _NOT_OF_THE_BYTES):
+            ProxyFailure.objects.update_or_create(
+                source=source,
+                profile=self.profile.name,
+                defaults={
+                    "fingerprint": source.fingerprint,
+                    "recipe": self.profile.recipe,
+                    "error": error.code,
+                    "message": str(error),
+                    "created_at": now(),
+                },
+            )
+        signals.proxy_failed.send_robust(type(self), source_id=source_id, error=error)
 
     def _create(self, source_id: int, *, force: bool) -> ProxyResult:
         for _ in range(self.MAX_CHANGES):
@@ -139,7 +161,9 @@ class ImageProxyService:
             Quarantined: it has ended its process too often.
             ProxyBusy: another holds the lease.
         """
-        source = MediaFile.objects.select_related("quarantine").filter(pk=source_id).first()
+        failures = ProxyFailure.objects.filter(source=OuterRef("pk"), profile=self.profile.name)
+        rows = MediaFile.objects.select_related("quarantine").annotate(failed_before=Exists(failures))
+        source: Any = rows.filter(pk=source_id).first()
         if source is None:
             raise SourceMissing(f"There is no file {source_id}. It may have been deleted.")
         settled = self._settle(source, force=force)
@@ -153,7 +177,7 @@ class ImageProxyService:
         if settled is not None:
             leases.release(source_id, self.profile.name, token)
             return settled
-        return Making(source=source, token=token, reasons=self._reasons(source))
+        return Making(source, token, self._reasons(source), failed_before=source.failed_before)
 
     def fetch(self, making: Making) -> BinaryIO:
         """One read of the original. No database is touched.
@@ -289,6 +313,8 @@ class ImageProxyService:
             MediaFile.objects.filter(pk=today.pk).update(
                 **{name: getattr(today, name) for name in MediaFile.FACT_FIELDS}
             )
+        if making.failed_before:
+            ProxyFailure.objects.filter(source=today, profile=self.profile.name).delete()
         if rendered is None:
             self._remove_superfluous(today)
             return ProxyResult(Outcome.SKIPPED, today)

@@ -12,7 +12,7 @@ from media_files.models import MediaFile
 from proxies.batches import lifecycle, selection, slices
 from proxies.batches.selection import Selection
 from proxies.batches.work import Work
-from proxies.models import Batch, BatchItem, Proxy, Quarantine
+from proxies.models import Batch, BatchItem, Proxy, ProxyFailure, Quarantine
 from proxies.tests.crashing import photo
 
 pytestmark = pytest.mark.django_db
@@ -130,3 +130,26 @@ def test_a_list_of_ids_is_a_selection_however_long():
     ids = [files[2].pk, files[0].pk, files[2].pk, *range(10**6, 10**6 + 50_000)]
     said = lifecycle.plan("image-proxy", Selection(MediaFile.objects.all(), ids), {})
     assert said.total == 2
+
+
+def test_a_file_that_failed_is_planned_as_failed_and_not_tried_again_unasked():
+    broken = add("broken.jpg", photo(1)[: len(photo(1)) // 2])
+    good = add("good.jpg", photo(2))
+    assert dict(plan().outcomes) == {"created": 2}, "its header is valid"
+    run(MediaFile.objects.filter(pk=broken.pk))
+    assert dict(plan().outcomes) == {"failed": 1, "created": 1}
+    batch = run()
+    failed = BatchItem.objects.get(batch=batch, file=broken)
+    assert (failed.outcome, failed.error, failed.attempts) == ("failed", "corrupt", 0)
+    assert "damaged" in failed.message
+    assert dict(plan(force=True).outcomes) == {"created": 1, "replaced": 1}, "force tries it again"
+    lifecycle.retry_failed(batch)
+    slices.perform(Work(batch, lambda: False))
+    failed.refresh_from_db()
+    assert (failed.outcome, failed.attempts) == ("failed", 1), "and so does a retry"
+    broken.file = ContentFile(photo(1), "whole.jpg")
+    broken.save()
+    assert dict(plan().outcomes) == {"created": 1, "reused": 1}, "other bytes are another matter"
+    run()
+    assert ProxyFailure.objects.count() == 0
+    assert Proxy.objects.filter(source__in=[broken, good]).count() == 2
