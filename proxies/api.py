@@ -28,7 +28,7 @@ from proxies.queries import proxy_state_of
 from proxies.reports import savings_percent
 from proxies.services import ImageProxyService, ProxyResult
 
-PROXY_STATES = ["current", "stale", "missing", "not_needed"]
+PROXY_STATES = ["current", "stale", "missing", "failed", "not_needed"]
 
 
 class ProxySerializer(serializers.ModelSerializer[Proxy]):

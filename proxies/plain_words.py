@@ -40,6 +40,7 @@ PROXY_STATES: Final[dict[str, str]] = {
     "current": "The proxy is up to date.",
     "stale": "The proxy is of an older file or of older settings. It is to be made again.",
     "missing": "A proxy is needed, and there is none yet.",
+    "failed": "Its proxy could not be made of this file: what was done with it says why.",
     "not_needed": "The model can read the original as it is.",
     "queued": "The proxy is on its way.",
 }

@@ -124,10 +124,11 @@ def with_outcome(files: QuerySet[MediaFile], profile: ProxyProfile, *, force: bo
 
 
 def proxy_state_of(profile: ProxyProfile) -> Case:
-    """Where a file's proxy stands: ``current``, ``stale``, ``missing``, or ``not_needed``."""
+    """Where a file's proxy stands: ``current``, ``not_needed``, ``failed``, ``stale`` or ``missing``."""
     return Case(
         When(has_current_proxy(profile), then=Value("current")),
         When(~needs_proxy(profile), then=Value("not_needed")),
+        When(Exists(known_failures(profile)), then=Value("failed")),
         When(has_proxy(profile), then=Value("stale")),
         default=Value("missing"),
         output_field=CharField(),

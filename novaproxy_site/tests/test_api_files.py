@@ -324,7 +324,7 @@ class TestProxyOfAnUpload:
 
     def test_inline_one_that_fails_fails_no_upload(self, api, inline, django_capture_on_commit_callbacks):
         later, _ = self.upload(api, django_capture_on_commit_callbacks, corrupt_jpeg())
-        assert later["proxy_state"] == "missing"
+        assert later["proxy_state"] == "failed"
         assert "damaged" in later["proxy_status"]["message"]
 
     def test_off_it_is_made_when_asked_for(self, api, off, django_capture_on_commit_callbacks):
