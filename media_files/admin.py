@@ -12,7 +12,6 @@ from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.formats import date_format
@@ -22,6 +21,7 @@ from django.utils.timezone import localtime
 from django.views.decorators.csrf import csrf_protect
 
 from media_files.conf import limits
+from media_files.console import human_bytes
 from media_files.errors import MediaError
 from media_files.facts import FileFacts, read_facts
 from media_files.models import MediaFile
@@ -55,7 +55,7 @@ def dimensions_text(width: int | None, height: int | None) -> str:
 
 def size_text(size: int | None) -> str:
     """``3.2 MB``; a dash where nothing is known."""
-    return "-" if size is None else filesizeformat(size)
+    return "-" if size is None else human_bytes(size)
 
 
 def day_text(moment: datetime) -> str:
@@ -100,7 +100,7 @@ class FileForm(FileModelForm):
         else:
             field.label = "Photograph or video"
             field.help_text = (
-                f"At most {filesizeformat(limits().max_bytes)}. The file itself is never changed."
+                f"At most {human_bytes(limits().max_bytes)}. The file itself is never changed."
             )
 
     def clean_file(self) -> Any:

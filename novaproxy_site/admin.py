@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django_q.models import OrmQ, Schedule, Success
 
 from analysis.admin import AnalysisAdmin, AnalysisFileAdminMixin
 from analysis.models import Analysis
@@ -16,6 +17,10 @@ from proxies.models import Batch, BatchItem, Proxy, Quarantine, WorkerState
 class FileAdmin(AnalysisFileAdminMixin, ProxyFileAdminMixin, MediaFileAdmin):
     """Originals, their proxies, and what models say of them."""
 
+
+# The queue's own tables are no place to work at: a schedule deleted there is a sweeper that never comes.
+# What failed stays to be read.
+admin.site.unregister([OrmQ, Schedule, Success])
 
 admin.site.register(MediaFile, FileAdmin)
 admin.site.register(Proxy, ProxyAdmin)

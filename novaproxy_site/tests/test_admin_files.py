@@ -75,7 +75,7 @@ def test_the_list_tells_name_size_format_dimensions_and_state(
 ) -> None:
     row = add(pictures.jpeg(1000, 900), "Dom.jpg")
     page = admin_client.get(LIST).content.decode()
-    for told in ("Dom.jpg", "JPEG", "1000 \N{MULTIPLICATION SIGN} 900", "KB", "queued"):
+    for told in ("Dom.jpg", "JPEG", "1000 \N{MULTIPLICATION SIGN} 900", "kB", "queued"):
         assert told in page, told
     assert row.bytes is not None
     assert row.bytes > 1024

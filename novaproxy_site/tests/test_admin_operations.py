@@ -167,9 +167,9 @@ def test_a_forecast_tells_its_interval_and_its_sample(admin_client: Client, add:
     add(seed=9)
     text = text_of(admin_client.get(f"{PAGE}?filter="))
     assert re.search(
-        r"about [\d.]+ [KM]B \(9 times out of 10 between .+ and .+; learned from 5 earlier", text
+        r"about [\d.]+ [kM]B \(9 times out of 10 between .+ and .+; learned from 5 earlier", text
     )
-    assert re.search(r"Disk space that proxies add about [\d.]+ [KM]B", text)
+    assert re.search(r"Disk space that proxies add about [\d.]+ [kM]B", text)
 
 
 def test_force_plans_anew(admin_client: Client, library: None) -> None:
