@@ -75,7 +75,7 @@ class TestDryRun:
         batch = Batch.objects.create(operation="image-proxy", executor="local", state="paused")
         batch.items.create(file=library["created"])
         before = everything()
-        *lines, last = run("--batch", batch.pk, "--json").lines
+        *lines, last = run("--batch", batch.job_id, "--json").lines
         assert everything() == before
         assert [(line["id"], line["outcome"]) for line in lines] == [(library["created"].pk, "created")]
         assert (last["batch"], last["dry_run"]) == (batch.pk, True)

@@ -45,7 +45,7 @@ class Command(RunsBatches):
         parser.add_argument("--profile", default="nova", choices=sorted(conf().profiles))
         parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
         parser.add_argument("--queue", action="store_true", help="hand the batch to the workers instead")
-        parser.add_argument("--batch", type=int, metavar="ID", help="go on with this batch")
+        parser.add_argument("--batch", type=_batch_number, metavar="ID", help="go on with this batch")
         parser.add_argument("--retry-failed", action="store_true", help="with --batch: its failures again")
         parser.add_argument("--yes", action="store_true", help="do not ask first")
         parser.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -225,6 +225,11 @@ class Command(RunsBatches):
         more = sums[Outcome.FAILED] + sums[Outcome.QUARANTINED] - len(failures)
         if more > 0:
             self.stdout.write(f"  and {more} more; --json lists all.")
+
+
+def _batch_number(text: str) -> int:
+    """Of ``12``, and of the name that the API gives it, ``batch-image-proxy-12``."""
+    return int(text.removeprefix(f"batch-{OPERATION}-"))
 
 
 def _check(options: dict[str, Any]) -> None:
