@@ -28,7 +28,7 @@ class Run:
 
 
 def measure(options: Options) -> Answer:
-    images, rounds = (16, 1) if options.short else (100, 3)
+    images, rounds = (16, 1) if options.short else (100, 2)
     with installation(NOVAPROXY_ON_SAVE="off") as made:
         fill(made, jpegs(options), images, options.work)
         runs: dict[str, list[Run]] = {}

@@ -28,9 +28,9 @@ ROWS = 20_000
 
 
 def measure(options: Options) -> Answer:
-    seconds = 3 if options.short else 20
+    seconds = 3 if options.short else 12
     with installation(ALLOWED_HOSTS="127.0.0.1") as made:
-        fill(made, jpegs(options), 40 if options.short else 400, options.work)
+        fill(made, jpegs(options), 40 if options.short else 300, options.work)
         token = _prepare(made)
         worker = RunningWorker(made, workers=2)
         try:
