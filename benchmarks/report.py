@@ -9,8 +9,9 @@ from typing import Any
 
 _HEAD = """# Performance
 
-One full run of `make bench`, written by it. Machines differ, and this one was shared: compare the figures
-of one run with each other, never those of two machines.
+What `make bench` found, written by it. Its questions were asked within one hour on a machine whose two cores
+others used at the same time (the load is told below each): wall times and the gain of a second process suffer
+from that most, CPU times by a tenth. Compare figures of one table, never those of two machines.
 
 ## How to repeat it
 
