@@ -99,9 +99,7 @@ class FileForm(FileModelForm):
             )
         else:
             field.label = "Photograph or video"
-            field.help_text = (
-                f"At most {human_bytes(limits().max_bytes)}. The file itself is never changed."
-            )
+            field.help_text = f"At most {human_bytes(limits().max_bytes)}. The file itself is never changed."
 
     def clean_file(self) -> Any:
         given = self.cleaned_data["file"]
