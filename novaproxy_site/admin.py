@@ -19,8 +19,8 @@ class FileAdmin(AnalysisFileAdminMixin, ProxyFileAdminMixin, MediaFileAdmin):
 
 
 # The queue's own tables are no place to work at: a schedule deleted there is a sweeper that never comes.
-# What failed stays to be read.
-admin.site.unregister([OrmQ, Schedule, Success])
+# What failed stays to be read. (Which of them django-q2 registers depends on the broker.)
+admin.site.unregister(model for model in (OrmQ, Schedule, Success) if admin.site.is_registered(model))
 
 admin.site.register(MediaFile, FileAdmin)
 admin.site.register(Proxy, ProxyAdmin)
