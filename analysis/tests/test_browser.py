@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -116,15 +117,15 @@ def test_a_photograph_is_uploaded_analysed_and_its_box_lies_right(
     page.goto("/admin/media_files/mediafile/add/")
     page.set_input_files("input[type=file]", photograph)
     page.get_by_role("button", name="Save", exact=True).click()
-    page.goto("/admin/media_files/mediafile/")
-    page.get_by_role("link", name="telephone.jpg").click()
+    page.locator("#result_list").get_by_role("link", name="telephone.jpg").click()
+    page.wait_for_url(re.compile(r"/mediafile/\d+/change/"))
     # The worker makes the proxy meanwhile.
     expect_reloaded(page, "The proxy is up to date.")
 
     page.get_by_role("link", name="Analyze (Nova)").click()
     expect(page.get_by_text("230 tokens an image")).to_be_visible()
     page.get_by_role("button", name="Start: 1 file to do").click()
-    expect_reloaded(page, "1 of 1 files done")
+    expect(page.locator("#np-live")).to_contain_text("1 of 1 files done")
     (asked,) = service.paid
     assert asked.size == (896, 1195)
 
@@ -150,7 +151,8 @@ def test_a_photograph_is_uploaded_analysed_and_its_box_lies_right(
 
 
 def expect_reloaded(page: Page, text: str) -> None:
-    """The text appears, on a page that may have to be looked at again."""
+    """The text appears, on a page that does not follow by itself. The page must have arrived: to reload
+    one that is still on its way elsewhere is an error of the browser's."""
 
     def is_there() -> bool:
         page.reload()
