@@ -1,3 +1,23 @@
-"""The fixtures that the tests of all apps share."""
+"""The fixtures that the tests of all apps share, and both storages."""
 
+import pytest
+
+from media_files.storage import BucketStorage, LocalStorage
 from media_files.tests.fixtures import add, everything, folders, inline, off  # noqa: F401
+
+
+@pytest.fixture
+def local(tmp_path):
+    (tmp_path / "media").mkdir()
+    return LocalStorage(location=tmp_path / "media")
+
+
+@pytest.fixture
+def remote(relayed_bucket):
+    return BucketStorage(**relayed_bucket.options("some/prefix"))
+
+
+@pytest.fixture(params=["local", pytest.param("remote", marks=pytest.mark.s3)])
+def storage(request):
+    """Each of both, for what they have in common."""
+    return request.getfixturevalue(request.param)

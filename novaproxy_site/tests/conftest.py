@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from media_files.tests.fixtures import add, everything, folders, inline, off  # noqa: F401
+from novaproxy_site.tests.api_fixtures import api, batch, library  # noqa: F401
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from datetime import timedelta
 from urllib.parse import quote
 
@@ -17,18 +16,13 @@ from media_files.models import DiscardedFile, MediaFile
 from media_files.storage import LocalStorage
 from media_files.tests.fixtures import files_in
 from media_files.tests.pictures import (
-    HTML,
-    PDF,
-    SVG,
-    archive,
-    corrupt_jpeg,
     encoded,
     jpeg,
     mp4,
     turned_jpeg,
 )
 from novaproxy_site.tests.api_client import EVERY_PERMISSION, Api, api_with
-from proxies.models import BatchItem, Proxy, Quarantine
+from proxies.models import Proxy
 from proxies.services import ImageProxyService
 
 pytestmark = pytest.mark.django_db
@@ -36,12 +30,7 @@ pytestmark = pytest.mark.django_db
 SMALL = jpeg(300, 200)
 
 
-@pytest.fixture
-def api(folders):
-    return api_with(*EVERY_PERMISSION)
-
-
-# -- Who may do what ---------------------------------------------------------------------------
+# -- Who may do what --------------------------------------------------------------------------
 
 ACTIONS = {
     "list": ("GET", "/api/files", "media_files.view_mediafile"),
@@ -135,217 +124,7 @@ def test_the_root_leads_to_the_lists(api, path):
     assert {"files", "proxies", "batch"} <= set(api.get(path).json())
 
 
-# -- Upload ------------------------------------------------------------------------------------
-
-
-def test_an_upload_answers_with_the_row_and_where_it_is(api):
-    response = api.upload(jpeg(), "Küste.jpg")
-    row = MediaFile.objects.get()
-    assert response.status_code == 201
-    assert response.headers["Location"] == f"http://testserver/api/files/{row.pk}"
-    told = response.json()
-    assert told["id"] == row.pk
-    assert told["original_name"] == "Küste.jpg"
-    assert (told["format"], told["width"], told["height"]) == ("JPEG", 1000, 900)
-    assert told["bytes"] == len(jpeg())
-    assert told["uploader"] == get_user_model().objects.get().pk
-    assert api.get(told["content_url"]).getvalue() == jpeg()
-
-
-def test_the_same_bytes_again_answer_200_with_the_row_that_is_there(api, folders):
-    first = api.upload(SMALL, "a.jpg").json()
-    before = files_in(folders["originals"])
-    response = api.upload(SMALL, "b.jpg")
-    assert response.status_code == 200
-    assert (response.json()["id"], response.json()["original_name"]) == (first["id"], "a.jpg")
-    assert files_in(folders["originals"]) == before
-
-
-REFUSED = {
-    "SVG": (SVG, 422, "unsupported_format"),
-    "HTML": (HTML, 422, "unsupported_format"),
-    "ZIP": (archive(), 422, "unsupported_format"),
-    "PDF": (PDF, 422, "unsupported_format"),
-    "text": (b"hello", 422, "unsupported_format"),
-    "empty": (b"", 422, "empty"),
-    "JPEG cut in its header": (jpeg()[:100], 422, "corrupt"),
-    "too many pixels": (jpeg(300, 300), 422, "too_large"),
-    "too many bytes": (jpeg(200, 200) + bytes(60_000), 413, "file_too_large"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_an_upload_is_refused_by_its_content(api, settings, folders, case):
-    settings.NOVAPROXY_MAX_PIXELS = 80_000
-    settings.NOVAPROXY_MAX_UPLOAD = 50_000
-    data, status, code = REFUSED[case]
-    response = api.upload(data, "photo.jpg")
-    assert (response.status_code, response.json()["error"]) == (status, code)
-    assert len(response.json()["message"]) > 30
-    assert not MediaFile.objects.exists()
-    assert files_in(folders["originals"]) == []
-
-
-def test_a_body_announced_as_too_long_is_refused_before_it_is_read(api, settings):
-    settings.NOVAPROXY_MAX_UPLOAD = 1000
-
-    class Unreadable:
-        def read(self, *args):
-            raise AssertionError("the body was read")
-
-        readline = read
-
-    response = api.generic(
-        "POST", "/api/files", b"", "multipart/form-data; boundary=x",
-        CONTENT_LENGTH="100000", **{"wsgi.input": Unreadable()},
-    )  # fmt: skip
-    assert (response.status_code, response.json()["error"]) == (413, "file_too_large")
-
-
-def test_a_body_announced_as_too_long_is_refused_before_a_session_reads_it(settings, folders):
-    settings.NOVAPROXY_MAX_UPLOAD = 1000
-    client = Api(enforce_csrf_checks=True)
-    client.force_login(get_user_model().objects.create_superuser("root"))
-    assert client.upload(bytes(100_000)).status_code == 413
-
-
-def test_a_video_is_kept(api):
-    told = api.upload(mp4(), "clip.mp4").json()
-    assert (told["file_type"], told["content_type"], told["width"]) == ("video", "video/mp4", None)
-    assert "video" in told["proxy_status"]["message"]
-
-
-NOT_UPLOADS = {
-    "no part named file": ({"picture": SimpleUploadedFile("a.jpg", SMALL)}, "file"),
-    "a text in place of a file": ({"file": "a.jpg"}, "file"),
-    "nothing": ({}, "file"),
-}
-
-
-@pytest.mark.parametrize("case", NOT_UPLOADS)
-def test_a_form_without_its_file_is_400_with_the_field(api, case):
-    body, field = NOT_UPLOADS[case]
-    response = api.post("/api/files", body, format="multipart")
-    assert response.status_code == 400
-    assert field in response.json()
-
-
-@pytest.mark.parametrize(
-    "content_type", ["image/jpeg", "application/json", "application/x-www-form-urlencoded"]
-)
-def test_an_upload_that_is_no_multipart_form_is_415(api, content_type):
-    assert api.send_as(content_type, "/api/files", SMALL).status_code == 415
-
-
-@pytest.mark.parametrize(
-    ("content_type", "body"),
-    [("multipart/form-data", b"--x\r\n"), ("multipart/form-data; boundary=x", b"no such boundary")],
-    ids=["no boundary named", "not in the body"],
-)
-def test_a_multipart_form_without_its_boundary_is_400(api, content_type, body):
-    assert api.send_as(content_type, "/api/files", body).status_code == 400
-
-
-RIGHT_TO_LEFT = "photo\u202egpj.exe"
-NAMES = {
-    "unicode": ("Übung 日本語 🏔.jpg", "Übung 日本語 🏔.jpg"),
-    "right-to-left mark": (RIGHT_TO_LEFT, RIGHT_TO_LEFT),
-    "leading dots": ("..hidden.jpg", "..hidden.jpg"),
-    "255 bytes": ("é" * 125 + "x.jpg", "é" * 125 + "x.jpg"),
-    "400 characters": ("n" * 396 + ".jpg", "n" * 251 + ".jpg"),
-    "path parts": ("../../etc/passwd.jpg", "passwd.jpg"),
-    "Windows path": ("C:\\Users\\me\\a.jpg", "a.jpg"),
-    "entity": ("Tom &amp; Jerry.jpg", "Tom &amp; Jerry.jpg"),
-    "no extension": ("scan", "scan"),
-    "NUL": ("a\0b.jpg", "ab.jpg"),
-    "markup": ("<img src=x onerror=alert(1)>.jpg", "<img src=x onerror=alert(1)>.jpg"),
-}
-
-
-@pytest.mark.parametrize("case", NAMES)
-def test_any_name_is_kept_and_stored_safely(api, folders, case):
-    sent, kept = NAMES[case]
-    head = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{sent}"\r\n\r\n'
-    escaped = head.replace("\\", "\\\\").encode()
-    response = api.send_as(
-        "multipart/form-data; boundary=b", "/api/files", escaped + SMALL + b"\r\n--b--\r\n"
-    )
-    assert response.status_code == 201, response.content
-    assert response.json()["original_name"] == kept
-    (stored,) = files_in(folders["originals"])
-    last = stored.rpartition("/")[2]
-    assert stored.startswith("original/")
-    assert len(last.encode()) <= 255
-    assert not last.startswith(".")
-    assert not set(last) & set('\\<>:"|?*\0\u202e')
-    shown = api.get(response.json()["content_url"])
-    assert shown.headers["Content-Disposition"].startswith("inline; filename")
-
-
-@pytest.mark.parametrize("name", ["", ".", ".."])
-def test_a_file_without_a_name_is_400(api, name):
-    head = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode()
-    response = api.send_as("multipart/form-data; boundary=b", "/api/files", head + SMALL + b"\r\n--b--\r\n")
-    assert response.status_code == 400
-    assert "file" in response.json()
-
-
-class TestProxyOfAnUpload:
-    """What an upload's answer says of the proxy, in each mode."""
-
-    def upload(self, api, capture, data):
-        with capture(execute=True):
-            response = api.upload(data)
-        assert response.status_code == 201
-        return api.get(response.json()["url"]).json(), response.json()
-
-    def test_queue_it_is_on_its_way(self, api, django_capture_on_commit_callbacks):
-        _, told = self.upload(api, django_capture_on_commit_callbacks, jpeg())
-        assert told["proxy_state"] == "missing"
-        assert told["proxy_status"] == {"state": "missing", "message": "On its way. Ask again shortly."}
-        assert BatchItem.objects.get().file_id == told["id"]
-
-    @pytest.mark.parametrize("mode", ["queue", "inline", "off"])
-    def test_none_is_needed(self, api, settings, django_capture_on_commit_callbacks, mode):
-        settings.NOVAPROXY_ON_SAVE = mode
-        _, told = self.upload(api, django_capture_on_commit_callbacks, SMALL)
-        assert told["proxy_status"] == {
-            "state": "not_needed",
-            "message": "A model can read this original as it is.",
-        }
-        assert not BatchItem.objects.exists()
-
-    def test_inline_it_stands(self, api, inline, django_capture_on_commit_callbacks):
-        later, _ = self.upload(api, django_capture_on_commit_callbacks, jpeg())
-        proxy = Proxy.objects.get()
-        size = {"bytes": proxy.bytes, "width": proxy.width, "height": 896}
-        assert later["proxy_status"] == {"state": "current", "id": proxy.pk} | size
-        assert later["proxies"][0]["id"] == proxy.pk
-
-    def test_inline_one_that_fails_fails_no_upload(self, api, inline, django_capture_on_commit_callbacks):
-        later, _ = self.upload(api, django_capture_on_commit_callbacks, corrupt_jpeg())
-        assert later["proxy_state"] == "failed"
-        assert "damaged" in later["proxy_status"]["message"]
-
-    def test_off_it_is_made_when_asked_for(self, api, off, django_capture_on_commit_callbacks):
-        _, told = self.upload(api, django_capture_on_commit_callbacks, jpeg())
-        assert "create-image-proxy" in told["proxy_status"]["message"]
-        assert not BatchItem.objects.exists()
-
-    def test_the_ledger_says_why_there_is_none(self, api, add):
-        row = add(corrupt_jpeg())
-        BatchItem.objects.update(state="done", outcome="failed", error="corrupt", message="It is damaged.")
-        told = api.get(f"/api/files/{row.pk}").json()["proxy_status"]
-        assert told == {"state": "missing", "error": "corrupt", "message": "It is damaged."}
-
-
-@pytest.mark.django_db(transaction=True)
-def test_the_answer_of_an_inline_upload_carries_the_proxy(api, inline):
-    told = api.upload(jpeg()).json()
-    assert told["proxy_status"]["id"] == Proxy.objects.get().pk
-
-
-# -- Lists -------------------------------------------------------------------------------------
+# -- Lists ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -453,7 +232,7 @@ def test_a_list_costs_the_same_queries_however_long(api, add, inline, many, djan
         assert len(api.get("/api/files").json()["results"]) == many
 
 
-# -- One file ----------------------------------------------------------------------------------
+# -- One file ---------------------------------------------------------------------------------
 
 
 def test_a_row_tells_its_facts_and_its_proxies(api, add, off):
@@ -557,141 +336,3 @@ def test_a_delete_removes_the_files_after_the_commit_and_only_then(
     assert files_in(folders["originals"]) + files_in(folders["proxies"]) == []
     assert not DiscardedFile.objects.exists()
     assert api.get(f"/api/files/{row.pk}").status_code == 404
-
-
-# -- Making a proxy ----------------------------------------------------------------------------
-
-KEYS = {
-    "proxy_id", "source_id", "original_size_bytes", "proxy_size_bytes", "savings_percent",
-    "original_dimensions", "proxy_dimensions", "outcome", "reasons", "url",
-}  # fmt: skip
-
-
-class TestCreateImageProxy:
-    @pytest.fixture
-    def row(self, add, off):
-        return add(jpeg(quality=95), "coast.jpg")
-
-    def test_made_it_is_201_with_the_callers_keys(self, api, row):
-        response = api.send(f"/api/files/{row.pk}/create-image-proxy")
-        proxy = Proxy.objects.get()
-        assert response.status_code == 201
-        told = response.json()
-        assert set(told) == KEYS
-        assert told == {
-            "proxy_id": proxy.pk,
-            "source_id": row.pk,
-            "original_size_bytes": row.bytes,
-            "proxy_size_bytes": proxy.bytes,
-            "savings_percent": round(100 * (1 - proxy.bytes / row.bytes), 1),
-            "original_dimensions": [1000, 900],
-            "proxy_dimensions": [996, 896],
-            "outcome": "created",
-            "reasons": ["shorter_side"],
-            "url": f"http://testserver/api/proxies/{proxy.pk}/content",
-        }
-
-    def test_one_that_stands_is_200_with_the_same_keys(self, api, row):
-        first = api.send(f"/api/files/{row.pk}/create-image-proxy").json()
-        again = api.send(f"/api/files/{row.pk}/create-image-proxy")
-        assert again.status_code == 200
-        assert again.json() == first | {"outcome": "reused"}
-
-    def test_one_that_is_not_needed_is_200(self, api, add, off):
-        told = api.send(f"/api/files/{add(SMALL).pk}/create-image-proxy")
-        assert told.status_code == 200
-        assert set(told.json()) == KEYS
-        assert (told.json()["outcome"], told.json()["reasons"]) == ("skipped", ["not_needed"])
-        assert (told.json()["proxy_id"], told.json()["savings_percent"]) == (None, 0.0)
-
-    BODIES = {
-        "nothing": ("", "", 200),
-        "curl without -d, as a form": ("application/x-www-form-urlencoded", "", 200),
-        "curl -d '{}'": ("application/x-www-form-urlencoded", "{}", 200),
-        "curl -d, JSON": ("application/x-www-form-urlencoded", '{"force": true}', 201),
-        "curl -d, JSON with white space": ("application/x-www-form-urlencoded", ' \n{"force": true}\n', 201),
-        "curl -d, JSON, not forced": ("application/x-www-form-urlencoded", '{"force": false}', 200),
-        "a form": ("application/x-www-form-urlencoded", "force=true", 201),
-        "a form, not forced": ("application/x-www-form-urlencoded", "force=false", 200),
-        "JSON": ("application/json", '{"force": true}', 201),
-        "JSON with a charset": ("application/json; charset=utf-8", '{"force": true}', 201),
-        "empty JSON": ("application/json", "", 200),
-        "profile": ("application/json", '{"profile": "nova", "force": true}', 201),
-    }
-
-    @pytest.mark.parametrize("case", BODIES)
-    def test_bodies_that_are_understood(self, api, row, case):
-        content_type, body, status = self.BODIES[case]
-        ImageProxyService().create_proxy(row)
-        response = api.send_as(content_type, f"/api/files/{row.pk}/create-image-proxy", body)
-        assert response.status_code == status, response.content
-        assert response.json()["outcome"] == ("replaced" if status == 201 else "reused")
-
-    BAD_BODIES = {
-        "neither JSON nor a form": ("application/x-www-form-urlencoded", "force", "detail"),
-        "a quote missing": ("application/x-www-form-urlencoded", '{"force: true}', "detail"),
-        "a list": ("application/x-www-form-urlencoded", "[true]", "detail"),
-        "a list as JSON": ("application/json", "[true]", "detail"),
-        "a text as JSON": ("application/json", '"force"', "detail"),
-        "no JSON": ("application/json", "force=true", "detail"),
-        "not UTF-8": ("application/json", b'{"force": "\xff"}', "detail"),
-        "NaN": ("application/json", '{"force": NaN}', "detail"),
-        "ten thousand brackets": ("application/json", "[" * 10_000, "detail"),
-        "a word for a truth": ("application/json", '{"force": "perhaps"}', "force"),
-        "a list for a truth": ("application/json", '{"force": [1]}', "force"),
-        "a number for a truth": ("application/json", '{"force": 7}', "force"),
-        "null for a truth": ("application/json", '{"force": null}', "force"),
-        "an unknown key": ("application/json", '{"Force": true}', "Force"),
-        "an unknown key in a form": ("application/x-www-form-urlencoded", "forced=1", "forced"),
-        "an unknown profile": ("application/json", '{"profile": "moon"}', "profile"),
-    }
-
-    @pytest.mark.parametrize("case", BAD_BODIES)
-    def test_bodies_that_are_refused_with_the_field(self, api, row, case):
-        content_type, body, field = self.BAD_BODIES[case]
-        response = api.send_as(content_type, f"/api/files/{row.pk}/create-image-proxy", body)
-        assert response.status_code == 400
-        assert list(response.json()) == [field]
-        assert not Proxy.objects.exists()
-
-    @pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "image/jpeg"])
-    def test_other_content_types_are_415(self, api, row, content_type):
-        response = api.send_as(content_type, f"/api/files/{row.pk}/create-image-proxy", '{"force": true}')
-        assert response.status_code == 415
-
-    def test_a_body_beyond_all_measure_is_413(self, api, row):
-        body = json.dumps({"force": True, "padding": "x" * 5_000_000})
-        response = api.send_as("application/json", f"/api/files/{row.pk}/create-image-proxy", body)
-        assert (response.status_code, response.json()["error"]) == (413, "file_too_large")
-
-    def test_a_damaged_file_is_422(self, api, add, off):
-        response = api.send(f"/api/files/{add(corrupt_jpeg()).pk}/create-image-proxy")
-        assert (response.status_code, response.json()["error"]) == (422, "corrupt")
-
-    def test_a_video_is_422(self, api, add):
-        response = api.send(f"/api/files/{add(mp4()).pk}/create-image-proxy")
-        assert (response.status_code, response.json()["error"]) == (422, "not_an_image")
-
-    def test_an_original_that_has_vanished_is_422(self, api, row, folders):
-        (folders["originals"] / row.file.name).unlink()
-        response = api.send(f"/api/files/{row.pk}/create-image-proxy")
-        assert (response.status_code, response.json()["error"]) == (422, "source_missing")
-
-    def test_more_pixels_than_allowed_today_are_422(self, api, row, settings):
-        settings.NOVAPROXY_MAX_PIXELS = 1000
-        response = api.send(f"/api/files/{row.pk}/create-image-proxy")
-        assert (response.status_code, response.json()["error"]) == (422, "too_large")
-
-    def test_a_file_in_quarantine_is_422_and_not_decoded(self, api, row, folders):
-        Quarantine.objects.create(source=row, fingerprint=row.fingerprint, message="It ended its process.")
-        (folders["originals"] / row.file.name).unlink()
-        response = api.send(f"/api/files/{row.pk}/create-image-proxy")
-        assert (response.status_code, response.json()["error"]) == (422, "quarantined")
-
-    def test_a_storage_that_takes_nothing_is_503_and_leaves_nothing(self, api, row, folders):
-        folders["proxies"].mkdir(parents=True)
-        (folders["proxies"] / "proxy_image").write_text("in the way")
-        response = api.send(f"/api/files/{row.pk}/create-image-proxy")
-        assert (response.status_code, response.json()["error"]) == (503, "storage")
-        assert response.headers["Retry-After"] == "5"
-        assert not Proxy.objects.exists()

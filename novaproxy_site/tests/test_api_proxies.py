@@ -16,11 +16,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def api(folders):
-    return api_with(*EVERY_PERMISSION)
-
-
-@pytest.fixture
 def proxy(add, off):
     return ImageProxyService().create_proxy(add(name="Küste.jpg")).proxy
 

@@ -1,0 +1,46 @@
+"""Fixtures of the tests of the REST API, taken up by conftest.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from media_files.tests.pictures import encoded, jpeg, mp4
+from novaproxy_site.tests.api_client import EVERY_PERMISSION, api_with
+from proxies.batches.slices import run_slice
+from proxies.models import Batch, Lane, Proxy
+from proxies.services import ImageProxyService
+
+START = "/api/batch/image-proxy"
+
+
+@pytest.fixture
+def api(folders):
+    return api_with(*EVERY_PERMISSION)
+
+
+@pytest.fixture
+def library(add, off):
+    """The ids of one file for each outcome of a plan."""
+    rows = {
+        "created": add(jpeg(), "large.jpg"),
+        "skipped": add(encoded("PNG", 200, 100), "small.png"),
+        "failed": add(mp4(), "clip.mp4"),
+        "reused": add(jpeg(seed=2), "done.jpg"),
+        "replaced": add(jpeg(seed=3), "stale.jpg"),
+    }
+    for name in ("reused", "replaced"):
+        ImageProxyService().create_proxy(rows[name])
+    Proxy.objects.filter(source=rows["replaced"]).update(recipe="of an older version")
+    return {name: row.pk for name, row in rows.items()}
+
+
+@pytest.fixture
+def batch(api, library):
+    """One of five files: one waits, one to be replaced, three settled, of which one has failed."""
+    return Batch.objects.get(pk=int(api.send(START, {"filter": {}}).json()["job_id"].rpartition("-")[2]))
+
+
+def work_off():
+    """What the queue's workers would do."""
+    while rung := Lane.objects.filter(state=Lane.State.RUNG).first():
+        run_slice(rung.number, rung.generation)
