@@ -22,7 +22,7 @@ class Price:
 
     Attributes:
         amount: US dollars; None where the table knows no price.
-        day: of the table.
+        day: on which it was looked up.
         source: who says so.
     """
 
@@ -40,6 +40,7 @@ class TokenPrice:
         output: US dollars for a million tokens out.
         image_tokens: billed for each image, where that is one number for all.
         image_examples: (px, tokens) of images, where it follows from the size.
+        day: on which it was looked up.
         source: who says so.
     """
 
@@ -47,6 +48,7 @@ class TokenPrice:
     output: Decimal
     image_tokens: int | None
     image_examples: tuple[tuple[int, int], ...]
+    day: date
     source: str
 
     def tokens_of_image(self, width: int, height: int) -> int:
@@ -67,10 +69,14 @@ def _table() -> dict[str, Any]:
 
 
 def day() -> date:
-    """The day of the table."""
-    found = _table()["date"]
+    """The day on which the whole table was looked through."""
+    return _day(_table())
+
+
+def _day(row: dict[str, Any]) -> date:
+    found = row["date"]
     if not isinstance(found, date):
-        raise TypeError(f"date in {TABLE.name} is a date, as 2026-11-22.")
+        raise TypeError(f"Each date in {TABLE.name} is a date, as 2026-11-22.")
     return found
 
 
@@ -85,6 +91,7 @@ def token_price(model_id: str) -> TokenPrice | None:
         output=Decimal(row["output"]),
         image_tokens=row.get("image_tokens"),
         image_examples=tuple(examples),
+        day=_day(row),
         source=row["source"],
     )
 
@@ -102,13 +109,13 @@ def price_of_tokens(model_id: str, tokens_in: int, tokens_out: int, *, tier: str
     amount = (known.input * tokens_in + known.output * tokens_out) / _MILLION
     if tier == "flex":
         amount *= Decimal(_table()["nova_answer"]["flex"])
-    return Price(amount, day(), known.source)
+    return Price(amount, known.day, known.source)
 
 
 def price_of_image(*, custom_labels: bool) -> Price:
     """What one image costs Rekognition's caller, for one feature."""
     row = _table()["rekognition"]
-    return Price(Decimal(row["custom_labels" if custom_labels else "image"]), day(), row["source"])
+    return Price(Decimal(row["custom_labels" if custom_labels else "image"]), _day(row), row["source"])
 
 
 def nano(amount: Decimal | None) -> int:

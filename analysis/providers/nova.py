@@ -1,7 +1,9 @@
 """Amazon Nova over Bedrock's Converse: a caption, labels, text and objects with boxes, or a free question.
 
 Facts of the service: Nova user guide, "Image understanding"; Nova 2 user guide, "Multimodal understanding"
-and "Reasoning"; botocore's model bedrock-runtime 2023-09-30.
+and "Extended thinking"; botocore's model bedrock-runtime 2023-09-30. That the effort "high" takes neither a
+temperature nor a limit of tokens, and the lower ones take both: the same guide, and what Amazon's staff told
+the project inspect_ai (github.com/UKGovernmentBEIS/inspect_ai/issues/3767, April 2026).
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ LONGEST_SIDE: Final = 8000
 LARGEST_EMBEDDED: Final = 18_000_000
 LARGEST_OBJECT: Final = 2_000_000_000
 LONGEST_URI: Final = 1024
+# Tokens of an answer that is not limited: what Nova 2 Lite may say at the most.
+LONGEST_ANSWER: Final = 65_535
 # Boxes come on this scale of the picture that was sent.
 SCALE: Final = 1000
 LONGEST_QUESTION: Final = 4000
@@ -162,7 +166,7 @@ class NovaProvider(Provider):
         return Usage(tokens, answer_tokens or prices.answer_tokens(), tokens)
 
     def most_answer_tokens(self, request: Request) -> int | None:
-        return int(request.parameters["max_tokens"])
+        return LONGEST_ANSWER if _is_unlimited(request) else int(request.parameters["max_tokens"])
 
 
 def _converse(request: Request, image: Image, content: bytes | Place) -> dict[str, Any]:
@@ -177,8 +181,7 @@ def _converse(request: Request, image: Image, content: bytes | Place) -> dict[st
         "system": [{"text": SYSTEM}],
         "messages": [{"role": "user", "content": [picture, {"text": request.question or PROMPT}]}],
     }
-    # With the effort "high" the model takes neither a temperature nor a limit of tokens.
-    if asked["reasoning"] != "high":
+    if not _is_unlimited(request):
         sent["inferenceConfig"] = {"maxTokens": asked["max_tokens"], "temperature": asked["temperature"]}
     if asked["reasoning"] != "off":
         effort = {"type": "enabled", "maxReasoningEffort": asked["reasoning"]}
@@ -192,6 +195,11 @@ def _converse(request: Request, image: Image, content: bytes | Place) -> dict[st
     return sent
 
 
+def _is_unlimited(request: Request) -> bool:
+    """With the effort "high" the model takes neither a temperature nor a limit of tokens."""
+    return bool(request.parameters["reasoning"] == "high")
+
+
 def _read(answer: Mapping[str, Any], request: Request) -> Result:
     """What the model said.
 
@@ -200,6 +208,11 @@ def _read(answer: Mapping[str, Any], request: Request) -> Result:
     """
     reason = answer.get("stopReason")
     if reason in ("max_tokens", "model_context_window_exceeded"):
+        if _is_unlimited(request):
+            raise OutputTruncated(
+                "The answer was cut off at the most tokens that the model gives. "
+                "Set NOVAPROXY_ANALYSIS_REASONING lower than high."
+            )
         raise OutputTruncated(
             f"The answer was cut off at {request.parameters['max_tokens']:,} tokens. "
             "Raise NOVAPROXY_ANALYSIS_MAX_TOKENS."

@@ -111,6 +111,16 @@ def test_a_high_effort_goes_without_temperature_and_limit(nova: Service, keep: A
     settings.NOVAPROXY_ANALYSIS_REASONING = "high"
     assert analyze(keep()).status == "done"
     assert "inferenceConfig" not in nova.paid[0].body
+    (request,) = get("nova").requests(Wishes())
+    assert get("nova").most_answer_tokens(request) == 65_535
+
+
+def test_an_answer_cut_off_with_a_high_effort_is_not_cured_by_more_tokens(
+    nova: Service, keep: Add, settings: Any
+) -> None:
+    settings.NOVAPROXY_ANALYSIS_REASONING = "high"
+    nova.answer = lambda asked: saying.converse_answer([{"text": "I see"}], stop="max_tokens")
+    assert "NOVAPROXY_ANALYSIS_REASONING" in analyze(keep()).message
 
 
 def test_a_free_question_is_answered_in_words(nova: Service, keep: Add) -> None:

@@ -10,10 +10,13 @@ import pytest
 from analysis import prices
 
 
-def test_the_table_has_a_day_and_every_price_a_source() -> None:
+def test_every_price_has_a_day_and_a_source() -> None:
     assert isinstance(prices.day(), date)
-    table = prices._table()
-    assert all(row["source"] for row in [*table["nova"].values(), table["rekognition"]])
+    of_tokens = [prices.price_of_tokens(model, 1, 1) for model in prices._table()["nova"]]
+    for price in [*of_tokens, prices.price_of_image(custom_labels=False)]:
+        assert price.amount
+        assert isinstance(price.day, date)
+        assert price.source
 
 
 @pytest.mark.parametrize("size", [(100, 100), (896, 1344), (8000, 8000)])

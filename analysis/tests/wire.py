@@ -15,6 +15,7 @@ import random
 import re
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -80,7 +81,7 @@ Fault = Refused | Raw | Slow | None
 
 
 @dataclass
-class Service:
+class Service(ABC):
     """A running service.
 
     Attributes:
@@ -157,11 +158,17 @@ class Service:
             with self._lock:
                 self._in_flight -= 1
 
+    @abstractmethod
     def read(self, handler: BaseHTTPRequestHandler, payload: bytes) -> Asked:
-        raise NotImplementedError
+        """Take a request apart, and refuse it where the service would."""
 
+    @abstractmethod
     def refuse(self, handler: BaseHTTPRequestHandler, refused: Refused) -> None:
-        raise NotImplementedError
+        """Answer as the service does that refuses."""
+
+    @abstractmethod
+    def throttle(self) -> Refused:
+        """What it says to one request too many."""
 
     def _admit(self) -> None:
         """A bucket of tokens, filled at the allowed rate; and refusals at random, which cost none."""
@@ -175,9 +182,6 @@ class Service:
             self._in_flight -= 1
             raise self.throttle()
         self._tokens -= 1
-
-    def throttle(self) -> Refused:
-        raise NotImplementedError
 
     # -- The picture -----------------------------------------------------------------------------
 
