@@ -28,6 +28,8 @@ from media_files.storage import media_storage
 
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
+# What the form of a page of this site brings along.
+_CSRF_FIELD: Final = "csrfmiddlewaretoken"
 
 
 class NewestFirst(CursorPagination):
@@ -38,11 +40,23 @@ class NewestFirst(CursorPagination):
     page_size_query_param = "page_size"
     max_page_size = 1000
 
+    def get_page_size(self, request: Request) -> int:
+        """The caller's own, which is never quietly another than asked for."""
+        text = request.query_params.get("page_size")
+        if text is None:
+            return self.page_size
+        if not _is_id(text) or not 1 <= int(text) <= self.max_page_size:
+            raise ValidationError({"page_size": [f"Give a whole number from 1 to {self.max_page_size:,}."]})
+        return int(text)
+
     def decode_cursor(self, request: Request) -> Cursor | None:
-        cursor = super().decode_cursor(request)
+        try:
+            cursor = super().decode_cursor(request)
+        except NotFound as error:
+            raise _no_cursor() from error
         # Ours are ids; somebody's own invention must not reach the database.
         if cursor is not None and cursor.position is not None and not _is_id(str(cursor.position)):
-            raise NotFound(self.invalid_cursor_message)
+            raise _no_cursor()
         return cursor
 
 
@@ -50,22 +64,42 @@ class StrictSerializer(serializers.Serializer[Any]):
     """A small body in which a misspelt key is an error, not a wish ignored."""
 
     def to_internal_value(self, data: Any) -> Any:
-        value = super().to_internal_value(data)
-        if unknown := sorted(key for key in data if not self._knows(str(key))):
-            known = ", ".join(self.fields)
-            raise ValidationError({key: [f"Unknown key. Known are: {known}."] for key in unknown})
+        known = ", ".join(self.fields) or "none"
+        unknown = sorted(str(key) for key in data if not self._knows(str(key)))
+        faults: dict[str, Any] = {key: [f"Unknown key. Known are: {known}."] for key in unknown}
+        try:
+            value = super().to_internal_value(data)
+        except ValidationError as error:
+            faults |= cast(dict[str, Any], error.detail)
+        if faults:
+            raise ValidationError(faults)
         return value
 
     def _knows(self, key: str) -> bool:
+        if key == _CSRF_FIELD:
+            return True
         # A form says {"filter": {"type": ...}} as filter.type=...
         name, dot, _ = key.partition(".")
         return key in self.fields or (bool(dot) and isinstance(self.fields.get(name), serializers.DictField))
 
 
-class UploadSerializer(serializers.Serializer[Any]):
+class OneFileField(serializers.FileField):
+    """The one file of a form: of several only the last would be seen."""
+
+    def get_value(self, dictionary: Any) -> Any:
+        name = str(self.field_name)
+        files = dictionary.getlist(name)
+        if len(files) > 1:
+            raise ValidationError(
+                {name: [f"{len(files)} files came in one upload. Send each with a request of its own."]}
+            )
+        return super().get_value(dictionary)
+
+
+class UploadSerializer(StrictSerializer):
     """A photograph or a video, as the part ``file`` of a multipart body."""
 
-    file = serializers.FileField(allow_empty_file=True, max_length=None, use_url=False)
+    file = OneFileField(allow_empty_file=True, max_length=None, use_url=False)
 
 
 class MediaFileSerializer(serializers.ModelSerializer[MediaFile]):
@@ -190,6 +224,12 @@ class MediaFileViewSet(
             sha256=row.sha256,
             filename=row.original_name,
         )
+
+
+def _no_cursor() -> ValidationError:
+    return ValidationError(
+        {"cursor": ["That is no cursor of this list. Follow `next` and `previous` as they are given."]}
+    )
 
 
 def _is_id(text: str) -> bool:

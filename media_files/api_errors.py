@@ -1,11 +1,14 @@
-"""Named errors as the REST API answers them."""
+"""Errors as the REST API answers them: each in one shape, with what to do about it."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any, Final
 
 from django.db import InterfaceError, OperationalError
+from django.http import Http404
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as default_handler
 from rest_framework.views import set_rollback
@@ -19,12 +22,38 @@ RETRY_AFTER: Final = 5
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """``{"error": code, "message": what to do}`` with the contract's status; all else as DRF answers it."""
+    """``{"error": code, "message": what to do}`` with the contract's status for what has a name of its own;
+    ``{field: [what is wrong]}`` for what was sent wrongly; ``{"detail": ...}`` for all else."""
     if isinstance(error, OperationalError | InterfaceError):
         logger.error("The database did not answer: %s", error)
         error = StorageError("The database did not answer. Ask again shortly.")
+    if isinstance(error, Http404 | NotFound):
+        error = NotFound(
+            f"There is nothing at {context['request'].path}. Check the address and the id in it; "
+            "GET /api names the lists of what there is."
+        )
+    if isinstance(error, ValidationError):
+        error = ValidationError(_by_field(error.detail))
     if not isinstance(error, MediaError):
         return default_handler(error, context)
     set_rollback()
     headers = {"Retry-After": str(RETRY_AFTER)} if error.http_status == 503 else {}
     return Response({"error": error.code, "message": str(error)}, status=error.http_status, headers=headers)
+
+
+def _by_field(detail: Any) -> dict[str, Any]:
+    """Whatever a serializer says of a body: for each field a list of sentences, and nothing deeper."""
+    if isinstance(detail, dict):
+        return {str(field): list(_sentences(found)) for field, found in detail.items()}
+    return {"detail": " ".join(_sentences(detail))}
+
+
+def _sentences(found: Any) -> Iterator[str]:
+    if isinstance(found, dict):
+        for key, inner in found.items():
+            yield from (f"{key}: {sentence}" for sentence in _sentences(inner))
+    elif isinstance(found, list | tuple):
+        for inner in found:
+            yield from _sentences(inner)
+    else:
+        yield str(found)

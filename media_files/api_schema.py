@@ -33,7 +33,7 @@ class FaultSerializer(serializers.Serializer[Any]):
 # By status, what the answer's body is.
 _INVALID: Final = {
     "type": "object",
-    "additionalProperties": {},
+    "additionalProperties": {"oneOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]},
     "description": "By the name of each field, what is wrong with it; or `detail`.",
 }
 _ALWAYS: Final[dict[int, Any]] = {
@@ -43,7 +43,7 @@ _ALWAYS: Final[dict[int, Any]] = {
     503: FaultSerializer,
 }
 _WITH_BODY: Final[dict[int, Any]] = {400: _INVALID, 413: FaultSerializer, 415: DetailSerializer}
-_PAGED: Final[dict[int, Any]] = {400: _INVALID, 404: DetailSerializer}
+_PAGED: Final[dict[int, Any]] = {400: _INVALID}
 _ONE: Final[dict[int, Any]] = {404: DetailSerializer}
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
 from rest_framework.routers import DefaultRouter
+from rest_framework.views import APIView
 
 from analysis.api import AnalysisActionsMixin, AnalysisBatchMixin, AnalysisFilterMixin
 from analysis.api_errors import AnalysisFaultSerializer
 from media_files.api import MediaFileFilter, MediaFileSerializer, MediaFileViewSet, UploadSerializer
-from media_files.api_schema import DetailSerializer, FaultSerializer
+from media_files.api_schema import FaultSerializer
 from proxies.api import ProxyActionsMixin, ProxyFieldsMixin, ProxyFilterMixin, ProxyViewSet
 from proxies.api_batches import ProxyBatchViewSet
 
@@ -52,7 +55,6 @@ class FileViewSet(AnalysisActionsMixin, ProxyActionsMixin, MediaFileViewSet):
         **MediaFileViewSet.further_errors,
         "create_image_proxy": {422: FaultSerializer},
         "analyze": dict.fromkeys((409, 413, 422, 503), AnalysisFaultSerializer),
-        "analyses": {400: DetailSerializer},
     }
 
 
@@ -61,6 +63,15 @@ class BatchViewSet(AnalysisBatchMixin, ProxyBatchViewSet):
 
     files_filter = BatchFilesFilter
     action_permissions = {**ProxyBatchViewSet.action_permissions, "analyze": "analysis.add_analysis"}
+
+
+@extend_schema(exclude=True)
+class NoSuchAddressView(APIView):
+    """Whatever else lies under /api: told of as a row that is not there."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        raise NotFound
 
 
 def without_trailing_slash(endpoints: list[tuple[str, ...]], **kwargs: Any) -> list[tuple[str, ...]]:

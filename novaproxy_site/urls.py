@@ -5,7 +5,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
-from novaproxy_site.api import router
+from novaproxy_site.api import NoSuchAddressView, router
 from novaproxy_site.views import healthz
 
 urlpatterns = [
@@ -16,4 +16,5 @@ urlpatterns = [
     re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
     path("api", router.get_api_root_view(), name="api"),
     path("api/", include(router.urls)),
+    re_path(r"^api/", NoSuchAddressView.as_view()),
 ]

@@ -16,6 +16,9 @@ from proxies.outcomes import Outcome
 # Existing callers' words for the states.
 STATUSES: Final = {state: state.upper() for state in Batch.State}
 _LARGEST_ID: Final = 2**63 - 1
+# Of a list's wrong values, those that an error repeats, and how much of each.
+_SHOWN: Final = 3
+_SHOWN_CHARACTERS: Final = 40
 
 
 class IdList(serializers.ListField):
@@ -28,7 +31,23 @@ class IdList(serializers.ListField):
         # Numbers as they should be need no validator each: a hundred thousand of them take seconds.
         if all(type(id_) is int and 0 < id_ <= _LARGEST_ID for id_ in data):
             return data
-        return super().run_child_validation(data)
+        ids, others = [], []
+        for given in data:
+            try:
+                ids.append(self.child.run_validation(given))
+            except ValidationError:
+                others.append(given)
+        if others:
+            raise ValidationError(
+                f"Expected file ids, whole numbers from 1, as [1, 2, 3]; got {_listed(others)}."
+            )
+        return ids
+
+
+def _listed(values: list[Any]) -> str:
+    """The first few, each cut short."""
+    shown = ", ".join(repr(value)[:_SHOWN_CHARACTERS] for value in values[:_SHOWN])
+    return f"{shown} and {len(values) - _SHOWN} more" if len(values) > _SHOWN else shown
 
 
 class FilterField(serializers.DictField):
