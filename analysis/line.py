@@ -16,10 +16,10 @@ from typing import Final
 
 from django.db import DatabaseError, transaction
 
-from analysis import budgets, rates
+from analysis import budgets, claims, rates
 from analysis.conf import conf
 from analysis.errors import AnalysisBusy, AnalysisError
-from analysis.services import Analysed, AnalysisService, Heard, Job, break_off
+from analysis.services import Analysed, AnalysisService, Heard, Job
 from analysis.wishes import Run
 from media_files.errors import MediaError
 from proxies.batches import lifecycle
@@ -213,7 +213,7 @@ class CallLine:
                 continue
             with suppress(DatabaseError), transaction.atomic():
                 for call in piece.job.calls:
-                    break_off(call.row)
+                    claims.break_off(call.row)
         self._waiting.clear()
         self._flying.clear()
 

@@ -14,6 +14,9 @@ from proxies.models import Batch, Proxy
 
 
 class AnalysisQuerySet(models.QuerySet["Analysis"]):
+    def started(self) -> AnalysisQuerySet:
+        return self.filter(status=Analysis.Status.STARTED)
+
     def done(self) -> AnalysisQuerySet:
         return self.filter(status=Analysis.Status.DONE)
 
@@ -139,15 +142,22 @@ class AnalysisLabel(models.Model):
 
 
 class SentCopy(models.Model):
-    """A local file's copy in the analysis bucket: known by its row, so that nothing asks S3 again."""
+    """A local file's copy in the analysis bucket: known by its row, so that nothing asks S3 again.
+
+    One that is *doubtful* may have lost the last file of its bytes.
+    """
 
     bucket = models.CharField(max_length=255)
     key = models.CharField(max_length=1024)
+    sha256 = models.CharField(max_length=64, db_index=True)
+    is_there = models.BooleanField(default=False, help_text="It has been put, and not been missed since.")
+    is_doubtful = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=now)
 
     class Meta:
         default_permissions = ()
         constraints = [models.UniqueConstraint(fields=["bucket", "key"], name="one_copy_per_key")]
+        indexes = [models.Index(fields=["id"], condition=Q(is_doubtful=True), name="copy_doubtful")]
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.key}"

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from django import forms
 from django.db.models import QuerySet
 
+from analysis import claims, copies
 from analysis.errors import NotConfigured
 from analysis.line import CallLine
 from analysis.planning import AnalysisPlan, plan_analyses
@@ -75,6 +76,9 @@ class AnalyzeOperation(Operation):
             lifecycle.pause(work.batch, reason=str(error))
             return
         line.run()
+
+    def sweep(self) -> int:
+        return claims.settle_broken_off(self.provider) + copies.remove_left_over()
 
     def run(self, parameters: Parameters) -> Run:
         return Run.of(self.provider, parameters)

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any
 
-from django.core.files.storage import storages
-
+from analysis import copies
 from analysis.conf import conf
 from analysis.errors import NoBucket, WrongRegion
-from analysis.models import SentCopy
 from analysis.providers import aws
 from analysis.providers.base import Image, Place
 from media_files.inspection import CONTENT_TYPES
@@ -22,9 +20,6 @@ from media_files.models import MediaFile
 from media_files.storage import MediaStorage, SourceChanged, media_storage
 from proxies.models import Proxy, proxies_storage
 from proxies.services import ImageProxyService
-
-# The storage alias of the analysis bucket.
-ANALYSIS: Final = "analysis"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +94,9 @@ def get_image_s3_location_for_analysis(media_file: MediaFile, profile: str = "no
     picture = choose_picture(media_file, profile)
     delivery = plan_delivery(picture, embed=False)
     if delivery.is_missing:
+        announce_copy(picture, delivery)
         put_copy(picture)
-        remember_copy(delivery)
+        remember_copy(picture, delivery)
     place = delivery.place
     if place is None:
         raise NoBucket(_no_bucket(picture))
@@ -150,10 +146,14 @@ def plan_delivery(picture: Picture, *, embed: bool = True) -> Delivery:
         if embed:
             return Delivery(None)
         raise NoBucket(_no_bucket(picture))
-    copies = cast(Any, storages[ANALYSIS])
-    place = Place(copies.bucket_name, posixpath.join(copies.location, _copy_name(picture)))
-    is_known = SentCopy.objects.filter(bucket=place.bucket, key=place.key).exists()
-    return Delivery(place, is_copy=True, is_missing=not is_known)
+    place = copies.place_of(_copy_name(picture))
+    return Delivery(place, is_copy=True, is_missing=not copies.is_there(place))
+
+
+def announce_copy(picture: Picture, delivery: Delivery) -> None:
+    """A copy that is missing is about to be put."""
+    if delivery.place is not None and delivery.is_missing:
+        copies.announce(delivery.place, picture.sha256)
 
 
 def put_copy(picture: Picture) -> None:
@@ -162,21 +162,20 @@ def put_copy(picture: Picture) -> None:
     Raises:
         SourceMissing, StorageError: as the storages say.
     """
-    content = read(picture)
     content_type = CONTENT_TYPES.get(picture.image.format, "")
-    media_storage(ANALYSIS).put(_copy_name(picture), content, content_type=content_type)
+    copies.put(_copy_name(picture), read(picture), content_type)
 
 
-def remember_copy(delivery: Delivery) -> None:
+def remember_copy(picture: Picture, delivery: Delivery) -> None:
     """The copy is there: nothing is put there again."""
     if delivery.place is not None:
-        SentCopy.objects.get_or_create(bucket=delivery.place.bucket, key=delivery.place.key)
+        copies.confirm(delivery.place, picture.sha256)
 
 
 def forget_copy(delivery: Delivery) -> None:
     """The copy has gone, as by a rule of the bucket: the next try puts it there again."""
     if delivery.place is not None:
-        SentCopy.objects.filter(bucket=delivery.place.bucket, key=delivery.place.key).delete()
+        copies.forget(delivery.place)
 
 
 def read(picture: Picture) -> bytes:
@@ -197,9 +196,7 @@ def read(picture: Picture) -> bytes:
 
 
 def _copy_name(picture: Picture) -> str:
-    """A copy is named by its bytes: the same bytes are the same object."""
-    extension = picture.image.format.lower().replace("jpeg", "jpg")
-    return f"sha256/{picture.sha256[:2]}/{picture.sha256}.{extension}"
+    return copies.name_of(picture.sha256, picture.image.format)
 
 
 def _bucket(storage: MediaStorage) -> Any:

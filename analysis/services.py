@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils.timezone import now
 
-from analysis import budgets, rates, sending
+from analysis import budgets, claims, rates, sending
 from analysis.conf import conf
-from analysis.errors import AnalysisBusy, AnalysisError, CopyMissing, ObjectMissing, ProviderError
+from analysis.errors import AnalysisError, CopyMissing, ObjectMissing, ProviderError
 from analysis.estimates import expected_cost
 from analysis.models import Analysis, AnalysisLabel
 from analysis.providers import aws, get
@@ -22,11 +21,8 @@ from analysis.providers.base import Answer, Place, Provider, Request, Wishes
 from analysis.sending import Delivery, Picture
 from media_files.errors import MediaError, SourceMissing
 from media_files.models import MediaFile
-from proxies.holders import is_alive, is_dead, this_holder
 from proxies.outcomes import Outcome
 
-# Longer than any call with its retries: who still holds a started call then is dead, on whatever machine.
-_LEASE: Final = timedelta(minutes=30)
 # Columns that an answer brings, which a reused one takes over.
 _ANSWER: Final = ("result", "raw", "search_text", "model_version", "latency")
 
@@ -172,6 +168,8 @@ class AnalysisService:
                     continue
                 self.provider.check(picture.image, embedded=delivery.place is None)
                 job.calls.append(self._claim(picture, request))
+            if job.calls:
+                sending.announce_copy(picture, delivery)
         except BaseException:
             self.abandon(job)
             raise
@@ -216,8 +214,7 @@ class AnalysisService:
         """
         self._settle_copy(job, heard)
         with transaction.atomic():
-            if not MediaFile.objects.filter(pk=job.source.pk).exists():
-                raise SourceMissing(f"File {job.source.pk} was deleted while it was being analysed.")
+            _hold(job.source)
             for each in heard:
                 self._record(job, each)
             self._drop(job, heard)
@@ -268,6 +265,7 @@ class AnalysisService:
         row.usage, row.cost = {"images": 0}, Decimal(0)
         row.price_date, row.price_source = answered.price_date, "Reused: nothing was asked"
         with transaction.atomic():
+            _hold(picture.source)
             self._make_newest(row)
             row.save()
             names = answered.label_rows.values_list("name", "confidence")
@@ -302,21 +300,7 @@ class AnalysisService:
             AnalysisBusy: a living process is asking the same.
         """
         row = self._row(picture, request.model, request.request_version, request.question)
-        row.holder, row.until = this_holder(), now() + _LEASE
-        try:
-            with transaction.atomic():
-                row.save(force_insert=True)
-        except IntegrityError:
-            key = {name: getattr(row, name) for name in Analysis.KEY}
-            held = Analysis.objects.filter(status=Analysis.Status.STARTED, **key).first()
-            if held is not None and not _is_broken_off(held):
-                raise AnalysisBusy(
-                    f"The same is being asked about the same picture, for file {held.file_id}. "
-                    "Ask again shortly."
-                ) from None
-            if held is not None:
-                break_off(held)
-            return self._claim(picture, request)
+        claims.take(row, calls=len(self.requests))
         return Call(request, row, expected_cost(self.provider, request, picture.image))
 
     def _settle_copy(self, job: Job, heard: Sequence[Heard]) -> None:
@@ -327,7 +311,7 @@ class AnalysisService:
             for each in gone:
                 each.error = CopyMissing(f"{each.error} The copy is put there anew at the next try.")
         elif job.delivery.is_missing and any(each.answer or _was_sent(each.error) for each in heard):
-            sending.remember_copy(job.delivery)
+            sending.remember_copy(job.picture, job.delivery)
 
     def _record(self, job: Job, heard: Heard) -> None:
         call, row, answer = heard.call, heard.call.row, heard.answer
@@ -388,20 +372,14 @@ class AnalysisService:
         return Analysed(Outcome.REPLACED if job.was_known else Outcome.CREATED, rows)
 
 
-def break_off(row: Analysis) -> None:
-    """Say of a started call that its process ended before the answer came."""
-    Analysis.objects.filter(pk=row.pk, status=Analysis.Status.STARTED).update(
-        status=Analysis.Status.FAILED,
-        error="broken_off",
-        message="The process that asked ended before the answer came; the call may have been paid for.",
-        finished_at=now(),
-    )
+def _hold(source: MediaFile) -> None:
+    """Keep the file from being deleted until the end of the transaction.
 
-
-def _is_broken_off(row: Analysis) -> bool:
-    if is_dead(row.holder):
-        return True
-    return not is_alive(row.holder) and row.until is not None and row.until < now()
+    Raises:
+        SourceMissing: it has been.
+    """
+    if MediaFile.objects.select_for_update(no_key=True).filter(pk=source.pk).first() is None:
+        raise SourceMissing(f"File {source.pk} was deleted while it was being analysed.")
 
 
 def _stops(error: MediaError) -> bool:

@@ -79,6 +79,7 @@ class Proxy(models.Model):
         verbose_name_plural = "proxies"
         ordering = ["-id"]
         constraints = [models.UniqueConstraint(fields=["source", "profile"], name="one_proxy_per_profile")]
+        indexes = [models.Index(fields=["sha256"], name="proxy_sha256")]
 
     def __str__(self) -> str:
         return self.image.name or f"proxy {self.pk}"
@@ -161,6 +162,8 @@ class Batch(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     paused_reason = models.CharField(max_length=255, blank=True)
+    # Where no person paused it but an error that every further file would meet: that error's code.
+    paused_code = models.CharField(max_length=32, blank=True, editable=False)
     created_at = models.DateTimeField(default=now)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import random
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +15,7 @@ from analysis.tests.libraries import ask, fill, lead
 from analysis.tests.saying import nova
 from analysis.tests.wire import Bedrock, Service, served
 from novaproxy_site.tests.installation import Installation, wait_for
+from novaproxy_site.tests.servers import answers, free_ports
 
 IMAGES = 40
 KILLS = 3
@@ -51,6 +54,59 @@ def test_paid_calls_never_exceed_images_and_those_in_flight_at_each_kill(
         paid = len(service.paid)
         installation.manage("analyze_images", "--no-dry-run")
         assert len(service.paid) == paid
+
+
+def test_a_call_of_the_api_whose_process_is_killed_is_settled_by_the_sweeper(
+    install: Callable[..., Installation],
+) -> None:
+    installation = install()
+    with served(Bedrock("bedrock-runtime", nova, seconds=60)) as service:
+        lead(installation, service)
+        fill(installation, 1)
+        token = installation.shell("""
+            from django.contrib.auth import get_user_model
+            from rest_framework.authtoken.models import Token
+            print(Token.objects.create(user=get_user_model().objects.create_superuser("admin")).key)
+        """).strip()
+        (port,) = free_ports(1)
+        site = installation.popen("runserver", "--noreload", f"127.0.0.1:{port}")
+        wait_for(lambda: answers(port, b"GET /healthz HTTP/1.0\r\n\r\n", b"200"), what="the site")
+        caller = threading.Thread(target=analyze, args=(port, token), daemon=True)
+        caller.start()
+        wait_for(lambda: service.requests == 1, what="a call in flight")
+        site.kill()
+        site.wait()
+        caller.join()
+        assert len(ask(installation, STARTED)) == 1
+        assert sweep(installation) == 1
+        rows = 'list(Analysis.objects.values_list("status", "error"))'
+        assert ask(installation, rows) == [["failed", "broken_off"]]
+        assert sweep(installation) == 0
+        service.seconds = 0
+        assert "created: 1" in installation.manage("analyze_images", "--no-dry-run").stdout
+
+
+def analyze(port: int, token: str) -> None:
+    """Ask about the first file, and be left without an answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    try:
+        connection.request("POST", "/api/files/1/analyze", headers={"Authorization": f"Token {token}"})
+        connection.getresponse()
+    except (ConnectionError, http.client.HTTPException):
+        return
+    finally:
+        connection.close()
+    raise AssertionError("There was an answer.")
+
+
+def sweep(installation: Installation) -> int:
+    """What the workers do each minute; return how much was found that is of the operations' own."""
+    return int(
+        installation.shell("""
+            from proxies.batches.sweeper import sweep
+            print(sweep().others)
+        """)
+    )
 
 
 def has_paid(service: Service, count: int) -> bool:

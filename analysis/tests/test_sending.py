@@ -162,8 +162,9 @@ def test_a_copy_that_has_gone_is_put_there_again(
     error = AnalysisService().analyze(file).error
     assert error is not None
     assert error.transient
-    assert not SentCopy.objects.exists()
+    assert not SentCopy.objects.get().is_there
     assert AnalysisService().analyze(file).error is None
+    assert SentCopy.objects.get().is_there
 
 
 def test_rekognition_reads_from_s3_too(

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils.timezone import now
 
 from analysis.errors import AnalysisBusy, ProviderUnavailable
 from analysis.models import Analysis
 from analysis.providers.base import Wishes
+from analysis.sending import choose_picture
 from analysis.services import AnalysisService
 from analysis.tests.wire import Refused, Service
 from media_files.errors import SourceMissing
 from media_files.models import MediaFile
 from media_files.tests.pictures import jpeg
+from proxies.batches.sweeper import sweep
 from proxies.holders import this_holder
 from proxies.outcomes import Outcome
 
@@ -111,8 +115,38 @@ def test_of_another_machine_it_is_believed_until_its_time_is_over(nova: Service,
     Analysis.objects.update(holder="another-machine:1:1.00")
     with pytest.raises(AnalysisBusy):
         AnalysisService().analyze(file)
+    assert sweep().others == 0
     Analysis.objects.update(until=file.created_at)
     assert AnalysisService().analyze(file).error is None
+
+
+def test_what_nobody_asks_again_the_sweeper_settles(nova: Service, keep: Keep) -> None:
+    AnalysisService().begin(keep())
+    assert sweep().others == 0  # we are alive
+    Analysis.objects.update(holder="another-machine:1:1.00", until=now())
+    assert sweep().others == 1
+    assert list(Analysis.objects.values_list("status", "error")) == [("failed", "broken_off")]
+
+
+def test_a_lease_outlasts_the_longest_answer(nova: Service, keep: Keep, settings: Any) -> None:
+    settings.NOVAPROXY_ANALYSIS_TIMEOUT = 3600
+    AnalysisService().begin(keep())
+    until = Analysis.objects.get().until
+    assert until is not None
+    assert until > now() + timedelta(hours=4)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_file_that_goes_before_the_row_is_written_is_busy(nova: Service, keep: Keep) -> None:
+    """The database refuses the row at the commit; the next try says that the file is gone."""
+    file = keep()
+    picture = choose_picture(file, "nova")
+    service = AnalysisService()
+    MediaFile.objects.all().delete()
+    with pytest.raises(AnalysisBusy, match="replaced or deleted"):
+        service._claim(picture, service.requests[0])
+    with pytest.raises(SourceMissing):
+        service.begin(file)
 
 
 def test_a_failure_is_kept_and_asked_again(nova: Service, keep: Keep) -> None:

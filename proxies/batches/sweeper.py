@@ -11,7 +11,7 @@ from django.utils.timezone import now
 
 from media_files.models import DiscardedFile, MediaFile, originals_storage
 from proxies import removal
-from proxies.batches import lanes, lifecycle, recovery
+from proxies.batches import lanes, lifecycle, operations, recovery
 from proxies.batches.slices import due_batch
 from proxies.holders import is_dead
 from proxies.models import Batch, BatchItem, Proxy, ProxyLease, proxies_storage
@@ -30,6 +30,7 @@ class Swept:
     leases: int
     files: int
     rung: int
+    others: int
 
 
 def sweep() -> Swept:
@@ -41,7 +42,9 @@ def sweep() -> Swept:
     files += originals_storage().sweep_temporaries(_AGE) + proxies_storage().sweep_temporaries(_AGE)
     lifecycle.finish_stragglers()
     rung = lanes.wake(lanes.lane_count()) if due_batch() is not None else 0
-    return Swept(items=items, lanes=freed, leases=leases, files=files, rung=rung)
+    # Last, for what breaks in them must keep nothing of the above from being done.
+    others = sum(operation.sweep() for operation in operations.registered())
+    return Swept(items=items, lanes=freed, leases=leases, files=files, rung=rung, others=others)
 
 
 def _end_dead_leases() -> int:

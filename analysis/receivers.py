@@ -1,0 +1,29 @@
+"""What follows from a change to an original or a proxy: copies that nobody needs any more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models.signals import post_delete, pre_save
+from django.dispatch import receiver
+
+from analysis import copies
+from analysis.conf import conf
+from media_files.models import MediaFile
+from proxies.models import Proxy
+
+
+@receiver(post_delete, sender=MediaFile)
+@receiver(post_delete, sender=Proxy)
+def doubt_copies_of_deleted(instance: MediaFile | Proxy, **kwargs: Any) -> None:
+    copies.doubt(instance.sha256)
+
+
+@receiver(pre_save, sender=MediaFile)
+@receiver(pre_save, sender=Proxy)
+def doubt_copies_of_replaced(instance: MediaFile | Proxy, raw: bool, **kwargs: Any) -> None:
+    if raw or instance.pk is None or not conf().bucket:
+        return
+    before = type(instance)._default_manager.filter(pk=instance.pk).values_list("sha256", flat=True).first()
+    if before and before != instance.sha256:
+        copies.doubt(before)
