@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
@@ -95,14 +95,23 @@ class AnalyzeSerializer(WishesSerializer):
     )
 
 
+class BudgetField(serializers.DecimalField):
+    """US dollars, at which a batch pauses; null for those of the settings."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_digits=9, decimal_places=4, min_value=0, allow_null=True, **kwargs)
+
+
 class AnalyzeBatchSerializer(WishesSerializer, BatchRequestSerializer):
-    max_cost = serializers.DecimalField(
-        max_digits=9,
-        decimal_places=4,
-        min_value=0,
-        allow_null=True,
+    max_cost = BudgetField(
         default=None,
         help_text="US dollars, at which the batch pauses; those of the settings where none is given.",
+    )
+
+
+class ResumeSerializer(StrictSerializer):
+    max_cost = BudgetField(
+        required=False, help_text="A new budget for analyses, what is spent already included."
     )
 
 
@@ -183,8 +192,11 @@ class AnalysisActionsMixin(viewsets.GenericViewSet[MediaFile]):
         return self.get_paginated_response(AnalysisSerializer(page, many=True).data)
 
 
+@extend_schema_view(resume=extend_schema(request=ResumeSerializer))
 class AnalysisBatchMixin(ProxyBatchViewSet):
     """Analyses of many files."""
+
+    resume_body = ResumeSerializer
 
     @extend_schema(
         request=AnalyzeBatchSerializer,

@@ -7,11 +7,15 @@ was set aside by a process that was killed stays spent: its calls may have been 
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Final
 
 from django.db.models import F
 
 from analysis import prices
 from analysis.models import Spending
+
+# What a batch says that paused for it.
+USED_UP: Final = "budget"
 
 
 def set_aside(batch_id: int, amount: Decimal | None, budget: Decimal | None) -> bool:

@@ -118,8 +118,9 @@ class CallLine:
             self._work.put_back(item)
             spent = budgets.spent(self._work.batch.pk)
             self._stop(
-                f"The budget of ${self._run.budget} is used up: ${spent:.4f} are spent. Start again with a "
-                "larger one; what was answered is not paid for twice."
+                f"The budget of ${self._run.budget} is used up: ${spent:.4f} are spent. Go on with a larger "
+                "one; what was answered is not paid for twice.",
+                budgets.USED_UP,
             )
             return
         moment = rates.reserve(self._run.provider.name, conf().calls_per_second, len(job.calls))
@@ -175,7 +176,7 @@ class CallLine:
             self._fail(piece.item, error)
             return
         if isinstance(result.error, AnalysisError) and result.error.stops_batch:
-            self._stop(str(result.error))
+            self._stop(str(result.error), result.error.code)
 
     def _settle(self, item: BatchItem, result: Analysed) -> None:
         """The item's end, in the transaction of its answers."""
@@ -189,15 +190,15 @@ class CallLine:
     def _fail(self, item: BatchItem, error: MediaError) -> None:
         if isinstance(error, AnalysisError) and error.stops_batch:
             self._work.put_back(item)
-            self._stop(str(error))
+            self._stop(str(error), error.code)
         else:
             self._work.fail(item, error)
 
-    def _stop(self, reason: str) -> None:
+    def _stop(self, reason: str, code: str) -> None:
         """Pause the batch: every further file would meet the same."""
         self._is_stopped = True
         with suppress(WrongState):  # another worker, or a person, was faster
-            lifecycle.pause(self._work.batch, reason=reason)
+            lifecycle.pause(self._work.batch, reason=reason, code=code)
 
     def _give_back(self, piece: Piece) -> None:
         self._service.abandon(piece.job)

@@ -31,6 +31,7 @@ class AnalyzeOperation(Operation):
     permission = "analysis.add_analysis"
     plan_template = "analysis/plan.html"
     waits = True
+    changeable = ("max_cost",)
     options: ClassVar = {"force": "Ask again what was answered before, and pay for it again."}
 
     def fields(self) -> dict[str, forms.Field]:
@@ -73,7 +74,7 @@ class AnalyzeOperation(Operation):
             aws.require_setup()
             line = CallLine(self.run(work.batch.parameters), work)
         except NotConfigured as error:
-            lifecycle.pause(work.batch, reason=str(error))
+            lifecycle.pause(work.batch, reason=str(error), code=error.code)
             return
         line.run()
 

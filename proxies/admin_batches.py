@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import F, OuterRef, QuerySet, Subquery
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -24,7 +24,7 @@ from django.views.decorators.http import require_POST
 from media_files.admin import AddedFilter, Kept, TitledList
 from media_files.models import MediaFile
 from proxies.admin import badge
-from proxies.admin_operations import filter_url
+from proxies.admin_operations import changes_form, filter_url
 from proxies.batches import lifecycle, operations
 from proxies.batches.lifecycle import WrongState
 from proxies.batches.operations import UnknownOperation
@@ -54,6 +54,7 @@ class Change:
         hint: what it does, for whoever is about to press it.
         act: the function behind it.
         asks_why: whether a reason may be given.
+        takes_anew: whether some of the parameters may be given anew with it.
         done: what is said afterwards.
     """
 
@@ -62,13 +63,16 @@ class Change:
     act: Callable[..., Any]
     done: str
     asks_why: bool = False
+    takes_anew: bool = False
 
 
 CHANGES: Final[dict[str, Change]] = {
     "pause": Change(
         "Pause", "No further file is begun. It can go on later.", lifecycle.pause, "Paused.", asks_why=True
     ),
-    "resume": Change("Resume", "Go on where it stopped.", lifecycle.resume, "Going on."),
+    "resume": Change(
+        "Resume", "Go on where it stopped.", lifecycle.resume, "Going on.", takes_anew=True
+    ),
     "retry_failed": Change(
         "Retry failed", "Try the failed files again, and no others.", lifecycle.retry_failed,
         "The failed files are tried again.",
@@ -204,9 +208,11 @@ class BatchAdmin(TitledList, Kept, BatchModelAdmin):
             raise Http404(f"A batch has no {name!r}. There are: {', '.join(CHANGES)}.")
         reason = request.POST.get("reason", "").strip()
         try:
-            change.act(batch, by=request.user, **({"reason": reason} if change.asks_why else {}))
-        except WrongState as error:
-            self.message_user(request, str(error), messages.ERROR)
+            given = _given_anew(batch, request.POST) if change.takes_anew else {}
+            change.act(batch, by=request.user, **given, **({"reason": reason} if change.asks_why else {}))
+        except (WrongState, ValidationError) as error:
+            said = " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
+            self.message_user(request, said, messages.ERROR)
         else:
             self.log_change(request, batch, f"{change.done} {reason}".strip())
             self.message_user(request, change.done, messages.SUCCESS)
@@ -237,6 +243,7 @@ class BatchAdmin(TitledList, Kept, BatchModelAdmin):
             if progress.failed
             else [],
             "changes": [(name, CHANGES[name]) for name in CHANGES if name in possible],
+            "anew": changes_form(batch),
             "worker_missing": is_waiting
             and progress.done < progress.total
             and not WorkerState.objects.alive().exists(),
@@ -314,6 +321,20 @@ class BatchItemAdmin(TitledList, Kept, ItemModelAdmin):
     def in_batch(self, row: BatchItem) -> SafeString:
         url = reverse("admin:proxies_batch_change", args=[row.batch_id])
         return format_html('<a href="{}">{}</a>', url, "New uploads" if row.batch.standing else row.batch_id)
+
+
+def _given_anew(batch: Batch, posted: QueryDict) -> dict[str, Any]:
+    """Those of the batch's parameters that the form brings.
+
+    Raises:
+        ValidationError: one of them is not what it should be.
+    """
+    form = changes_form(batch, posted)
+    if form is None:
+        return {}
+    if not form.is_valid():
+        raise ValidationError([f"{field.label}: {said}" for field in form for said in field.errors])
+    return {"anew": {name: value for name, value in form.cleaned_data.items() if name in posted}}
 
 
 def _moment_text(moment: datetime) -> str:

@@ -28,6 +28,7 @@ from proxies.batches import lifecycle, operations
 from proxies.batches.operations import Operation, UnknownOperation
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
+from proxies.models import Batch
 from proxies.outcomes import NEEDS_WORK, Outcome
 from proxies.plain_words import PLANNED, REASONS
 
@@ -224,6 +225,19 @@ def _options_form(operation: Operation, data: QueryDict) -> forms.Form:
     form = form_class(data)
     form.full_clean()
     return form
+
+
+def changes_form(batch: Batch, data: QueryDict | None = None) -> forms.Form | None:
+    """What may be given anew when a paused batch goes on, filled with what it has; None for nothing."""
+    try:
+        operation = operations.get(batch.operation)
+    except UnknownOperation:  # not registered any more
+        return None
+    fields = {name: field for name, field in operation.fields().items() if name in operation.changeable}
+    if not fields:
+        return None
+    form_class = cast(type[forms.Form], type("ChangesForm", (forms.Form,), fields))
+    return form_class(data, initial=batch.parameters, auto_id="np-anew-%s")
 
 
 def _outcome_rows(plan: Plan) -> list[tuple[str, int, str]]:

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from media_files.api import MediaFileFilter, NewestFirst, StrictFilterSet
+from media_files.api import MediaFileFilter, NewestFirst, StrictFilterSet, StrictSerializer
 from media_files.api_schema import DetailSerializer
 from media_files.models import MediaFile
 from media_files.permissions import ActionPermissions
@@ -33,6 +33,7 @@ from proxies.batch_serializers import (
 )
 from proxies.batches import lifecycle
 from proxies.batches.lifecycle import WrongState
+from proxies.batches.operations import FixedParameter
 from proxies.batches.progress import Progress, progress_of, progress_of_many
 from proxies.batches.selection import Selection
 from proxies.conf import conf
@@ -81,6 +82,7 @@ class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
 
     queryset = Batch.objects.filter(standing=None).select_related("created_by", "changed_by")
     files_filter: type[MediaFileFilter] = FilesFilter
+    resume_body: type[StrictSerializer] = NothingSerializer
     pagination_class = NewestFirst
     permission_classes = [ActionPermissions]
     lookup_value_regex = r"(?:batch-[a-z-]+-)?[0-9]{1,18}"
@@ -186,9 +188,14 @@ class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
     @extend_schema(request=NothingSerializer, responses=BatchSerializer)
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, pk: str) -> Response:
-        """Go on."""
-        _no_body(request)
-        return self._change(lambda batch: lifecycle.resume(batch, by=_user(request)))
+        """Go on; where the operation lets some of its parameters change, with those that are given."""
+        body = self.resume_body(data=request.data)
+        body.is_valid(raise_exception=True)
+        anew = body.validated_data
+        try:
+            return self._change(lambda batch: lifecycle.resume(batch, by=_user(request), anew=anew))
+        except FixedParameter as error:
+            raise ValidationError({name: [str(error)] for name in error.names}) from error
 
     @extend_schema(request=ReasonSerializer, responses=BatchSerializer)
     @action(detail=True, methods=["post"])
@@ -240,6 +247,7 @@ class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
             "parameters": batch.parameters,
             "state": batch.state,
             "paused_reason": batch.paused_reason,
+            "paused_code": batch.paused_code,
             "created_by": batch.created_by.get_username() if batch.created_by else None,
             "changed_by": batch.changed_by.get_username() if batch.changed_by else None,
             "plan": batch.plan,

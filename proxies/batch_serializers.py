@@ -131,6 +131,9 @@ class BatchSerializer(serializers.Serializer[Any]):
     parameters = serializers.DictField()
     state = serializers.ChoiceField(choices=Batch.State.choices)
     paused_reason = serializers.CharField()
+    paused_code = serializers.CharField(
+        help_text="Of what every file would meet, as budget or access_denied; empty where a person paused it."
+    )
     created_by = serializers.CharField(allow_null=True, help_text="The user's name; null for a command.")
     changed_by = serializers.CharField(allow_null=True, help_text="Who last paused, resumed, cancelled ...")
     plan = serializers.DictField(help_text="What was foretold at its start, bytes among it.")

@@ -21,9 +21,11 @@ class RunsBatches(Tool):
 
     Attributes:
         as_json: whether standard output is for lines of JSON alone.
+        going_on: how to go on with a batch that was stopped, of whose number it may make use.
     """
 
     as_json: bool = False
+    going_on: str = "--batch {} goes on with it."
 
     def work_on(self, batch: Batch, workers: int | None) -> None:
         """Work on a batch until it is done, with as many processes; one for each core unless told.
@@ -45,7 +47,7 @@ class RunsBatches(Tool):
                     lifecycle.pause(batch, reason="The command was interrupted.")
                 raise
         if batch.state != Batch.State.COMPLETED:
-            raise Interrupted(stopped_by(batch))
+            raise Interrupted(self._stopped_by(batch))
 
     def _follow(self, batch: Batch, bar: Any) -> Any:
         """What shows the progress: a bar on a terminal, else a line now and then."""
@@ -60,6 +62,13 @@ class RunsBatches(Tool):
 
         return show
 
+    def _stopped_by(self, batch: Batch) -> str:
+        """What to tell of a batch that was paused or ended while it ran, by somebody or by itself."""
+        by = f" by {batch.changed_by}" if batch.changed_by else ""
+        why = f": {batch.paused_reason.removesuffix('.')}" if batch.paused_reason else ""
+        further = f" {self.going_on.format(batch.pk)}" if batch.is_open else ""
+        return f"{batch.job_id} was {batch.state}{by}{why}.{further}"
+
 
 def take_over(batch: Batch) -> None:
     """Make this process the one that runs the batch.
@@ -71,14 +80,6 @@ def take_over(batch: Batch) -> None:
         local.take_over(batch)
     except HeldElsewhere as error:
         raise UsageError(str(error)) from error
-
-
-def stopped_by(batch: Batch) -> str:
-    """What to tell of a batch that somebody else paused or ended while it ran."""
-    by = f" by {batch.changed_by}" if batch.changed_by else ""
-    why = f": {batch.paused_reason}" if batch.paused_reason else ""
-    further = f" --batch {batch.pk} goes on with it." if batch.is_open else ""
-    return f"{batch.job_id} was {batch.state}{by}{why}.{further}"
 
 
 def say(out: OutputWrapper, text: str) -> None:

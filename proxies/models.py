@@ -161,7 +161,7 @@ class Batch(models.Model):
     changed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
-    paused_reason = models.CharField(max_length=255, blank=True)
+    paused_reason = models.CharField(max_length=1000, blank=True)
     # Where no person paused it but an error that every further file would meet: that error's code.
     paused_code = models.CharField(max_length=32, blank=True, editable=False)
     created_at = models.DateTimeField(default=now)

@@ -16,6 +16,7 @@ from analysis.tests.wire import Refused, Service
 from media_files.models import MediaFile
 from media_files.tests.pictures import jpeg
 from novaproxy_site.tests.admin_pages import staff_with, text_of
+from proxies.batches import lifecycle
 from proxies.models import Batch
 
 pytestmark = pytest.mark.django_db
@@ -121,6 +122,29 @@ def test_a_budget_that_is_no_money_starts_nothing(admin_client: Client, nova: Se
     response = admin_client.post(f"{OPERATION}?filter=", {"max_cost": "much"})
     assert "Enter a number" in text_of(response)
     assert not Batch.objects.filter(operation="analyze-nova").exists()
+
+
+def test_a_paused_batch_is_resumed_with_another_budget(
+    admin_client: Client, nova: Service, keep: Keep
+) -> None:
+    keep()
+    admin_client.post(f"{OPERATION}?filter=", {"max_cost": "0.0001"})
+    batch = Batch.objects.get(operation="analyze-nova")
+    lifecycle.pause(batch, reason="The budget is used up.", code="budget")
+    page = f"/admin/proxies/batch/{batch.pk}/"
+    assert 'name="max_cost" value="0.0001"' in admin_client.get(f"{page}change/").content.decode()
+    refused = admin_client.post(f"{page}resume/now/", {"max_cost": "much"}, follow=True)
+    assert "Budget: Enter a number" in text_of(refused)
+    batch.refresh_from_db()
+    assert batch.state == "paused"
+    admin_client.post(f"{page}resume/now/", {"max_cost": "2.5"})
+    batch.refresh_from_db()
+    assert (batch.state, batch.parameters["max_cost"]) == ("running", "2.5")
+    # A button without the field, as of an older page, leaves it as it is.
+    lifecycle.pause(batch)
+    admin_client.post(f"{page}resume/now/")
+    batch.refresh_from_db()
+    assert (batch.state, batch.parameters["max_cost"]) == ("running", "2.5")
 
 
 def test_without_credentials_the_admin_says_what_to_set(

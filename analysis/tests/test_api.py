@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 
 import pytest
 
@@ -10,9 +11,12 @@ from analysis.models import Analysis
 from analysis.tests import saying
 from analysis.tests.conftest import forget
 from analysis.tests.wire import Refused, Service
+from analysis.wishes import parameters_of
 from media_files.models import MediaFile
 from media_files.tests.pictures import encoded, jpeg, mp4
 from novaproxy_site.tests.api_client import Api, api_with
+from proxies.batches import lifecycle
+from proxies.batches.selection import Selection
 from proxies.models import Batch
 
 pytestmark = pytest.mark.django_db
@@ -144,6 +148,50 @@ def test_a_batch_takes_the_filters_of_the_search(api: Api, nova: Service, keep: 
     api.send(f"/api/files/{found.pk}/analyze")
     body = {"filter": {"label": "lighthouse"}, "dry_run": True, "force": True}
     assert api.send("/api/batch/analyze", body).json()["total_files"] == 1
+
+
+@pytest.fixture
+def paused(nova: Service, keep: Keep) -> Batch:
+    """A batch that its budget has paused."""
+    keep()
+    batch = lifecycle.start(
+        "analyze-nova", Selection(MediaFile.objects.all()), parameters_of(max_cost=Decimal("0.0001"))
+    )
+    lifecycle.pause(batch, reason="The budget is used up.", code="budget")
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("body", "budget"),
+    [({"max_cost": "2.5"}, "2.5000"), ({"max_cost": None}, None), ({}, "0.0001")],
+    ids=["another", "that of the settings", "the same"],
+)
+def test_a_batch_goes_on_with_the_budget_that_is_given(
+    paused: Batch, body: dict[str, object], budget: str | None
+) -> None:
+    api = api_with("proxies.view_batch", "proxies.change_batch")
+    assert api.get(f"/api/batch/{paused.pk}").json()["paused_code"] == "budget"
+    told = api.send(f"/api/batch/{paused.pk}/resume", body)
+    assert told.status_code == 200
+    assert (told.json()["state"], told.json()["paused_code"]) == ("running", "")
+    assert told.json()["parameters"]["max_cost"] == budget
+    assert api.send(f"/api/batch/{paused.pk}/resume", body).status_code == 409
+
+
+@pytest.mark.parametrize("body", [{"max_cost": "much"}, {"max_cost": -1}, {"budget": 1}])
+def test_what_is_no_budget_leaves_the_batch_paused(paused: Batch, body: dict[str, object]) -> None:
+    told = api_with("proxies.change_batch").send(f"/api/batch/{paused.pk}/resume", body)
+    assert (told.status_code, list(told.json())) == (400, list(body))
+    paused.refresh_from_db()
+    assert paused.state == "paused"
+
+
+def test_a_batch_of_proxies_has_no_budget(keep: Keep) -> None:
+    keep()
+    batch = lifecycle.start("image-proxy", Selection(MediaFile.objects.all()), {"profile": "nova"})
+    lifecycle.pause(batch)
+    told = api_with("proxies.change_batch").send(f"/api/batch/{batch.pk}/resume", {"max_cost": 1})
+    assert (told.status_code, list(told.json())) == (400, ["max_cost"])
 
 
 # -- Search ----------------------------------------------------------------------------------------

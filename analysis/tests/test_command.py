@@ -75,6 +75,7 @@ def test_a_budget_stops_the_run_and_a_larger_one_goes_on(library: Installation, 
     )
     assert stopped.returncode == 130
     assert "budget" in stopped.stderr
+    assert "--batch" not in stopped.stderr
     assert 0 < len(service.paid) < 5
     library.manage("analyze_images", "--no-dry-run", "--max-cost", "1")
     assert len(service.paid) == 5
@@ -83,9 +84,12 @@ def test_a_budget_stops_the_run_and_a_larger_one_goes_on(library: Installation, 
 def test_access_denied_stops_the_run_after_the_first(library: Installation, service: Service) -> None:
     service.faults.extend([Refused(403, "AccessDeniedException", "Not yours")] * 5)
     stopped = library.manage("analyze_images", "--no-dry-run", "--workers", "1", check=False)
-    assert stopped.returncode == 130
-    assert "Not yours" in stopped.stderr
+    assert stopped.returncode == 2
+    assert "Not yours Check the credentials" in stopped.stderr
+    assert "Run the same command again" in stopped.stderr
     assert service.requests == 1
+    service.faults.clear()
+    assert "created: 5" in library.manage("analyze_images", "--no-dry-run").stdout
 
 
 BAD = {

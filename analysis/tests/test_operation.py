@@ -17,6 +17,7 @@ from analysis.wishes import parameters_of
 from media_files.models import MediaFile
 from media_files.tests.pictures import jpeg, mp4
 from proxies.batches import lifecycle
+from proxies.batches.operations import FixedParameter
 from proxies.batches.selection import Selection
 from proxies.batches.slices import perform
 from proxies.batches.work import Work
@@ -120,11 +121,12 @@ def test_access_denied_pauses_after_the_first(nova: Service, keep: Keep) -> None
         keep(seed=seed)
     nova.faults.extend([Refused(403, "AccessDeniedException", "Not yours")] * 8)
     batch = run(start())
-    assert (batch.state, nova.requests) == (Batch.State.PAUSED, 1)
+    assert (batch.state, batch.paused_code, nova.requests) == (Batch.State.PAUSED, "access_denied", 1)
     assert "Not yours" in batch.paused_reason
     assert outcomes(batch) == {"": 8}
     nova.faults.clear()
     lifecycle.resume(batch)
+    assert (batch.paused_code, batch.paused_reason) == ("", "")
     assert outcomes(run(batch)) == {"created": 8}
 
 
@@ -140,7 +142,7 @@ def test_what_is_not_set_pauses_before_the_first(rekognition: Service, keep: Kee
     settings.NOVAPROXY_ANALYSIS_BIOMETRICS = False
     run(batch)
     assert rekognition.requests == 0
-    assert batch.state == Batch.State.PAUSED
+    assert (batch.state, batch.paused_code) == (Batch.State.PAUSED, "not_configured")
     assert "NOVAPROXY_ANALYSIS_BIOMETRICS" in batch.paused_reason
 
 
@@ -186,6 +188,21 @@ def test_a_budget_pauses_the_batch_and_is_not_exceeded_by_more_than_what_is_in_f
     more = run(start(max_cost=Decimal(1)))
     assert outcomes(more) == {"created": 20 - paid, "reused": paid}
     assert len(nova.paid) == 20
+
+
+def test_a_paused_batch_goes_on_with_a_larger_budget(nova: Service, keep: Keep) -> None:
+    for seed in range(3):
+        keep(jpeg(120 + seed, 100))
+    batch = run(start(max_cost=Decimal("0.0001")))
+    assert (batch.state, batch.paused_code) == (Batch.State.PAUSED, "budget")
+    lifecycle.resume(batch, anew={"max_cost": Decimal("0.0002")})
+    assert run(batch).paused_code == "budget"
+    assert "$0.0002" in batch.paused_reason
+    with pytest.raises(FixedParameter, match="question"):
+        lifecycle.resume(batch, anew={"question": "Who is it?"})
+    lifecycle.resume(batch, anew={"max_cost": Decimal(1)})
+    assert outcomes(run(batch)) == {"created": 3}
+    assert (batch.parameters["max_cost"], batch.parameters["profile"]) == ("1", "nova")
 
 
 def test_a_budget_of_nothing_asks_nobody(nova: Service, keep: Keep) -> None:

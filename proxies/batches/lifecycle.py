@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db import transaction
 from django.utils.timezone import now
@@ -23,6 +23,11 @@ from proxies.outcomes import NEEDS_WORK, Outcome
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
+
+
+# Of services' own words, which may be long, and what is to be done.
+_LONGEST_REASON: Final = 1000
+_NOT_PAUSED: Final = {"paused_reason": "", "paused_code": ""}
 
 
 class WrongState(Exception):
@@ -101,22 +106,27 @@ def note_failure(source_id: int, error: MediaError) -> None:
     )
 
 
-def pause(batch: Batch, *, by: User | None = None, reason: str = "") -> None:
-    """No further item is begun; those in hand are finished.
+def pause(batch: Batch, *, by: User | None = None, reason: str = "", code: str = "") -> None:
+    """No further item is begun; those in hand are finished. ``code`` names an error that paused it.
 
     Raises:
         WrongState: it is not running.
     """
-    _change(batch, [Batch.State.RUNNING], Batch.State.PAUSED, by, paused_reason=reason[:255])
+    values = {"paused_reason": reason[:_LONGEST_REASON], "paused_code": code}
+    _change(batch, [Batch.State.RUNNING], Batch.State.PAUSED, by, **values)
 
 
-def resume(batch: Batch, *, by: User | None = None) -> None:
-    """Go on with a paused batch.
+def resume(batch: Batch, *, by: User | None = None, anew: Mapping[str, Any] | None = None) -> None:
+    """Go on with a paused batch; with ``anew`` those of its parameters that its operation lets change.
 
     Raises:
         WrongState: it is not paused.
+        FixedParameter: one of those parameters cannot be changed.
     """
-    _change(batch, [Batch.State.PAUSED], Batch.State.RUNNING, by, paused_reason="", **_executor(batch))
+    values: dict[str, Any] = {**_NOT_PAUSED, **_executor(batch)}
+    if anew:
+        values["parameters"] = operations.get(batch.operation).changed(batch.parameters, anew)
+    _change(batch, [Batch.State.PAUSED], Batch.State.RUNNING, by, **values)
     finish_if_done(batch)
     if batch.executor == Batch.Executor.QUEUE and batch.is_open:
         lanes.wake(lanes.lane_count())
@@ -134,7 +144,8 @@ def cancel(batch: Batch, *, by: User | None = None, reason: str = "") -> None:
         Batch.State.CANCELLED,
         by,
         finished_at=now(),
-        paused_reason=reason[:255],
+        paused_reason=reason[:_LONGEST_REASON],
+        paused_code="",
     )
 
 
@@ -149,7 +160,7 @@ def retry_failed(batch: Batch, *, by: User | None = None) -> int:
         raise WrongState(f"Nothing in {batch.job_id} has failed.")
     states = [state for state in Batch.State if state != Batch.State.CANCELLED]
     with transaction.atomic():
-        again: dict[str, Any] = {"finished_at": None, "paused_reason": "", **_executor(batch)}
+        again: dict[str, Any] = {"finished_at": None, **_NOT_PAUSED, **_executor(batch)}
         _change(batch, states, Batch.State.RUNNING, by, **again)
         Quarantine.objects.filter(source__in=failed.values("file")).delete()
         count = failed.update(

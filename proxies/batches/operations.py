@@ -23,6 +23,18 @@ class UnknownOperation(LookupError):
     """No operation has that name."""
 
 
+class FixedParameter(ValueError):
+    """A batch was started with this, and keeps it.
+
+    Attributes:
+        names: of the parameters.
+    """
+
+    def __init__(self, operation: str, names: list[str]) -> None:
+        super().__init__(f"{', '.join(names)} of a batch of {operation} cannot be changed.")
+        self.names = names
+
+
 class Operation(ABC):
     """One kind of work over files.
 
@@ -32,6 +44,7 @@ class Operation(ABC):
         description: one sentence for the person who is about to press it.
         permission: who may start it.
         options: the parameters that a person may switch on, each with a sentence.
+        changeable: the parameters that may be given anew when a paused batch goes on.
         plan_template: what the page that shows the plan includes for its sums.
         waits: whether it waits for others rather than works: its slices then go on as long as nothing else
             is due, for what is in flight at the end of each has to be waited for.
@@ -42,6 +55,7 @@ class Operation(ABC):
     description: ClassVar[str]
     permission: ClassVar[str]
     options: ClassVar[Mapping[str, str]] = {}
+    changeable: ClassVar[tuple[str, ...]] = ()
     plan_template: ClassVar[str] = "proxies/plan_storage.html"
     waits: ClassVar[bool] = False
 
@@ -55,6 +69,17 @@ class Operation(ABC):
     def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """What of the form's fields enters the ledger: as JSON, with the fields that were wrong left out."""
         return dict(given)
+
+    def changed(self, parameters: Parameters, anew: Mapping[str, Any]) -> dict[str, Any]:
+        """A paused batch's parameters with those of the form's fields that are given anew.
+
+        Raises:
+            FixedParameter: one of them is not to be changed.
+        """
+        if fixed := sorted(set(anew) - set(self.changeable)):
+            raise FixedParameter(self.name, fixed)
+        values = self.parameters(anew)
+        return {**parameters, **{name: values[name] for name in anew}}
 
     @abstractmethod
     def annotate(self, files: QuerySet[MediaFile], parameters: Parameters) -> QuerySet[Any]:

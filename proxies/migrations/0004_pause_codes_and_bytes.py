@@ -9,6 +9,9 @@ class Migration(migrations.Migration):
             name="paused_code",
             field=models.CharField(blank=True, editable=False, max_length=32),
         ),
+        migrations.AlterField(
+            model_name="batch", name="paused_reason", field=models.CharField(blank=True, max_length=1000)
+        ),
         migrations.AddIndex(
             model_name="proxy", index=models.Index(fields=["sha256"], name="proxy_sha256")
         ),

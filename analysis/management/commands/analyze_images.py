@@ -9,6 +9,7 @@ from typing import Any, Final
 from django.core.management.base import OutputWrapper
 from django.db.models import QuerySet
 
+from analysis import budgets
 from analysis.errors import NotConfigured
 from analysis.planning import AnalysisPlan, plan_analyses
 from analysis.providers import names
@@ -28,6 +29,7 @@ _FAILURES_SHOWN: Final = 50
 
 
 class Command(RunsBatches):
+    going_on = "Run the same command again to go on."
     help = (
         "Say what a run would do and cost (the default), or with --no-dry-run have a model say what the "
         "images show. Answers that are there are not paid for twice; interrupted, the next run goes on."
@@ -98,8 +100,11 @@ class Command(RunsBatches):
         try:
             if batch is not None:
                 self.work_on(batch, workers)
-        except Interrupted:
+        except Interrupted as stopped:
             self._report(files, run, batch)
+            if batch is not None and batch.paused_code not in ("", budgets.USED_UP):
+                # Something is not set up as it must be: run again as it is, it would meet the same.
+                raise UsageError(str(stopped)) from stopped
             raise
         return self._report(files, run, batch)
 
