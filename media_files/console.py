@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import Error as DatabaseError
+from django.db import connection
 from tqdm import tqdm
 
 EXIT_SOME_FAILED: Final = 1
@@ -32,11 +34,29 @@ class Interrupted(Exception):
     """The run was stopped before its end, and can go on: exit code 130."""
 
 
-class Tool(BaseCommand):
+class PlainCommand(BaseCommand):
+    """A command that says in a shell what was wrong, and not which class of error it is."""
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        try:
+            return super().execute(*args, **options)
+        except UsageError as error:
+            if not getattr(self, "_called_from_command_line", False) or options["traceback"]:
+                raise
+            self.stderr.write(str(error))
+            sys.exit(error.returncode)
+
+
+class Tool(PlainCommand):
     """A command whose exit code says how it went: 0, 1 for some failed, 2 for bad usage, 130 for Ctrl-C.
 
     Subclasses write `work`, and return whether every file went well.
+
+    Attributes:
+        sets_up: whether it makes the library itself where there is none.
     """
+
+    sets_up = False
 
     def work(self, **options: Any) -> bool:
         raise CommandError(f"{type(self).__module__} does nothing.")  # a subclass that forgot
@@ -45,6 +65,8 @@ class Tool(BaseCommand):
         if isinstance(sys.stdout, io.TextIOWrapper):
             # A name that the terminal's alphabet lacks must not end the run.
             sys.stdout.reconfigure(errors="backslashreplace")
+        if not self.sets_up:
+            _refuse_missing_library()
         try:
             went_well = self.work(**options)
             self.stdout.flush()
@@ -71,6 +93,21 @@ class Tool(BaseCommand):
         encoding = getattr(self.stdout, "encoding", None) or "utf-8"
         ascii_only = not encoding.lower().replace("-", "").startswith("utf")
         self.stdout.write(json.dumps(values, cls=DjangoJSONEncoder, ensure_ascii=ascii_only))
+
+
+def _refuse_missing_library() -> None:
+    """SQLite would make an empty database of one that is only asked, and a dry run a file.
+
+    Raises:
+        UsageError: there is no database yet.
+    """
+    name = str(connection.settings_dict["NAME"])
+    if connection.vendor != "sqlite" or name.startswith((":memory:", "file:")) or Path(name).exists():
+        return
+    raise UsageError(
+        f"The library has not been set up yet: there is no database at {name}.\n"
+        "`manage.py migrate` makes it, `make run` makes it and more; NOVAPROXY_DATA_DIR leads to another."
+    )
 
 
 class NowAndThen:

@@ -11,3 +11,6 @@ class NovaProxyAdminConfig(AdminConfig):
 class NovaProxySiteConfig(AppConfig):
     name = "novaproxy_site"
     verbose_name = "NovaProxy"
+
+    def ready(self) -> None:
+        from novaproxy_site import checks  # noqa: F401 (registers them)

@@ -14,13 +14,26 @@ from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from dotenv import load_dotenv
 from environs import Env, validate
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = Env()
-# Before all others: the file that may hold the others.
-env.read_env(env.path("NOVAPROXY_ENV_FILE", BASE_DIR / ".env"), recurse=False)
+
+
+def _variables_file(given: str) -> Path:
+    """The file that may hold the other variables: one that was named must be there."""
+    path = Path(given) if given else BASE_DIR / ".env"
+    if given and (path.is_dir() or not path.exists()):
+        raise ImproperlyConfigured(
+            f"NOVAPROXY_ENV_FILE names {given}, and no such file is there. Name one that is, or unset it."
+        )
+    return path
+
+
+# Before all others, and into the environment itself: boto3 looks for its credentials there.
+load_dotenv(_variables_file(env.str("NOVAPROXY_ENV_FILE", "")))
 
 # -- Where things lie --------------------------------------------------------------------------
 
@@ -343,3 +356,6 @@ LOGGING = {
     # Django has a handler of its own, which with ours would say everything twice.
     "loggers": {"django-q": {"level": "WARNING"}, "django": {"handlers": [], "propagate": True}},
 }
+
+# Names that were read above, for the check that looks for misspelt ones.
+NOVAPROXY_VARIABLES = frozenset(env.dump())

@@ -95,8 +95,9 @@ def test_a_bad_value_is_told_with_its_name_and_without_a_traceback(install, case
     name, value = BAD[case]
     ended = install(**{name: value}).manage("check", check=False)
     assert ended.returncode == 2
-    assert name in ended.stderr
+    assert f'Environment variable "{name}" is invalid: ' in ended.stderr
     assert "Traceback" not in ended.stderr
+    assert "[" not in ended.stderr, "a sentence, and no list of Python's"
 
 
 def test_the_data_folder_holds_everything(tmp_path):
@@ -115,6 +116,29 @@ def test_variables_may_stand_in_a_file(tmp_path):
         NOVAPROXY_QUALITY="80",
     )
     assert shown.stdout == "512 80\n", "the environment comes before the file"
+
+
+def test_what_boto3_reads_may_stand_there_too(tmp_path):
+    (tmp_path / "variables").write_text("AWS_ACCESS_KEY_ID=from-the-file\n")
+    shown = read_settings(
+        tmp_path,
+        "import boto3; print(boto3.Session().get_credentials().access_key)",
+        NOVAPROXY_ENV_FILE=str(tmp_path / "variables"),
+        AWS_SECRET_ACCESS_KEY="x",
+    )
+    assert shown.stdout == "from-the-file\n", shown.stderr
+
+
+@pytest.mark.parametrize("name", ["nowhere", "."], ids=["not there", "a folder"])
+def test_a_file_of_variables_that_is_named_must_be_there(install, tmp_path, name):
+    ended = install(NOVAPROXY_ENV_FILE=str(tmp_path / name)).manage("check", check=False)
+    assert ended.returncode == 2
+    assert f"NOVAPROXY_ENV_FILE names {tmp_path / name}, and no such file is there." in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_no_file_of_variables_need_be_named(install):
+    assert install(NOVAPROXY_ENV_FILE="").manage("check").returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ _WEB_THREADS: Final = 4
 
 
 class Command(Tool):
+    sets_up = True
     help = (
         "Set up the library, import photographs, make their proxies, and serve the site and the worker "
         "on 127.0.0.1 until Ctrl-C."

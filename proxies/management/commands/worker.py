@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
 
+from media_files.console import PlainCommand, UsageError
 from proxies.pulse import VARIABLE, Pulse
 from proxies.worker import GRACE, Supervisor, Times, cluster_command
 
@@ -17,7 +18,7 @@ from proxies.worker import GRACE, Supervisor, Times, cluster_command
 STALL_MARGIN = 30
 
 
-class Command(BaseCommand):
+class Command(PlainCommand):
     """Run the supervisor, or, when the supervisor calls it, the cluster."""
 
     help = "Works off the queue until Ctrl-C, TERM or HUP stops it. Run one on each machine."
@@ -56,9 +57,9 @@ class Command(BaseCommand):
             self._run_cluster()
             return
         if workers < 1:
-            raise CommandError("--workers: at least 1 process is needed.", returncode=2)
+            raise UsageError("--workers: at least 1 process is needed.")
         if stalled_after <= 0 or grace <= 0:
-            raise CommandError("--stalled-after, --grace: more than 0 seconds are needed.", returncode=2)
+            raise UsageError("--stalled-after, --grace: more than 0 seconds are needed.")
         self._supervise(workers, Times(stalled_after=stalled_after, grace=grace))
 
     def _supervise(self, workers: int, times: Times) -> None:
@@ -82,5 +83,5 @@ class Command(BaseCommand):
 
         pulse = Pulse.of_environment()
         if pulse is None:
-            raise CommandError(f"--cluster is for the supervisor, which sets {VARIABLE}.", returncode=2)
+            raise UsageError(f"--cluster is for the supervisor, which sets {VARIABLE}.")
         run(pulse)
