@@ -22,8 +22,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from analysis.models import Analysis
-from analysis.providers import aws
 from analysis.queries import saying, with_label
+from analysis.readiness import readiness
 from media_files.admin import (
     AddedFilter,
     DeletesInPages,
@@ -131,7 +131,7 @@ class AnalysisAdmin(TitledList, DeletesInPages, MadeByTheMachine, AnalysisModelA
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        return super().changelist_view(request, {**(extra_context or {}), "missing": aws.missing_setup()})
+        return super().changelist_view(request, {**(extra_context or {}), "missing": readiness.missing()})
 
     # -- The list ----------------------------------------------------------------------------------
 

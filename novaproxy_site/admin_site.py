@@ -8,6 +8,7 @@ from django.contrib.admin import AdminSite
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
+from analysis.readiness import readiness
 from proxies.batches.progress import progress_of
 from proxies.models import Batch, WorkerState
 
@@ -31,9 +32,11 @@ class NovaProxyAdminSite(AdminSite):
         )
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        """The front page: whether the work goes on, and how far it is."""
+        """The front page: whether the work goes on, how far it is, and what is still to be set."""
         context = {**(extra_context or {}), "worker_missing": not WorkerState.objects.alive().exists()}
         if request.user.has_perm("proxies.view_batch"):
             working = Batch.objects.filter(standing=None, state__in=Batch.OPEN_STATES)[:_SHOWN]
             context["working"] = [(batch, progress_of(batch)) for batch in working]
+        if request.user.has_perm("analysis.add_analysis"):
+            context["models_missing"] = readiness.missing()
         return super().index(request, context)

@@ -122,8 +122,12 @@ def region() -> str:
     if conf().region:
         return conf().region
     import botocore.session  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
-    return str(botocore.session.get_session().get_config_variable("region") or "")
+    try:
+        return str(botocore.session.get_session().get_config_variable("region") or "")
+    except (BotoCoreError, OSError):  # a profile or a file that is not there: `missing_setup` says so
+        return ""
 
 
 def missing_setup() -> list[str]:
@@ -144,8 +148,8 @@ def _missing_setup(settings: AnalysisConf, minute: int) -> list[str]:
         )
     try:
         found: Any = botocore.session.get_session().get_credentials()
-    except BotoCoreError as error:
-        return [*missing, f"The AWS credentials cannot be read: {error}."]
+    except (BotoCoreError, OSError) as error:
+        return [*missing, f"The AWS credentials cannot be read: {str(error).removesuffix('.')}."]
     if found is None and not os.environ.get("AWS_BEARER_TOKEN_BEDROCK"):
         missing.append(
             "No AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "

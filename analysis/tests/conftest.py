@@ -9,6 +9,7 @@ import pytest
 
 from analysis import estimates
 from analysis.providers import aws
+from analysis.readiness import readiness
 from analysis.tests import saying
 from analysis.tests.wire import Bedrock, Rekognition, Service, served
 from media_files.models import MediaFile
@@ -63,7 +64,8 @@ def tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def forget() -> None:
-    """What this process remembers of services and answers."""
+    """What this process remembers of services and answers, as if it had just begun."""
     aws._client.cache_clear()
     aws._missing_setup.cache_clear()
     estimates._learned.cache_clear()
+    readiness._missing, readiness._look = [], None

@@ -9,6 +9,7 @@ from django.test import Client
 
 from analysis.models import Analysis
 from analysis.providers.base import Wishes
+from analysis.readiness import readiness
 from analysis.services import AnalysisService
 from analysis.tests import saying
 from analysis.tests.conftest import forget
@@ -153,6 +154,7 @@ def test_without_credentials_the_admin_says_what_to_set(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name)
     forget()
+    readiness.missing(patience=60)  # however busy the machine
     keep()
     for address in (LIST, f"{OPERATION}?filter="):
         text = text_of(admin_client.get(address))

@@ -1,0 +1,96 @@
+"""Pages say what is missing before a model can be asked, and wait for no server to find out."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from analysis.providers import aws
+from analysis.readiness import Readiness, readiness
+from analysis.tests.conftest import forget
+from novaproxy_site.tests.admin_pages import staff_with, text_of
+from novaproxy_site.tests.installation import wait_for
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _unasked() -> Iterator[None]:
+    """Each test begins as a new process does, with no credentials."""
+    forget()
+    yield
+    forget()
+
+
+def front_page(client: Client) -> str:
+    """Once a look has ended, however busy the machine."""
+    readiness.missing(patience=60)
+    return text_of(client.get("/admin/"))
+
+
+def test_the_front_page_says_what_to_set(admin_client: Client) -> None:
+    text = front_page(admin_client)
+    assert "No model can be asked yet. Everything else works. What is to be set:" in text
+    assert "AWS_ACCESS_KEY_ID" in text
+    assert "NOVAPROXY_ANALYSIS_REGION" in text
+
+
+@pytest.mark.parametrize(
+    ("permission", "is_told"), [("media_files.view_mediafile", False), ("analysis.add_analysis", True)]
+)
+def test_only_those_are_told_who_may_ask(permission: str, is_told: bool) -> None:
+    assert ("AWS_ACCESS_KEY_ID" in front_page(staff_with(permission))) == is_told
+
+
+def test_it_says_nothing_once_all_is_set(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "us-east-1")
+    assert "No model can be asked" not in front_page(admin_client)
+
+
+def test_a_profile_that_is_not_there_is_named(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    text = front_page(admin_client)
+    assert "The AWS credentials cannot be read: The config profile (mine) could not be found." in text
+
+
+def test_a_page_does_not_wait_for_a_metadata_service_that_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, is_over = threading.Event(), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=_keep_waiting, args=(server, asked, is_over), daemon=True)
+        thread.start()
+        endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "false")
+        monkeypatch.setenv("AWS_METADATA_SERVICE_TIMEOUT", "60")
+        found = Readiness()
+        assert found.missing(patience=0.01) == []
+        assert asked.wait(timeout=30)
+        # The look goes on, and the next page does not wait for it either.
+        assert found.missing() == []
+        assert found._look is not None
+        assert found._look.is_alive()
+        is_over.set()
+        wait_for(lambda: "AWS_ACCESS_KEY_ID" in " ".join(found.missing()), what="the look's end")
+        thread.join()
+    assert aws.missing_setup() == found.missing()
+
+
+def _keep_waiting(server: Any, asked: threading.Event, is_over: threading.Event) -> None:
+    """Take connections, and hang up on them only when it is over: nobody ever gets an answer."""
+    server.settimeout(0.1)
+    taken = []
+    while not is_over.is_set():
+        try:
+            taken.append(server.accept()[0])
+        except TimeoutError:
+            continue
+        asked.set()
+    server.close()
+    for connection in taken:
+        connection.close()
