@@ -60,7 +60,7 @@ def size_text(size: int | None) -> str:
 
 def day_text(moment: datetime) -> str:
     """``22 Nov 2026``, here."""
-    return date_format(localtime(moment), "j M Y")
+    return date_format(localtime(moment), "DATE_FORMAT")
 
 
 class NothingChanged(Exception):

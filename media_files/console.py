@@ -140,6 +140,12 @@ def progress_bar(total: int | None, *, unit: str = "file") -> Iterator[tqdm[Any]
         yield bar
 
 
+def counted(number: int, thing: str) -> str:
+    """``1 file``, ``2,000 files``; what ends in ``y`` is given with its plural, as ``proxy/proxies``."""
+    one, _, many = thing.partition("/")
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def human_bytes(count: int | None) -> str:
     """1,234,567 bytes as ``1.2 MB``; None as ``unknown``."""
     if count is None:

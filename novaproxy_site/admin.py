@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django_q.models import OrmQ, Schedule, Success
+from django_q.models import Failure, OrmQ, Schedule, Success
 
 from analysis.admin import AnalysisAdmin, AnalysisFileAdminMixin
 from analysis.models import Analysis
@@ -18,9 +18,11 @@ class FileAdmin(AnalysisFileAdminMixin, ProxyFileAdminMixin, MediaFileAdmin):
     """Originals, their proxies, and what models say of them."""
 
 
-# The queue's own tables are no place to work at: a schedule deleted there is a sweeper that never comes.
-# What failed stays to be read. (Which of them django-q2 registers depends on the broker.)
-admin.site.unregister(model for model in (OrmQ, Schedule, Success) if admin.site.is_registered(model))
+# The queue's own tables are no place to work at: a schedule deleted there is a sweeper that never comes. Its
+# failures are tracebacks that name no file; what failed is told by batches, and who works by the workers.
+# (Which of them django-q2 registers depends on the broker.)
+queue = (Failure, OrmQ, Schedule, Success)
+admin.site.unregister(model for model in queue if admin.site.is_registered(model))
 
 admin.site.register(MediaFile, FileAdmin)
 admin.site.register(Proxy, ProxyAdmin)

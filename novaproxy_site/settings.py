@@ -294,6 +294,7 @@ TEMPLATES = [
 ]
 
 LANGUAGE_CODE = "en-gb"
+FORMAT_MODULE_PATH = "novaproxy_site.formats"
 USE_TZ = True
 TIME_ZONE = env.str(
     "TIME_ZONE",

@@ -28,6 +28,7 @@ from media_files.admin import (
     dimensions_text,
     size_text,
 )
+from media_files.console import counted
 from media_files.models import MediaFile
 from proxies.admin_operations import OperationsMixin, operation_url
 from proxies.batches import operations
@@ -59,10 +60,10 @@ def thumbnail(proxy: Proxy | None, name: str) -> SafeString:
     )
 
 
-def badge(word: str, title: str = "") -> SafeString:
-    """A word of the contract with a colour of its own; the colour says nothing that the word does not."""
+def badge(word: str, title: str = "", text: str = "") -> SafeString:
+    """A word of the contract with a colour of its own; the colour says nothing that the text does not."""
     return format_html(
-        '<span class="np-badge np-{}" title="{}">{}</span>', word, title, word.replace("_", " ")
+        '<span class="np-badge np-{}" title="{}">{}</span>', word, title, text or word.replace("_", " ")
     )
 
 
@@ -246,7 +247,7 @@ class QuarantineAdmin(TitledList, MadeByTheMachine, QuarantineModelAdmin):
             for operation in operations.registered()
             if request.user.has_perm(operation.permission) and len(ids) <= self.list_per_page
         ]
-        text = "1 file was released." if len(ids) == 1 else f"{len(ids):,} files were released."
+        text = f"{counted(len(ids), 'file')} {'was' if len(ids) == 1 else 'were'} released."
         tried = format_html(" Try again now: {}", offered[0]) if offered else ""
         self.message_user(request, format_html("{}{}", text, tried), messages.SUCCESS)
 

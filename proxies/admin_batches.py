@@ -135,7 +135,7 @@ class BatchAdmin(TitledList, Kept, BatchModelAdmin):
 
     @admin.display(description="state")
     def status(self, row: Batch) -> SafeString:
-        return badge("always_on" if row.standing else row.state, row.paused_reason)
+        return state_badge(row, _progress(row))
 
     @admin.display(description="progress")
     def progress(self, row: Batch) -> SafeString:
@@ -234,7 +234,7 @@ class BatchAdmin(TitledList, Kept, BatchModelAdmin):
         return {
             "batch": batch,
             "progress": progress,
-            "status": self.status(batch),
+            "status": state_badge(batch, progress),
             "outcomes": _outcome_rows(batch, progress),
             "items_url": _items_url(batch),
             "again_url": _again_url(request, batch) if batch.standing and progress.failed else "",
@@ -337,8 +337,19 @@ def _given_anew(batch: Batch, posted: QueryDict) -> dict[str, Any]:
     return {"anew": {name: value for name, value in form.cleaned_data.items() if name in posted}}
 
 
+def state_badge(batch: Batch, progress: Progress) -> SafeString:
+    """A batch's state; one that is done and has failures does not look as one without."""
+    if batch.standing:
+        return badge("always_on")
+    if batch.state == Batch.State.COMPLETED and progress.failed:
+        return badge(
+            "partly", "Its failures are listed on its page.", f"completed, {progress.failed:,} failed"
+        )
+    return badge(batch.state, batch.paused_reason)
+
+
 def _moment_text(moment: datetime) -> str:
-    return date_format(localtime(moment), "j M Y, H:i")
+    return date_format(localtime(moment), "DATETIME_FORMAT")
 
 
 def _progress(batch: Batch) -> Progress:

@@ -30,7 +30,7 @@ from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
 from proxies.models import Batch
 from proxies.outcomes import NEEDS_WORK, Outcome
-from proxies.plain_words import PLANNED, REASONS
+from proxies.plain_words import PLANNED, REASONS, work_text
 
 IDS, FILTER = "ids", "filter"
 
@@ -103,8 +103,7 @@ class OperationsMixin(FileModelAdmin):
         )
         self.message_user(
             request,
-            f"Started: {plan.needs_work:,} of {plan.total:,} files need work. "
-            "You may close this page; the work goes on.",
+            f"Started: {work_text(plan)}. You may close this page; the work goes on.",
             messages.SUCCESS,
         )
         return HttpResponseRedirect(reverse("admin:proxies_batch_change", args=[batch.pk]))

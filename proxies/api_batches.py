@@ -17,6 +17,7 @@ from rest_framework.reverse import reverse
 
 from media_files.api import MediaFileFilter, NewestFirst, StrictFilterSet, StrictSerializer
 from media_files.api_schema import DetailSerializer
+from media_files.console import counted
 from media_files.models import MediaFile
 from media_files.permissions import ActionPermissions
 from proxies.api import ProxyFilterMixin
@@ -39,6 +40,7 @@ from proxies.batches.selection import Selection
 from proxies.conf import conf
 from proxies.models import Batch, BatchItem, BatchItemQuerySet
 from proxies.outcomes import Outcome
+from proxies.plain_words import work_text
 from proxies.queries import proxy_state_of
 from proxies.reports import planned_totals
 
@@ -222,7 +224,7 @@ class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
             {
                 "job_id": batch.job_id,
                 "total_files": plan.total,
-                "message": f"{plan.needs_work} of {plan.total} files need work; follow it under url.",
+                "message": f"{work_text(plan)}; follow it under url.",
                 "url": reverse("batch-detail", args=[batch.pk], request=self.request),
                 "plan": planned_totals(plan),
             },
@@ -268,7 +270,10 @@ def _selection(wanted: dict[str, Any], files_filter: type[MediaFileFilter]) -> S
         known.update(page.values_list("pk", flat=True))
     if unknown := [id_ for id_ in ids if id_ not in known]:
         shown = ", ".join(map(str, unknown[:20])) + (", ..." if len(unknown) > 20 else "")
-        raise ValidationError({"file_ids": [f"{len(unknown)} of {len(ids)} files are not there: {shown}."]})
+        are = "is" if len(unknown) == 1 else "are"
+        raise ValidationError(
+            {"file_ids": [f"{len(unknown)} of {counted(len(ids), 'file')} {are} not there: {shown}."]}
+        )
     return selection
 
 

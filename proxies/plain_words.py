@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from typing import Final
 
+from media_files.console import counted
+from proxies.batches.plan import Plan
 from proxies.imaging import Reason
 from proxies.outcomes import NOT_NEEDED, Outcome
 
 PLANNED: Final[dict[str, str]] = {
     Outcome.CREATED: "will be made for the first time",
     Outcome.REPLACED: "will be made again, in place of what is there",
-    Outcome.REUSED: "are up to date; nothing to do",
-    Outcome.SKIPPED: "need nothing made of them",
+    Outcome.REUSED: "up to date; nothing to do",
+    Outcome.SKIPPED: "nothing has to be made",
     Outcome.FAILED: "cannot be done",
-    Outcome.QUARANTINED: "are in quarantine and left alone",
+    Outcome.QUARANTINED: "in quarantine and left alone",
 }
 
 HAPPENED: Final[dict[str, str]] = {
     Outcome.CREATED: "made for the first time",
     Outcome.REPLACED: "made again, in place of what was there",
-    Outcome.REUSED: "were up to date",
-    Outcome.SKIPPED: "needed nothing made of them",
+    Outcome.REUSED: "up to date already",
+    Outcome.SKIPPED: "nothing had to be made",
     Outcome.FAILED: "could not be done",
-    Outcome.QUARANTINED: "are in quarantine and were left alone",
+    Outcome.QUARANTINED: "in quarantine and left alone",
 }
 
 REASONS: Final[dict[str, str]] = {
@@ -51,6 +53,12 @@ def reasons_text(reasons: list[str]) -> str:
     return "; ".join(REASONS.get(reason, reason) for reason in reasons)
 
 
+def work_text(plan: Plan) -> str:
+    """``1 of 3 files needs work``."""
+    needs = "needs" if plan.needs_work == 1 else "need"
+    return f"{plan.needs_work:,} of {counted(plan.total, 'file')} {needs} work"
+
+
 _UNITS: Final = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
@@ -63,7 +71,7 @@ def duration(seconds: float | None) -> str:
     for unit, length in _UNITS:
         count, rest = divmod(left, length)
         if count:
-            parts.append(f"{count} {unit}" if count == 1 else f"{count} {unit}s")
+            parts.append(counted(count, unit))
             left = rest
         elif parts:
             break  # hours and seconds without minutes between them say no more than the hours

@@ -3,12 +3,22 @@
 from typing import Any
 
 import pytest
+from django.utils.timezone import now
 
 from media_files.tests.fixtures import add, everything, folders, inline, off  # noqa: F401
 from novaproxy_site.tests.api_fixtures import api, batch, library  # noqa: F401
+from proxies.models import WorkerState
 
 
 @pytest.fixture(autouse=True)
 def _static_files_are_looked_up_when_asked_for(settings: Any) -> None:
     """Not searched for anew by each test's client, which takes longer than most requests."""
     settings.WHITENOISE_AUTOREFRESH = True
+
+
+@pytest.fixture
+def worker(db: None) -> WorkerState:
+    """A worker that was heard of just now."""
+    return WorkerState.objects.create(
+        host="left", pid=1, processes=2, started_at=now(), beat_at=now(), state="running"
+    )

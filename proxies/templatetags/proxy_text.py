@@ -8,6 +8,7 @@ from django import template
 from django.utils.safestring import SafeString
 
 from media_files.admin import dimensions_text, size_text
+from media_files.console import counted
 from proxies import plain_words
 from proxies.admin import badge
 from proxies.batches.progress import Progress
@@ -18,6 +19,7 @@ register = template.Library()
 register.filter("duration", plain_words.duration)
 register.filter("reasons_text", plain_words.reasons_text)
 register.filter("size_text", size_text)
+register.filter("counted", counted)
 
 
 @register.filter

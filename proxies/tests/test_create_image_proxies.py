@@ -427,7 +427,7 @@ def test_a_terminal_is_asked_first(shared, case):
     code, out, screen = on_a_terminal(installation, answer, *options)
     assert code == expected
     assert bool(proxies_of(installation)) == is_made
-    asked = "Make 1 image proxies now? [y/N]"
+    asked = "Make 1 image proxy now? [y/N]"
     if "--json" in options:
         assert (out, asked in screen) == ("", True)
     else:

@@ -10,11 +10,7 @@ from typing import Any, Final
 from django.core.management.base import OutputWrapper
 from django.db.models import Max, QuerySet
 
-from media_files.console import (
-    UsageError,
-    human_bytes,
-    printable,
-)
+from media_files.console import UsageError, counted, human_bytes, printable
 from media_files.models import MediaFile
 from proxies.batches import lifecycle, operations
 from proxies.batches.lifecycle import WrongState
@@ -24,6 +20,7 @@ from proxies.conf import conf
 from proxies.local_runs import RunsBatches, say, take_over
 from proxies.models import Batch, BatchItem
 from proxies.outcomes import NEEDS_WORK, Outcome
+from proxies.plain_words import work_text
 from proxies.reports import Line, Totals, done_lines, planned_lines, planned_totals
 
 OPERATION: Final = "image-proxy"
@@ -142,7 +139,7 @@ class Command(RunsBatches):
             self.write_json(totals=planned_totals(plan), batch=batch.pk if batch else None, dry_run=False)
         elif batch:
             self.stdout.write(
-                f"{plan.needs_work} files are handed to the workers as batch {batch.pk} ({batch.job_id})."
+                f"Handed to the workers as batch {batch.pk} ({batch.job_id}): {work_text(plan)}."
             )
         else:
             self.stdout.write("Nothing is to be done.")
@@ -157,7 +154,11 @@ class Command(RunsBatches):
         # Standard output is for the lines of --json alone.
         out = self.stderr if self.as_json else self.stdout
         self._show_plan(plan, out)
-        out.write(f"Make {plan.needs_work} image proxies now? [y/N] ", ending="", style_func=str)
+        out.write(
+            f"Make {counted(plan.needs_work, 'image proxy/image proxies')} now? [y/N] ",
+            ending="",
+            style_func=str,
+        )
         out.flush()
         if sys.stdin.readline().strip().lower() in ("y", "yes"):
             return True
@@ -200,7 +201,8 @@ class Command(RunsBatches):
         self._show_bytes(sums, out)
         if plan.forecast.low is not None and plan.needs_work:
             low, high = human_bytes(plan.forecast.low), human_bytes(plan.forecast.high)
-            say(out, f"  Forecast: {low} to {high} to be made (90 %), from {plan.forecast.sample} proxies.")
+            learned_from = counted(plan.forecast.sample, "proxy/proxies")
+            say(out, f"  Forecast: {low} to {high} to be made (90 %), from {learned_from}.")
         elif plan.needs_work:
             say(out, "  No forecast yet: too few proxies stand to learn from.")
 
