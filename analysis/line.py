@@ -68,7 +68,8 @@ class CallLine:
         self._waiting: deque[Piece] = deque()
         self._flying: list[Piece] = []
         self._pool = _pool(os.getpid(), conf().calls_in_flight)
-        self._is_stopped = False
+        # No further file is begun; and no call either, for it would meet what another has met.
+        self._is_stopped = self._is_in_vain = False
 
     def run(self) -> None:
         """Until the work gives no more items, and the last call has been recorded."""
@@ -121,6 +122,7 @@ class CallLine:
                 f"The budget of ${self._run.budget} is used up: ${spent:.4f} are spent. Go on with a larger "
                 "one; what was answered is not paid for twice.",
                 budgets.USED_UP,
+                is_in_vain=False,
             )
             return
         moment = rates.reserve(self._run.provider.name, conf().calls_per_second, len(job.calls))
@@ -129,9 +131,9 @@ class CallLine:
     # -- The calls -------------------------------------------------------------------------------
 
     def _send_due(self) -> None:
-        while self._waiting and (self._waiting[0].moment <= time.time() or self._is_stopped):
+        while self._waiting and (self._waiting[0].moment <= time.time() or self._is_in_vain):
             piece = self._waiting.popleft()
-            if self._is_stopped:
+            if self._is_in_vain:
                 self._give_back(piece)
             else:
                 piece.future = self._pool.submit(self._service.carry_out, piece.job)
@@ -194,9 +196,10 @@ class CallLine:
         else:
             self._work.fail(item, error)
 
-    def _stop(self, reason: str, code: str) -> None:
-        """Pause the batch: every further file would meet the same."""
-        self._is_stopped = True
+    def _stop(self, reason: str, code: str, *, is_in_vain: bool = True) -> None:
+        """Pause the batch: every further file would meet the same, and so would calls that are still to be
+        made, unless they are not ``in_vain``."""
+        self._is_stopped, self._is_in_vain = True, self._is_in_vain or is_in_vain
         with suppress(WrongState):  # another worker, or a person, was faster
             lifecycle.pause(self._work.batch, reason=reason, code=code)
 

@@ -30,6 +30,7 @@ class AnalyzeOperation(Operation):
     provider: ClassVar[str]
     permission = "analysis.add_analysis"
     plan_template = "analysis/plan.html"
+    started_template = "analysis/started.html"
     waits = True
     changeable = ("max_cost",)
     options: ClassVar = {"force": "Ask again what was answered before, and pay for it again."}

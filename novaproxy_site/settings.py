@@ -354,8 +354,13 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "INFO"},
-    # Django has a handler of its own, which with ours would say everything twice.
-    "loggers": {"django-q": {"level": "WARNING"}, "django": {"handlers": [], "propagate": True}},
+    "loggers": {
+        "django-q": {"level": "WARNING"},
+        # It tells at each start where it found credentials.
+        "botocore": {"level": "WARNING"},
+        # Django has a handler of its own, which with ours would say everything twice.
+        "django": {"handlers": [], "propagate": True},
+    },
 }
 
 # Names that were read above, for the check that looks for misspelt ones.

@@ -27,7 +27,7 @@ from proxies.admin import badge
 from proxies.admin_operations import changes_form, filter_url
 from proxies.batches import lifecycle, operations
 from proxies.batches.lifecycle import WrongState
-from proxies.batches.operations import UnknownOperation
+from proxies.batches.operations import Operation, UnknownOperation
 from proxies.batches.progress import Progress, progress_of
 from proxies.models import Batch, BatchItem, WorkerState
 from proxies.outcomes import Outcome
@@ -176,6 +176,7 @@ class BatchAdmin(TitledList, Kept, BatchModelAdmin):
             "subtitle": str(batch),
             "opts": self.opts,
             "what": self.what(batch),
+            "started_template": _started_template(batch),
             "media": self.media,
         }
         request.current_app = self.admin_site.name
@@ -321,6 +322,13 @@ class BatchItemAdmin(TitledList, Kept, ItemModelAdmin):
     def in_batch(self, row: BatchItem) -> SafeString:
         url = reverse("admin:proxies_batch_change", args=[row.batch_id])
         return format_html('<a href="{}">{}</a>', url, "New uploads" if row.batch.standing else row.batch_id)
+
+
+def _started_template(batch: Batch) -> str:
+    try:
+        return operations.get(batch.operation).started_template
+    except UnknownOperation:
+        return Operation.started_template
 
 
 def _given_anew(batch: Batch, posted: QueryDict) -> dict[str, Any]:

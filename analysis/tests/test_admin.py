@@ -133,7 +133,9 @@ def test_a_paused_batch_is_resumed_with_another_budget(
     batch = Batch.objects.get(operation="analyze-nova")
     lifecycle.pause(batch, reason="The budget is used up.", code="budget")
     page = f"/admin/proxies/batch/{batch.pk}/"
-    assert 'name="max_cost" value="0.0001"' in admin_client.get(f"{page}change/").content.decode()
+    shown = admin_client.get(f"{page}change/")
+    assert 'name="max_cost" value="0.0001"' in shown.content.decode()
+    assert "Calls to be paid for 1" in text_of(shown)
     refused = admin_client.post(f"{page}resume/now/", {"max_cost": "much"}, follow=True)
     assert "Budget: Enter a number" in text_of(refused)
     batch.refresh_from_db()

@@ -190,6 +190,21 @@ def test_a_budget_pauses_the_batch_and_is_not_exceeded_by_more_than_what_is_in_f
     assert len(nova.paid) == 20
 
 
+def test_calls_that_the_budget_holds_are_made_also_when_the_next_is_too_much(
+    nova: Service, keep: Keep, settings: Any
+) -> None:
+    settings.NOVAPROXY_ANALYSIS_CALLS_PER_SECOND = 1.0
+    for seed in range(5):
+        keep(jpeg(120 + seed, 100))
+    plan = lifecycle.plan("analyze-nova", Selection(MediaFile.objects.all()), parameters_of())
+    assert isinstance(plan, AnalysisPlan)
+    assert plan.cost is not None
+    # The third waits for its place in the rate when the fourth is refused.
+    batch = run(start(max_cost=plan.cost * 3 / 5))
+    assert (batch.paused_code, len(nova.paid)) == ("budget", 3)
+    assert outcomes(batch) == {"created": 3, "": 2}
+
+
 def test_a_paused_batch_goes_on_with_a_larger_budget(nova: Service, keep: Keep) -> None:
     for seed in range(3):
         keep(jpeg(120 + seed, 100))

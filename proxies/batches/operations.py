@@ -46,6 +46,7 @@ class Operation(ABC):
         options: the parameters that a person may switch on, each with a sentence.
         changeable: the parameters that may be given anew when a paused batch goes on.
         plan_template: what the page that shows the plan includes for its sums.
+        started_template: the same for the page of a batch that was started with it, whose plan is JSON.
         waits: whether it waits for others rather than works: its slices then go on as long as nothing else
             is due, for what is in flight at the end of each has to be waited for.
     """
@@ -57,6 +58,7 @@ class Operation(ABC):
     options: ClassVar[Mapping[str, str]] = {}
     changeable: ClassVar[tuple[str, ...]] = ()
     plan_template: ClassVar[str] = "proxies/plan_storage.html"
+    started_template: ClassVar[str] = "proxies/started_storage.html"
     waits: ClassVar[bool] = False
 
     def fields(self) -> dict[str, forms.Field]:
