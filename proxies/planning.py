@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final
 
-from django.db.models import Case, CharField, Count, FloatField, Q, QuerySet, Sum, Value, When
+from django.db.models import Case, CharField, Count, F, FloatField, Q, QuerySet, Sum, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce, Greatest, Least
 
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
-from proxies.forecasting import Example, Kind, Target, forecast
+from proxies.forecasting import Example, Forecast, Kind, Target, forecast
 from proxies.models import Proxy
 from proxies.outcomes import NEEDS_WORK, Outcome
 from proxies.profiles import ProxyProfile
-from proxies.queries import FACTS_UNKNOWN, reason_conditions, with_outcome
+from proxies.queries import FACTS_UNKNOWN, has_current_proxy, reason_conditions, with_outcome
 
 SAMPLE: Final = 1000
 _ALPHA_MODES: Final = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -24,31 +25,41 @@ _LOSSY_FORMATS: Final = ("JPEG", "WEBP", "HEIF", "AVIF", "JPEG2000")
 
 def plan_image_proxies(selection: Selection, profile: ProxyProfile, *, force: bool = False) -> Plan:
     """The sums over a selection, two queries a page; no file is opened, nothing is written."""
-    plan = Plan()
+    plan, known = Plan(), 0
     targets = {kind: Target() for kind in Kind}
     for page in selection.pages():
         files = with_outcome(page, profile, force=force)
-        for row in _sums(files, profile):
+        for row in _sums(files, profile, force=force):
             _add_row(plan, targets, row)
-        _add_standing(plan, files, profile)
-    plan.forecast = forecast(targets, _sample(profile))
+        known += _add_standing(plan, files, profile)
+    plan.forecast = _with_known(forecast(targets, _sample(profile)), known)
     return plan
 
 
-def _sums(files: QuerySet[Any], profile: ProxyProfile) -> Iterable[dict[str, Any]]:
-    """A row for each outcome and kind of original.
+def _with_known(of_the_rest: Forecast, known: int) -> Forecast:
+    """The forecast of all proxies to be made, some of whose bytes are known."""
+    expected, low, high = of_the_rest.bytes, of_the_rest.low, of_the_rest.high
+    if expected is None or low is None or high is None:
+        return of_the_rest
+    return replace(of_the_rest, bytes=expected + known, low=low + known, high=high + known)
+
+
+def _sums(files: QuerySet[Any], profile: ProxyProfile, *, force: bool) -> Iterable[dict[str, Any]]:
+    """A row for each outcome, kind of original, and whether its proxy's bytes are known.
 
     The outcome is a group and in no condition of the sums: each mention is worked out anew for each row.
     """
     pixels = _target_pixels(profile)
+    # Without force a current proxy is reused, and there is nothing to ask.
+    is_known = has_current_proxy(profile) if force else Value(False)
     reasons = {
         f"reason_{reason}": Count("pk", filter=~FACTS_UNKNOWN & condition)
         for reason, condition in reason_conditions(profile).items()
     }
     rows: Iterable[dict[str, Any]] = (
         files.order_by()
-        .annotate(kind=_kind_of(""))
-        .values("outcome", "kind")
+        .annotate(kind=_kind_of(""), is_known=is_known)
+        .values("outcome", "kind", "is_known")
         .annotate(
             files=Count("pk"),
             unknown=Count("pk", filter=FACTS_UNKNOWN),
@@ -72,25 +83,41 @@ def _add_row(plan: Plan, targets: dict[Kind, Target], row: dict[str, Any]) -> No
         return
     plan.unknown_facts += row["unknown"]
     plan.bytes_to_send += row["all_bytes"]
+    for name, count in row.items():
+        if name.startswith("reason_") and count:
+            plan.reasons[name.removeprefix("reason_")] += count
+    if row["is_known"]:
+        return
     target = targets[Kind(row["kind"])]
     target.pixels += row["pixels"] or 0
     target.squares += row["squares"] or 0
     target.weighted += row["weighted"] or 0
-    for name, count in row.items():
-        if name.startswith("reason_") and count:
-            plan.reasons[name.removeprefix("reason_")] += count
 
 
-def _add_standing(plan: Plan, files: QuerySet[Any], profile: ProxyProfile) -> None:
-    """The bytes of the proxies that stand: kept, or to be replaced."""
+def _add_standing(plan: Plan, files: QuerySet[Any], profile: ProxyProfile) -> int:
+    """Add the bytes of the proxies that stand: kept, or to be replaced.
+
+    Returns:
+        Of those to be replaced, the bytes of the ones that come out as they are: made again by force, of the
+        same original and by the same recipe.
+    """
     # One proxy for a file and profile at the most: the join adds no rows.
     stands = Q(proxies__profile=profile.name)
+    same = stands & Q(proxies__recipe=profile.recipe, proxies__source_fingerprint=F("fingerprint"))
     rows = (
-        files.filter(stands).order_by().values("outcome").annotate(sum=Sum("proxies__bytes", filter=stands))
+        files.filter(stands)
+        .order_by()
+        .values("outcome")
+        .annotate(all=Sum("proxies__bytes", filter=stands), same=Sum("proxies__bytes", filter=same))
     )
-    sums = dict(rows.values_list("outcome", "sum"))
-    plan.bytes_kept += sums.get(Outcome.REUSED.value) or 0
-    plan.bytes_replaced += sums.get(Outcome.REPLACED.value) or 0
+    known = 0
+    for row in rows:
+        if row["outcome"] == Outcome.REUSED:
+            plan.bytes_kept += row["all"] or 0
+        elif row["outcome"] == Outcome.REPLACED:
+            plan.bytes_replaced += row["all"] or 0
+            known += row["same"] or 0
+    return known
 
 
 def _sample(profile: ProxyProfile) -> dict[Kind, list[Example]]:

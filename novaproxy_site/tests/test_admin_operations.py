@@ -12,6 +12,7 @@ from django.http import QueryDict
 from django.test import Client
 from django.urls import reverse
 
+from media_files.console import human_bytes
 from media_files.models import MediaFile
 from media_files.tests import pictures
 from novaproxy_site.tests.admin_pages import staff_with, text_of
@@ -170,6 +171,15 @@ def test_a_forecast_tells_its_interval_and_its_sample(admin_client: Client, add:
         r"about [\d.]+ [kM]B \(9 times out of 10 between .+ and .+; learned from 5 earlier", text
     )
     assert re.search(r"Disk space that proxies add about [\d.]+ [kM]B", text)
+
+
+def test_what_comes_out_as_it_is_needs_no_forecast(admin_client: Client, add: Adds) -> None:
+    row = add()
+    proxy = ImageProxyService().create_proxy(row).proxy
+    assert proxy
+    text = text_of(admin_client.get(f"{PAGE}?ids={row.pk}&force=on"))
+    assert f"Proxies to be made {human_bytes(proxy.bytes)}; they come out as they are" in text
+    assert "Disk space that proxies add none" in text
 
 
 def test_force_plans_anew(admin_client: Client, library: None) -> None:

@@ -100,6 +100,44 @@ def test_disk_and_sending_are_two_things(mixed):
     assert said.bytes_not_sent == said.bytes_to_send - kept - said.forecast.bytes
 
 
+@pytest.mark.parametrize("number", [1, 4], ids=["fewer than a sample", "a sample"])
+def test_what_is_made_again_of_the_same_is_known_and_not_guessed(number):
+    for seed in range(number):
+        add(f"{seed}.jpg", photo(seed))
+    run()
+    stands = sum(proxy.bytes for proxy in Proxy.objects.all())
+    said = plan(force=True)
+    assert said.outcomes["replaced"] == number
+    assert (said.forecast.low, said.forecast.bytes, said.forecast.high) == (stands, stands, stands)
+    assert (said.bytes_proxies, said.bytes_disk_added) == (stands, 0)
+
+
+def test_of_a_forced_plan_only_the_rest_is_forecast():
+    files = [add(f"{seed}.jpg", photo(seed)) for seed in range(7)]
+    run(MediaFile.objects.exclude(pk=files[6].pk))
+    Proxy.objects.filter(source=files[0]).update(recipe="older")
+    Proxy.objects.filter(source=files[1]).update(source_fingerprint="of other bytes")
+    unforced, forced = plan(), plan(force=True)
+    known = sum(proxy.bytes for proxy in Proxy.objects.filter(source__in=files[2:6]))
+    assert (unforced.outcomes["replaced"], forced.outcomes["replaced"]) == (2, 6)
+    rest, all_of_it = unforced.forecast, forced.forecast
+    assert (all_of_it.low, all_of_it.bytes, all_of_it.high) == (
+        rest.low + known, rest.bytes + known, rest.high + known,
+    )  # fmt: skip
+    assert forced.bytes_proxies == unforced.bytes_proxies
+    assert forced.bytes_disk_added == unforced.bytes_disk_added
+
+
+def test_a_proxy_of_another_profile_is_no_known_one(settings):
+    settings.NOVAPROXY_PROFILES = {"small": {"shorter_side": 200}}
+    for seed in range(4):
+        add(f"{seed}.jpg", photo(seed))
+    run()
+    said = plan(force=True, profile="small")
+    assert said.outcomes["created"] == 4
+    assert said.forecast.bytes is None
+
+
 def test_rows_of_which_nothing_was_read_are_counted_apart():
     MediaFile.objects.bulk_create([MediaFile(file="somewhere.jpg", original_name="somewhere.jpg")])
     said = plan()

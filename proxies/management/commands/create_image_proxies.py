@@ -199,11 +199,11 @@ class Command(RunsBatches):
         if plan.unknown_facts:
             say(out, f"  of these nothing was read yet: {plan.unknown_facts}")
         self._show_bytes(sums, out)
-        if plan.forecast.low is not None and plan.needs_work:
+        if plan.forecast.low is not None and plan.forecast.low != plan.forecast.high:
             low, high = human_bytes(plan.forecast.low), human_bytes(plan.forecast.high)
             learned_from = counted(plan.forecast.sample, "proxy/proxies")
             say(out, f"  Forecast: {low} to {high} to be made (90 %), from {learned_from}.")
-        elif plan.needs_work:
+        elif plan.forecast.low is None:
             say(out, "  No forecast yet: too few proxies stand to learn from.")
 
     def _show_outcomes(self, sums: dict[str, Any], reasons: Any, out: OutputWrapper) -> None:
