@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import truncatechars
 from django.template.loader import render_to_string
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -33,7 +31,7 @@ from media_files.admin import (
     day_text,
 )
 from media_files.models import MediaFile
-from proxies.admin import badge, thumbnail
+from proxies.admin import ShownByTemplate, badge, thumbnail
 from proxies.models import Proxy
 
 if TYPE_CHECKING:
@@ -100,10 +98,11 @@ class AnalysisFileAdminMixin(FileModelAdmin):
         return [*super().cards(request, row), render_to_string("analysis/file_card.html", context, request)]  # type: ignore[misc]
 
 
-class AnalysisAdmin(TitledList, DeletesInPages, MadeByTheMachine, AnalysisModelAdmin):
+class AnalysisAdmin(TitledList, ShownByTemplate, DeletesInPages, MadeByTheMachine, AnalysisModelAdmin):
     """What models said: listed, shown on the picture, deleted. Files are analysed from their own list."""
 
     list_title = "Analyses"
+    page_template = "analysis/result.html"
     change_list_template = "analysis/change_list.html"
     list_display = ["thumbnail", "file_name", "asked", "state", "said", "made"]
     list_display_links = ["file_name"]
@@ -167,23 +166,9 @@ class AnalysisAdmin(TitledList, DeletesInPages, MadeByTheMachine, AnalysisModelA
 
     # -- One answer --------------------------------------------------------------------------------
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        row = self.get_object(request, object_id)
-        if not self.has_view_permission(request, row):
-            raise PermissionDenied
-        if row is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined,no-any-return]
-        context = {
-            **self.admin_site.each_context(request),
+    def page_context(self, request: HttpRequest, row: Analysis) -> dict[str, Any]:
+        return {
             "title": str(row.file),
-            "subtitle": str(row),
-            "opts": self.opts,
             "analysis": row,
             "state": self.state(row),
             "picture_url": picture_url(row),
@@ -191,10 +176,7 @@ class AnalysisAdmin(TitledList, DeletesInPages, MadeByTheMachine, AnalysisModelA
             "layers": layers(row),
             "raw": json.dumps(row.raw, indent=2, ensure_ascii=False),
             "others": Analysis.objects.filter(file=row.file).exclude(pk=row.pk).defer("raw")[:_LAST],
-            "media": self.media,
         }
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, "analysis/result.html", context)
 
 
 def said(row: Analysis) -> str:

@@ -25,7 +25,12 @@ from media_files.api import StrictFilterSet, StrictSerializer
 from media_files.models import MediaFile
 from proxies.api import ProfileField
 from proxies.api_batches import ProxyBatchViewSet
-from proxies.batch_serializers import AcceptedSerializer, BatchRequestSerializer, DryRunSerializer
+from proxies.batch_serializers import (
+    AcceptedSerializer,
+    BatchRequestSerializer,
+    DryRunSerializer,
+    OutcomesSerializer,
+)
 from proxies.outcomes import NEEDS_WORK, Outcome
 
 _OUTCOMES = [Outcome.CREATED, Outcome.REPLACED, Outcome.REUSED]
@@ -115,17 +120,9 @@ class ResumeSerializer(StrictSerializer):
     )
 
 
-class AnalysisPlanSerializer(serializers.Serializer[Any]):
+class AnalysisPlanSerializer(OutcomesSerializer):
     """What would become of the files, and what it would cost."""
 
-    created = serializers.IntegerField()
-    replaced = serializers.IntegerField()
-    reused = serializers.IntegerField()
-    skipped = serializers.IntegerField()
-    failed = serializers.IntegerField()
-    quarantined = serializers.IntegerField()
-    total = serializers.IntegerField()
-    bytes_originals = serializers.IntegerField()
     calls = serializers.IntegerField(help_text="To be paid for.")
     calls_saved = serializers.IntegerField(help_text="Answered before, for the same bytes.")
     proxies_to_make = serializers.IntegerField()

@@ -9,30 +9,16 @@ from operator import and_
 from typing import Any
 
 from django.db import connection
-from django.db.models import (
-    Case,
-    CharField,
-    Exists,
-    F,
-    JSONField,
-    OuterRef,
-    Q,
-    QuerySet,
-    Subquery,
-    TextField,
-    Value,
-    When,
-)
+from django.db.models import Case, CharField, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.expressions import Combinable
 
 from analysis.models import Analysis, AnalysisLabel
 from analysis.providers.base import Request
-from media_files.errors import NotAnImage, Quarantined
 from media_files.models import MediaFile
-from proxies.models import Proxy, Quarantine
+from proxies.models import Proxy
 from proxies.outcomes import Outcome
 from proxies.profiles import ProxyProfile
-from proxies.queries import is_quarantined, needs_proxy
+from proxies.queries import is_quarantined, needs_proxy, with_settled
 
 _WORD = re.compile(r"\w+")
 
@@ -82,26 +68,9 @@ def with_outcome(
         answered = (Q(is_answered(provider, request, of_this_file=True)) for request in requests)
         whens.append(When(reduce(and_, answered), then=_word(Outcome.REUSED)))
     whens.append(When(known, then=_word(Outcome.REPLACED)))
-    held = Quarantine.objects.filter(source=OuterRef("pk")).values("message")
-    return (
-        files.annotate(sent_sha256=sent_sha256(profile))
-        .annotate(outcome=Case(*whens, default=_word(Outcome.CREATED), output_field=CharField()))
-        .annotate(
-            settled_reasons=Value([], JSONField()),
-            settled_error=Case(
-                When(outcome=Outcome.FAILED.value, then=Value(NotAnImage.code)),
-                When(outcome=Outcome.QUARANTINED.value, then=Value(Quarantined.code)),
-                default=Value(""),
-                output_field=CharField(),
-            ),
-            settled_message=Case(
-                When(outcome=Outcome.FAILED.value, then=Value("A video. Only images are analysed.")),
-                When(outcome=Outcome.QUARANTINED.value, then=Subquery(held)),
-                default=Value(""),
-                output_field=TextField(),
-            ),
-        )
-    )
+    outcome = Case(*whens, default=_word(Outcome.CREATED), output_field=CharField())
+    judged = files.annotate(sent_sha256=sent_sha256(profile)).annotate(outcome=outcome)
+    return with_settled(judged, video="A video. Only images are analysed.")
 
 
 # -- Search ----------------------------------------------------------------------------------------

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -39,11 +41,12 @@ from proxies.queries import proxy_state_of
 from proxies.reports import savings_percent
 
 if TYPE_CHECKING:
+    AnyModelAdmin = admin.ModelAdmin[Any]
     ProxyModelAdmin = admin.ModelAdmin[Proxy]
     QuarantineModelAdmin = admin.ModelAdmin[Quarantine]
     WorkerModelAdmin = admin.ModelAdmin[WorkerState]
 else:
-    ProxyModelAdmin = QuarantineModelAdmin = WorkerModelAdmin = admin.ModelAdmin
+    AnyModelAdmin = ProxyModelAdmin = QuarantineModelAdmin = WorkerModelAdmin = admin.ModelAdmin
 
 # How much of a file's past its page tells.
 _LAST_ITEMS = 10
@@ -65,6 +68,42 @@ def badge(word: str, title: str = "", text: str = "") -> SafeString:
     return format_html(
         '<span class="np-badge np-{}" title="{}">{}</span>', word, title, text or word.replace("_", " ")
     )
+
+
+class ShownByTemplate(AnyModelAdmin):
+    """A row's page is a template of its own, and no form.
+
+    Attributes:
+        page_template: which.
+    """
+
+    page_template: str
+
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """What the template shows besides what all pages show."""
+        return {"title": str(row)}
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        row = self.get_object(request, object_id)
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        if row is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined,no-any-return]
+        context = {
+            **self.admin_site.each_context(request),
+            "subtitle": str(row),
+            "opts": self.opts,
+            "media": self.media,
+            **self.page_context(request, row),
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, self.page_template, context)
 
 
 class ProxyStateFilter(admin.SimpleListFilter):

@@ -12,7 +12,6 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
 from django.template.loader import render_to_string
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.formats import date_format
@@ -23,7 +22,7 @@ from django.views.decorators.http import require_POST
 
 from media_files.admin import AddedFilter, Kept, TitledList
 from media_files.models import MediaFile
-from proxies.admin import badge
+from proxies.admin import ShownByTemplate, badge
 from proxies.admin_operations import changes_form, filter_url
 from proxies.batches import lifecycle, operations
 from proxies.batches.lifecycle import WrongState
@@ -92,10 +91,11 @@ def operation_label(batch: Batch) -> str:
         return batch.operation
 
 
-class BatchAdmin(TitledList, Kept, BatchModelAdmin):
+class BatchAdmin(TitledList, ShownByTemplate, Kept, BatchModelAdmin):
     """Batches: seen at a glance, watched, paused, resumed, cancelled, tried again."""
 
     list_title = "Batches"
+    page_template = "proxies/batch.html"
     list_display = ["batch", "status", "progress", "what", "who", "started", "lasted"]
     list_display_links = ["batch"]
     list_filter = ["state", ("created_at", AddedFilter)]
@@ -157,30 +157,13 @@ class BatchAdmin(TitledList, Kept, BatchModelAdmin):
 
     # -- One batch ---------------------------------------------------------------------------------
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        batch = self.get_object(request, object_id)
-        if not self.has_view_permission(request, batch):
-            raise PermissionDenied
-        if batch is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined,no-any-return]
-        context = {
-            **self.admin_site.each_context(request),
-            **self._live_context(request, batch),
-            "title": self.batch(batch),
-            "subtitle": str(batch),
-            "opts": self.opts,
-            "what": self.what(batch),
-            "started_template": _started_template(batch),
-            "media": self.media,
+    def page_context(self, request: HttpRequest, row: Batch) -> dict[str, Any]:
+        return {
+            **self._live_context(request, row),
+            "title": self.batch(row),
+            "what": self.what(row),
+            "started_template": _started_template(row),
         }
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, "proxies/batch.html", context)
 
     def progress_view(self, request: HttpRequest, pk: int) -> JsonResponse:
         """What the page shows anew every few seconds, rendered by the templates that rendered it first."""

@@ -88,8 +88,8 @@ class ForecastSerializer(serializers.Serializer[Any]):
     high = serializers.IntegerField(allow_null=True)
 
 
-class PlanSerializer(serializers.Serializer[Any]):
-    """What would become of the files, in numbers."""
+class OutcomesSerializer(serializers.Serializer[Any]):
+    """What would become of the files: how many of each outcome, and their bytes."""
 
     created = serializers.IntegerField()
     replaced = serializers.IntegerField()
@@ -98,8 +98,13 @@ class PlanSerializer(serializers.Serializer[Any]):
     failed = serializers.IntegerField()
     quarantined = serializers.IntegerField()
     total = serializers.IntegerField()
-    reasons = serializers.DictField(child=serializers.IntegerField())
     bytes_originals = serializers.IntegerField()
+
+
+class PlanSerializer(OutcomesSerializer):
+    """What would become of the files, in numbers."""
+
+    reasons = serializers.DictField(child=serializers.IntegerField())
     bytes_proxies = serializers.IntegerField(allow_null=True)
     bytes_disk_added = serializers.IntegerField(allow_null=True)
     bytes_not_sent = serializers.IntegerField(allow_null=True)

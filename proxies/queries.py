@@ -5,6 +5,7 @@ Each reason stands here as a condition on the row's columns; a property test hol
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -101,26 +102,48 @@ def outcome_of(profile: ProxyProfile, *, force: bool = False) -> Case:
 def with_outcome(files: QuerySet[MediaFile], profile: ProxyProfile, *, force: bool = False) -> QuerySet[Any]:
     """Annotate ``outcome`` and, for files that are settled by it, what the ledger says of them."""
     skipped = When(outcome=Outcome.SKIPPED.value, then=Value([NOT_NEEDED], JSONField()))
-    held = Quarantine.objects.filter(source=OuterRef("pk")).values("message")
-    known = known_failures(profile)
-    video = ~Q(file_type=MediaFile.FileType.IMAGE)
-    return files.annotate(outcome=outcome_of(profile, force=force)).annotate(
-        settled_reasons=Case(skipped, default=Value([], JSONField()), output_field=JSONField()),
-        settled_error=Case(
-            When(video, then=Value(NotAnImage.code)),
-            When(outcome=Outcome.FAILED.value, then=Subquery(known.values("error"))),
-            When(outcome=Outcome.QUARANTINED.value, then=Value(Quarantined.code)),
-            default=Value(""),
-            output_field=CharField(),
-        ),
-        settled_message=Case(
-            When(video, then=Value("A video. Image proxies are made of images only.")),
-            When(outcome=Outcome.FAILED.value, then=Subquery(known.values("message"))),
-            When(outcome=Outcome.QUARANTINED.value, then=Subquery(held)),
-            default=Value(""),
-            output_field=TextField(),
-        ),
+    return with_settled(
+        files.annotate(outcome=outcome_of(profile, force=force)),
+        video="A video. Image proxies are made of images only.",
+        reasons=[skipped],
+        failures=known_failures(profile),
     )
+
+
+def with_settled(
+    files: QuerySet[Any],
+    *,
+    video: str,
+    reasons: Sequence[When] = (),
+    failures: QuerySet[ProxyFailure] | None = None,
+) -> QuerySet[Any]:
+    """Annotate what the ledger says of files that are settled by their ``outcome``.
+
+    Args:
+        files: annotated with their outcomes.
+        video: what is said of one that is no image.
+        reasons: of the outcomes that have any.
+        failures: what is known of files that failed before, if anything is.
+    """
+    is_video = ~Q(file_type=MediaFile.FileType.IMAGE)
+    held = Quarantine.objects.filter(source=OuterRef("pk")).values("message")
+    errors = [
+        When(is_video, then=Value(NotAnImage.code)),
+        When(outcome=Outcome.QUARANTINED.value, then=Value(Quarantined.code)),
+    ]
+    messages = [
+        When(is_video, then=Value(video)),
+        When(outcome=Outcome.QUARANTINED.value, then=Subquery(held)),
+    ]
+    if failures is not None:
+        errors.append(When(outcome=Outcome.FAILED.value, then=Subquery(failures.values("error"))))
+        messages.append(When(outcome=Outcome.FAILED.value, then=Subquery(failures.values("message"))))
+    settled: QuerySet[Any] = files.annotate(
+        settled_reasons=Case(*reasons, default=Value([], JSONField()), output_field=JSONField()),
+        settled_error=Case(*errors, default=Value(""), output_field=CharField()),
+        settled_message=Case(*messages, default=Value(""), output_field=TextField()),
+    )
+    return settled
 
 
 def proxy_state_of(profile: ProxyProfile) -> Case:

@@ -13,10 +13,18 @@ from typing import Any, Final
 
 from analysis import prices
 from analysis.conf import conf
-from analysis.errors import ContentFiltered, MalformedOutput, OutputTruncated, Paid, ProviderError
+from analysis.errors import (
+    ContentFiltered,
+    MalformedOutput,
+    OutputTruncated,
+    Paid,
+    ProviderError,
+    RequestRejected,
+)
 from analysis.prices import Price
 from analysis.providers import aws
 from analysis.providers.base import Answer, Image, Place, Provider, Request, Usage, Wishes, register
+from analysis.providers.limits import Limits
 from analysis.results import (
     Box,
     Found,
@@ -27,17 +35,22 @@ from analysis.results import (
     ratio_of,
     text_of,
 )
-from media_files.errors import FileTooLarge, ImageTooLarge, UnsupportedFormat
 
 # Raised by one when the words below, the tool or the reading of its output change: older answers are then
 # answers to another question.
 VERSION: Final = 1
 
 FORMATS: Final = {"JPEG": "jpeg", "PNG": "png", "GIF": "gif", "WEBP": "webp"}
-LONGEST_SIDE: Final = 8000
-# 25 MB for the whole request; base64 makes 4 bytes of 3, and the words take their part.
-LARGEST_EMBEDDED: Final = 18_000_000
-LARGEST_OBJECT: Final = 2_000_000_000
+LIMITS: Final = Limits(
+    label="Nova",
+    formats=tuple(FORMATS),
+    longest_side=8000,
+    # 25 MB for the whole request; base64 makes 4 bytes of 3, and the words take their part.
+    embedded=18_000_000,
+    in_bucket=2_000_000_000,
+    profile="nova",
+)
+# Characters of an object's address.
 LONGEST_URI: Final = 1024
 # Tokens of an answer that is not limited: what Nova 2 Lite may say at the most.
 LONGEST_ANSWER: Final = 65_535
@@ -115,25 +128,14 @@ class NovaProvider(Provider):
         return [Request(model=settings.model_id, parameters=parameters, version=VERSION)]
 
     def check(self, image: Image, *, embedded: bool) -> None:
-        if image.format not in FORMATS:
-            raise UnsupportedFormat(
-                f"Nova reads {', '.join(FORMATS)}, and the file is {image.format or 'of no known format'}. "
-                "Choose a profile that makes one of these of it, such as nova."
-            )
-        if max(image.width, image.height) > LONGEST_SIDE:
-            raise ImageTooLarge(
-                f"The file is {image.width} x {image.height} px; Nova takes {LONGEST_SIDE} px a side. "
-                "Choose a profile that makes it smaller, such as nova."
-            )
-        limit = LARGEST_EMBEDDED if embedded else LARGEST_OBJECT
-        if image.bytes > limit:
-            raise FileTooLarge(
-                f"The file has {image.bytes:,} bytes; Nova takes {limit:,} "
-                f"{'in a request' if embedded else 'from a bucket'}. Choose a profile that makes it smaller, "
-                "such as nova, or set NOVAPROXY_ANALYSIS_BUCKET to send it by way of S3."
-            )
+        LIMITS.check(image, embedded=embedded)
 
     def ask(self, request: Request, image: Image, content: bytes | Place) -> Answer:
+        if isinstance(content, Place) and len(content.uri) > LONGEST_URI:
+            raise RequestRejected(
+                f"The object's address has {len(content.uri):,} characters; Nova takes {LONGEST_URI:,}. Set "
+                "NOVAPROXY_ANALYSIS_SEND=bytes to embed the picture."
+            )
         answer = aws.call(self.service, "converse", **_converse(request, image, content))
         counted = answer.get("usage", {})
         paid = Paid(answer, int(counted.get("inputTokens", 0)), int(counted.get("outputTokens", 0)))

@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from analysis import prices
 from analysis.conf import conf
-from analysis.errors import ImageTooSmall, NotConfigured
+from analysis.errors import NotConfigured
 from analysis.prices import Price
 from analysis.providers import aws
 from analysis.providers.base import Answer, Image, Place, Provider, Request, Usage, Wishes, register
+from analysis.providers.limits import Limits
 from analysis.results import (
     Box,
     Found,
@@ -27,17 +28,19 @@ from analysis.results import (
     ratio_of,
     text_of,
 )
-from media_files.errors import FileTooLarge, ImageTooLarge, UnsupportedFormat
 
 # Raised by one when the reading of the answers changes.
 VERSION: Final = 1
 
-FORMATS: Final = frozenset({"JPEG", "PNG"})
-SHORTEST_SIDE: Final = 80
-# DetectLabels and DetectModerationLabels.
-LONGEST_SIDE: Final = 10_000
-LARGEST_EMBEDDED: Final = 5_242_880
-LARGEST_OBJECT: Final = 15_000_000
+LIMITS: Final = Limits(
+    label="Rekognition",
+    formats=("JPEG", "PNG"),
+    shortest_side=80,
+    longest_side=10_000,  # of DetectLabels and DetectModerationLabels
+    embedded=5_242_880,
+    in_bucket=15_000_000,
+    profile="rekognition",
+)
 _PERCENT: Final = 100
 CUSTOM: Final = "custom-labels"
 
@@ -79,28 +82,7 @@ class RekognitionProvider(Provider):
         return made
 
     def check(self, image: Image, *, embedded: bool) -> None:
-        if image.format not in FORMATS:
-            raise UnsupportedFormat(
-                f"Rekognition reads JPEG and PNG, and the file is {image.format or 'of no known format'}. "
-                "Choose the profile rekognition, which makes one of these of it."
-            )
-        if min(image.width, image.height) < SHORTEST_SIDE:
-            raise ImageTooSmall(
-                f"The file is {image.width} x {image.height} px; Rekognition needs {SHORTEST_SIDE} px a "
-                "side. Use a larger picture; nothing is gained by enlarging this one."
-            )
-        if max(image.width, image.height) > LONGEST_SIDE:
-            raise ImageTooLarge(
-                f"The file is {image.width} x {image.height} px; Rekognition takes {LONGEST_SIDE:,} px a "
-                "side. Choose the profile rekognition, which makes it smaller."
-            )
-        limit = LARGEST_EMBEDDED if embedded else LARGEST_OBJECT
-        if image.bytes > limit:
-            raise FileTooLarge(
-                f"The file has {image.bytes:,} bytes; Rekognition takes {limit:,} "
-                f"{'in a request' if embedded else 'from a bucket'}. Choose the profile rekognition, which "
-                "makes it smaller."
-            )
+        LIMITS.check(image, embedded=embedded)
 
     def ask(self, request: Request, image: Image, content: bytes | Place) -> Answer:
         feature = FEATURES[request.parameters["feature"]]

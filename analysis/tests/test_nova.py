@@ -25,7 +25,7 @@ from analysis.errors import (
 from analysis.models import Analysis
 from analysis.providers import get
 from analysis.providers.base import Image as Sent
-from analysis.providers.base import Wishes
+from analysis.providers.base import Place, Wishes
 from analysis.services import AnalysisService
 from analysis.tests import saying
 from analysis.tests.conftest import forget
@@ -150,8 +150,16 @@ def test_too_many_bytes_are_refused_with_the_limit_and_the_remedy(
 
 
 def test_a_side_that_is_too_long_is_refused(nova: Service, keep: Add, any_size: str) -> None:
-    with pytest.raises(ImageTooLarge, match="8000 px"):
+    with pytest.raises(ImageTooLarge, match="8,000 px"):
         analyze(keep(jpeg(8001, 90)), profile=any_size)
+    assert nova.requests == 0
+
+
+def test_an_address_that_is_too_long_is_refused(nova: Service) -> None:
+    provider = get("nova")
+    (request,) = provider.requests(Wishes())
+    with pytest.raises(RequestRejected, match="NOVAPROXY_ANALYSIS_SEND=bytes"):
+        provider.ask(request, Sent("JPEG", 300, 200, 1000), Place("bucket", "k" * 1024))
     assert nova.requests == 0
 
 
