@@ -1,3 +1,25 @@
-"""The fixtures that the tests of all apps share."""
+"""The fixtures that the tests of this app share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
 
 from media_files.tests.fixtures import add, everything, folders, inline, off  # noqa: F401
+from proxies.tests.driving import RunningWorker
+
+
+@pytest.fixture
+def run_worker() -> Iterator[Callable[..., RunningWorker]]:
+    """A function that starts workers, which are gone after the test."""
+    started: list[RunningWorker] = []
+
+    def run(*args: Any, **kwargs: Any) -> RunningWorker:
+        started.append(RunningWorker(*args, **kwargs))
+        return started[-1]
+
+    yield run
+    for worker in started:
+        worker.close()

@@ -12,16 +12,20 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.db import connection, connections
-from PIL import Image
+from PIL import Image, ImageFile
 
 from media_files.facts import measure
 from media_files.models import DiscardedFile, MediaFile
+from media_files.storage import LocalStorage
+from proxies import imaging
 from proxies.batches import lifecycle, slices
 from proxies.batches.selection import Selection
 from proxies.batches.sweeper import sweep
@@ -42,12 +46,28 @@ def photo(seed: int, *, transparent: bool = False) -> bytes:
     return stream.getvalue()
 
 
+def scan(seed: int) -> bytes:
+    """A small picture that needs a proxy because models read no TIFF: quickly made, and quickly decoded."""
+    noise = random.Random(seed).randbytes(48)
+    stream = io.BytesIO()
+    Image.frombytes("RGB", (4, 4), noise).resize((40, 30)).save(stream, "TIFF")
+    return stream.getvalue()
+
+
 @dataclass
 class Crash:
-    """How one round went."""
+    """How one round went.
+
+    Attributes:
+        point: the number of the call that was the last.
+        where: what was called.
+        temporaries: how many files in the writing were left behind.
+        problems: what was not in order after the next worker and the sweeper.
+    """
 
     point: int
     where: str
+    temporaries: int
     problems: list[str]
 
 
@@ -67,7 +87,7 @@ class Points:
             time.sleep(60)  # in a thread that the signal has not reached yet
 
     def watch(self) -> None:
-        """Put a point before each statement, about each commit, and about each call on a file."""
+        """Put a point before each statement, about each commit and each call on a file, and in the decode."""
         connection.execute_wrappers.append(self._statement)
         setattr(connection, "commit", self._about(connection.commit, "commit"))  # noqa: B010 - a method
         for name in ("put", "fetch", "delete"):
@@ -75,6 +95,12 @@ class Points:
                 setattr(storage, name, self._about(getattr(storage, name), name))
         for name in ("replace", "fsync", "open", "unlink"):
             setattr(os, name, self._about(getattr(os, name), f"os.{name}"))
+        for picture, name, where in (
+            (imaging, "render", "render"),
+            (ImageFile.ImageFile, "load_prepare", "decode"),
+            (ImageFile.ImageFile, "load_end", "decode's end"),
+        ):
+            setattr(picture, name, self._about(getattr(picture, name), where))
 
     def _statement(self, execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
         self.passed(f"before {sql[:60]}")
@@ -105,12 +131,14 @@ def _rounds(prepare: Callable[[int], Batch], step: int) -> Iterator[Crash]:
         where = _work_until_killed(batch, point)
         if not where:
             return
+        left = len(temporaries())
+        age_temporaries()
         sweep()
         batch.refresh_from_db()
         slices.perform(Work(batch, lambda: False))
         lifecycle.finish_if_done(batch)
         sweep()
-        yield Crash(point, where, list(problems(batch)))
+        yield Crash(point, where, left, list(problems(batch)))
         point += step
 
 
@@ -158,6 +186,21 @@ def file_problems() -> Iterator[str]:
             if measure(stream)[0] != proxy.sha256:
                 yield f"other bytes than the row's under {name}"
     yield from (f"file without row: {name}" for name in _listed("proxies", "proxy_image") if name not in rows)
+    yield from (f"temporary left: {path}" for path in temporaries())
+
+
+def temporaries() -> list[Path]:
+    """The files that are being written, or were when their writer died. In a bucket there are none."""
+    local = {storages[alias] for alias in ("originals", "proxies")}
+    folders = {Path(storage.location) for storage in local if isinstance(storage, LocalStorage)}
+    return sorted(path for folder in folders for path in (folder / LocalStorage.INCOMING).glob("*"))
+
+
+def age_temporaries() -> None:
+    """As if a quarter of an hour had gone by since they were written."""
+    for path in temporaries():
+        with suppress(FileNotFoundError):  # its writer has just moved it to its name
+            os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 900))
 
 
 def _listed(alias: str, folder: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from proxies.pulse import VARIABLE, Pulse
 
 # main, sentinel, pusher and monitor stand beside the workers.
 OTHER_PROCESSES = 4
@@ -35,17 +38,19 @@ class RunningWorker:
         self.supervisor: subprocess.Popen[str] = installation.popen(
             "worker", "--workers", str(workers), *arguments, output=self._output
         )
+        # What the names of its pulse's folder begin with; the start time follows (`proxies.holders`).
+        holder = f"{socket.gethostname()[:60]}:{self.supervisor.pid}:"
+        self._pulses = f"{installation.folder}/workers/{holder}"
 
     # -- Its processes -------------------------------------------------------------------------
 
     def processes(self) -> list[psutil.Process]:
         """Return the living processes of its cluster, oldest first; told by what they inherited."""
         ours = []
-        marker = f"{self.installation.folder}/workers/"
         for process in psutil.process_iter():
             with suppress(psutil.Error):
-                folder = process.environ().get("NOVAPROXY_WORKER_RUN", "")
-                if folder.startswith(marker) and process.status() != psutil.STATUS_ZOMBIE:
+                folder = process.environ().get(VARIABLE, "")
+                if folder.startswith(self._pulses) and process.status() != psutil.STATUS_ZOMBIE:
                     ours.append(process)
         return sorted(ours, key=lambda process: (process.create_time(), process.pid))
 
@@ -62,7 +67,8 @@ class RunningWorker:
 
     def is_guarding(self) -> bool:
         """Say whether the cluster's sentinel has begun."""
-        return any(self.installation.folder.glob("workers/*/sentinel"))
+        folders = Path(self._pulses).parent.glob(f"{Path(self._pulses).name}*")
+        return any(Pulse(folder).sentinel_pid for folder in folders)
 
     def read_output(self) -> str:
         """Return all that the worker has written."""

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
-from novaproxy_site.tests.installation import Installation
+import psutil
+
+from novaproxy_site.tests.installation import Installation, wait_for
 from proxies.tests.driving import RunningWorker
 
+MADE = {"created", "reused", "replaced"}
 
-def fill(installation: Installation, count: int) -> None:
-    """Give the installation so many originals, and no proxies."""
+
+def fill(installation: Installation, count: int, *, kind: str = "photo") -> None:
+    """Give the installation so many originals, and no proxies: a ``photo`` or a small ``scan`` each."""
     installation.shell(f"""
         from django.core.files.base import ContentFile
         from django.test import override_settings
         from media_files.models import MediaFile
-        from proxies.tests.crashing import photo
+        from proxies.tests.crashing import {kind}
         with override_settings(NOVAPROXY_ON_SAVE="off"):
             for seed in range({count}):
-                MediaFile.objects.create(file=ContentFile(photo(seed), f"{{seed}}.jpg"))
+                MediaFile.objects.create(file=ContentFile({kind}(seed), f"{{seed}}.jpg"))
     """)
 
 
@@ -39,8 +45,9 @@ def items(installation: Installation, batch: int) -> list[dict[str, Any]]:
     printed = installation.shell(f"""
         import json
         from proxies.models import BatchItem
-        fields = ("file_id", "state", "outcome", "error", "attempts", "lease_holder")
-        print(json.dumps(list(BatchItem.objects.filter(batch={batch}).order_by("id").values(*fields))))
+        fields = ("id", "file_id", "state", "outcome", "error", "attempts", "transient_failures")
+        found = BatchItem.objects.filter(batch={batch}).order_by("id").values(*fields, "lease_holder")
+        print(json.dumps(list(found)))
     """)
     found: list[dict[str, Any]] = json.loads(printed)
     return found
@@ -63,6 +70,17 @@ def let_a_while_pass(installation: Installation) -> None:
         ProxyLease.objects.update(until=F("until") - while_)
         Lane.objects.update(changed_at=F("changed_at") - while_)
     """)
+
+
+def let_a_minute_pass(installation: Installation) -> None:
+    """The schedule's next sweep. Rings that nobody has answered count as lost by then."""
+    installation.shell("""
+        from datetime import timedelta
+        from django.db.models import F
+        from proxies.models import Lane
+        Lane.objects.filter(state="rung").update(changed_at=F("changed_at") - timedelta(minutes=1))
+    """)
+    sweep(installation)
 
 
 def state(installation: Installation, batch: int) -> str:
@@ -110,13 +128,49 @@ def wait_for_first(installation: Installation, batch: int, worker: RunningWorker
     worker.wait_for(lambda: done(installation, batch) >= count, seconds=60, what=f"{count} items")
 
 
-def disorder(installation: Installation, batch: int) -> list[str]:
-    """All that must not be once a batch is completed: rows and files that disagree, things left over."""
+def in_hand(installation: Installation, batch: int) -> set[int]:
+    """The items that some process has claimed and not brought to an end."""
+    return {item["id"] for item in items(installation, batch) if item["state"] == "running"}
+
+
+def lanes_at_work(installation: Installation) -> int:
+    """How many slices are being worked on."""
+    source = "from proxies.models import Lane; print(Lane.objects.filter(state='running').count())"
+    return int(installation.shell(source))
+
+
+def are_done(installation: Installation, batch: int, ids: Iterable[int]) -> bool:
+    """Whether all of these items have come to their end."""
+    return set(ids) <= {item["id"] for item in items(installation, batch) if item["state"] == "done"}
+
+
+def outcomes(installation: Installation, batch: int) -> Counter[str]:
+    return Counter(item["outcome"] for item in items(installation, batch))
+
+
+def others(installation: Installation) -> list[psutil.Process]:
+    """The installation's processes, but for the one that the test asks its questions of."""
+    console = int(installation.shell("import os; print(os.getpid())"))
+    return [process for process in installation.processes() if process.pid != console]
+
+
+def assert_in_order(installation: Installation, batch: int, *workers: RunningWorker) -> None:
+    """How every test ends that takes something away: with one sweep, a while later, nothing is amiss.
+
+    Every item is final, every row's SHA-256 is that of its file, no file is without a row, and no temporary,
+    no lease, no note of a removal and no process is left. ``workers`` that run are stopped first.
+    """
+    for worker in workers:
+        if worker.supervisor.poll() is None:
+            worker.stop()
+    # What the kernel ends with its parent takes it a moment.
+    wait_for(lambda: not others(installation), what="no process to be left")
+    installation.shell("from proxies.tests.crashing import age_temporaries; age_temporaries()")
+    sweep(installation)
     printed = installation.shell(f"""
         import json
         from proxies.models import Batch
         from proxies.tests.crashing import problems
         print(json.dumps(list(problems(Batch.objects.get(pk={batch})))))
     """)
-    found: list[str] = json.loads(printed)
-    return found
+    assert json.loads(printed) == []

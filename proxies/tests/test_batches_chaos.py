@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import psycopg
 import pytest
 import redis
@@ -26,21 +24,7 @@ from proxies.tests.driving import RunningWorker
 
 # The long form takes more rounds: make chaos.
 ROUNDS = int(os.environ.get("NOVAPROXY_CHAOS_ROUNDS", "3"))
-MADE = {"created", "reused", "replaced"}
 SEED = int(os.environ.get("NOVAPROXY_CHAOS_SEED", "7"))
-
-
-@pytest.fixture
-def run_worker() -> Iterator[Callable[..., RunningWorker]]:
-    started: list[RunningWorker] = []
-
-    def run(*args: object, **kwargs: object) -> RunningWorker:
-        started.append(RunningWorker(*args, **kwargs))  # type: ignore[arg-type]
-        return started[-1]
-
-    yield run
-    for worker in started:
-        worker.close()
 
 
 @pytest.mark.every_backend
@@ -57,25 +41,7 @@ def test_two_workers_share_a_batch_and_make_each_proxy_once(
     shares = Counter(item["lease_holder"] for item in items)
     assert len(shares) == 2, shares
     assert min(shares.values()) > 30, shares
-    assert library.disorder(installation, batch) == []
-
-
-@pytest.mark.parametrize("part", ["main", "sentinel", "worker 0", "monitor", "pusher"])
-def test_a_part_of_the_cluster_is_killed_in_mid_batch(
-    installation: Installation, run_worker: Callable[..., RunningWorker], part: str
-) -> None:
-    library.fill(installation, 40)
-    worker = run_worker(installation)
-    parts = worker.parts()
-    batch = library.start(installation)
-    library.wait_for_first(installation, batch, worker)
-    parts[part].kill()
-    assert library.done(installation, batch) < 40, "the batch ended before the part did"
-    library.wait_until_done(installation, batch, sweeping=True)
-    assert {item["outcome"] for item in library.items(installation, batch)} <= MADE
-    assert library.disorder(installation, batch) == []
-    worker.stop()
-    assert worker.processes() == []
+    library.assert_in_order(installation, batch, *workers)
 
 
 @pytest.mark.every_backend
@@ -93,57 +59,8 @@ def test_parts_of_the_cluster_are_killed_again_and_again(
         if victims:
             dice.choice(victims).kill()
     library.wait_until_done(installation, batch, sweeping=True)
-    assert {item["outcome"] for item in library.items(installation, batch)} <= {
-        "created",
-        "reused",
-        "replaced",
-    }
-    assert library.disorder(installation, batch) == []
-    worker.stop()
-    assert worker.processes() == []
-
-
-@pytest.mark.parametrize(
-    ("number", "group"),
-    [(signal.SIGTERM, False), (signal.SIGINT, True), (signal.SIGKILL, False), (signal.SIGKILL, True)],
-)
-def test_the_supervisor_is_ended_in_mid_batch_and_another_goes_on(
-    installation: Installation, run_worker: Callable[..., RunningWorker], number: int, group: bool
-) -> None:
-    library.fill(installation, 60)
-    first = run_worker(installation)
-    batch = library.start(installation)
-    library.wait_for_first(installation, batch, first)
-    first.stop(number, group=group)
-    first.wait_for(lambda: not first.processes(), what="no process to be left")
-    assert library.done(installation, batch) < 60, "the batch ended before the worker did"
-    run_worker(installation)
-    library.sweep(installation)
-    library.wait_until_done(installation, batch)
-    items = library.items(installation, batch)
-    if number != signal.SIGKILL:
-        assert {item["attempts"] for item in items} == {1}, "a stop charges nobody"
-    assert library.disorder(installation, batch) == []
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_the_command_is_ended_in_mid_run_and_the_next_goes_on(
-    installation: Installation, number: int
-) -> None:
-    library.fill(installation, 60)
-    command = installation.popen("create_image_proxies", "--no-dry-run", "--force")
-    _wait(lambda: library.done(installation, 1) >= 5)
-    (os.killpg if number == signal.SIGINT else os.kill)(command.pid, number)
-    code = command.wait(30)
-    assert code == (130 if number == signal.SIGINT else -signal.SIGKILL)
-    _wait(
-        lambda: not [p for p in installation.processes() if "create_image_proxies" in " ".join(p.cmdline())]
-    )
-    assert library.done(installation, 1) < 60
-    installation.manage("create_image_proxies", "--no-dry-run", "--force")
-    items = library.items(installation, 1)
-    assert Counter(item["outcome"] for item in items) == {"created": 60}, "it went on with the same batch"
-    assert library.disorder(installation, 1) == []
+    assert set(library.outcomes(installation, batch)) <= library.MADE
+    library.assert_in_order(installation, batch, worker)
 
 
 @pytest.mark.redis
@@ -156,10 +73,10 @@ def test_a_queue_that_is_emptied_is_rung_for_again(
     with redis.Redis.from_url(installation.environment["NOVAPROXY_BROKER"]) as client:
         assert client.flushdb()
     library.let_a_while_pass(installation)
-    run_worker(installation)
+    worker = run_worker(installation)
     library.sweep(installation)
     library.wait_until_done(installation, batch)
-    assert library.disorder(installation, batch) == []
+    library.assert_in_order(installation, batch, worker)
 
 
 @pytest.mark.redis
@@ -184,8 +101,7 @@ def test_the_broker_goes_away_and_comes_back(
     with run_redis(tmp_path, port):
         library.let_a_while_pass(installation)
         library.wait_until_done(installation, batch, sweeping=True)
-        assert library.disorder(installation, batch) == []
-        worker.stop()
+        library.assert_in_order(installation, batch, worker)
 
 
 @pytest.mark.postgres
@@ -207,12 +123,8 @@ def test_the_database_goes_away_and_comes_back(
         admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
     library.let_a_while_pass(installation)
     library.wait_until_done(installation, batch, sweeping=True)
-    assert {item["outcome"] for item in library.items(installation, batch)} <= {
-        "created",
-        "reused",
-        "replaced",
-    }
-    assert library.disorder(installation, batch) == []
+    assert set(library.outcomes(installation, batch)) <= library.MADE
+    library.assert_in_order(installation, batch, worker)
 
 
 def test_a_file_that_kills_its_process_is_quarantined_by_name_and_the_others_are_done(
@@ -230,7 +142,7 @@ def test_a_file_that_kills_its_process_is_quarantined_by_name_and_the_others_are
         "ImageFile.ImageFile.load = fatal\n"
     )
     installation = install("sqlite")
-    library.fill(installation, 40)
+    library.fill(installation, 40, kind="scan")
     installation.shell("""
         import io
         from django.core.files.base import ContentFile
@@ -242,8 +154,8 @@ def test_a_file_that_kills_its_process_is_quarantined_by_name_and_the_others_are
         with override_settings(NOVAPROXY_ON_SAVE="off"):
             MediaFile.objects.create(pk=20_000, file=ContentFile(stream.getvalue(), "fatal.jpg"))
             for seed in range(100, 120):
-                from proxies.tests.crashing import photo
-                MediaFile.objects.create(pk=20_000 + seed, file=ContentFile(photo(seed), f"{seed}.jpg"))
+                from proxies.tests.crashing import scan
+                MediaFile.objects.create(pk=20_000 + seed, file=ContentFile(scan(seed), f"{seed}.tif"))
     """)
     installation.environment["PYTHONPATH"] = str(tmp_path)
     worker = run_worker(installation)
@@ -259,40 +171,7 @@ def test_a_file_that_kills_its_process_is_quarantined_by_name_and_the_others_are
         ("replaced", 1),
         ("reused", 0),
     }
-    assert library.disorder(installation, batch) == []
-
-
-def test_a_file_that_takes_too_much_memory_is_quarantined_and_the_api_says_so_undecoded(
-    install: Callable[..., Installation], run_worker: Callable[..., RunningWorker]
-) -> None:
-    installation = install("sqlite", NOVAPROXY_MAX_MEMORY="220", NOVAPROXY_ON_SAVE="off")
-    library.fill(installation, 10)
-    installation.shell("""
-        import io
-        from django.core.files.base import ContentFile
-        from PIL import Image
-        from media_files.models import MediaFile
-        stream = io.BytesIO()
-        # A few hundred kilobytes, and half a gigabyte once they are decoded.
-        Image.new("RGB", (14_000, 10_000), "teal").save(stream, "PNG")
-        MediaFile.objects.create(pk=20_000, file=ContentFile(stream.getvalue(), "large.png"))
-    """)
-    run_worker(installation).parts()
-    batch = library.start(installation)
-    library.wait_until_done(installation, batch, sweeping=True)
-    items = {item["file_id"]: item for item in library.items(installation, batch)}
-    assert (items[20_000]["outcome"], items[20_000]["attempts"]) == ("quarantined", 3)
-    assert {item["outcome"] for item in items.values()} <= MADE | {"quarantined"}
-    assert library.disorder(installation, batch) == []
-    answer = installation.shell("""
-        from django.contrib.auth import get_user_model
-        from rest_framework.test import APIClient
-        client = APIClient()
-        client.force_authenticate(get_user_model().objects.create_superuser("a"))
-        answer = client.post("/api/files/20000/create-image-proxy", HTTP_HOST="localhost")
-        print(answer.status_code, answer.data["error"])
-    """)
-    assert answer == "422 quarantined\n"
+    library.assert_in_order(installation, batch, worker)
 
 
 @pytest.mark.every_backend
@@ -332,15 +211,3 @@ def test_an_upload_does_not_wait_behind_a_backfill(
     assert left > 0, "the backfill was over before the upload came"
     # Two slices of each of the two processes at the most.
     assert int(printed) <= 4
-
-
-def _wait(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if condition():
-                return
-        except psutil.Error:
-            pass  # a process that ended while we looked at it
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)

@@ -16,10 +16,15 @@ def test_every_crash_point_of_an_items_life(installation: Installation, life: st
         import json
         from proxies.tests import crashing
         crashes = crashing.crash_everywhere(crashing.{life})
-        print(json.dumps([[crash.point, crash.where, crash.problems] for crash in crashes]))
+        print(json.dumps([(c.point, c.where, c.temporaries, c.problems) for c in crashes]))
     """)
     crashes = json.loads(printed.splitlines()[-1])
-    assert [crash for crash in crashes if crash[2]] == []
-    places = {where for _, where, _ in crashes}
-    assert {"before put", "after put", "after os.replace", "before commit", "after commit"} <= places
+    assert [crash for crash in crashes if crash[3]] == []
+    places = {where for _, where, _, _ in crashes}
+    assert {
+        *("before put", "after put", "before os.fsync", "after os.replace"),
+        *("before commit", "after commit"),
+        *("before render", "before decode", "after decode", "before decode's end", "after render"),
+    } <= places
+    assert any(temporaries for _, _, temporaries, _ in crashes), "some were killed in the middle of a write"
     assert len(crashes) > 30

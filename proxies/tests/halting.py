@@ -1,0 +1,171 @@
+"""Worker processes that halt where a test wants them, to be killed or overtaken right there.
+
+Between the test (`Halts`) and the processes (`watch`, called by `novaproxy_site.tests.halting_settings`)
+stands a folder: ``wanted`` names a place. A process that comes there writes a file of its pid, and goes on
+when the place is no longer wanted, when its worker is asked to stop, or when it finds a pass to take.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+from django.db.backends.base.base import BaseDatabaseWrapper
+from PIL import ImageFile
+
+from novaproxy_site.tests.installation import Installation, wait_for
+from proxies.pulse import stop_is_asked
+
+VARIABLE: Final = "NOVAPROXY_TEST_HALTS"
+
+# Inside the decoder; the proxy written aside and durable; under its name, and not recorded; recorded, and not
+# committed.
+DECODE, PUT, STORED, COMMIT = "decode", "put", "stored", "commit"
+# No place to halt at: from now on a proxy that is put arrives, and the storage says that it did not.
+STORAGE_FAILS: Final = "storage-fails"
+
+
+class Halts:
+    """The test's half. Workers and commands that the installation starts from now on halt as is wanted."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._folder = installation.folder / "halts"
+        self._folder.mkdir()
+        installation.environment |= {
+            "DJANGO_SETTINGS_MODULE": "novaproxy_site.tests.halting_settings",
+            VARIABLE: str(self._folder),
+        }
+
+    @contextmanager
+    def at(self, place: str) -> Iterator[psutil.Process]:
+        """Have every process halt at ``place`` during the block; yield the first that has come there."""
+        with self.wanting(place):
+            yield self.first(place)
+
+    @contextmanager
+    def wanting(self, place: str) -> Iterator[None]:
+        """The same, without waiting for one."""
+        for mark in self._folder.glob("at-*"):
+            mark.unlink(missing_ok=True)
+        self._want(place)
+        try:
+            yield
+        finally:
+            self._want("")
+            for ticket in self._folder.glob("pass-*"):
+                ticket.unlink(missing_ok=True)
+
+    def first(self, place: str) -> psutil.Process:
+        """Wait for a living process to stand at ``place``."""
+
+        def standing() -> list[psutil.Process]:
+            pids = [int(mark.name.rpartition("-")[2]) for mark in self._folder.glob(f"at-{place}-*")]
+            return [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+
+        found: list[psutil.Process] = wait_for(standing, seconds=60, what=f"a process to be at {place}")
+        return found[0]
+
+    def let_pass(self, count: int) -> None:
+        """Let so many processes, or one so many times, go on from the place that is wanted."""
+        for number in range(count):
+            (self._folder / f"pass-{number}").touch()
+
+    def _want(self, place: str) -> None:
+        aside = self._folder / "wanted.new"
+        aside.write_text(place)
+        aside.replace(self._folder / "wanted")
+
+
+def watch() -> None:
+    """The process's half: put the places into its decoders, its storage and its database."""
+    folder = Path(os.environ[VARIABLE])
+
+    def wanted() -> str:
+        try:
+            return (folder / "wanted").read_text()
+        except FileNotFoundError:
+            return ""
+
+    def halt(place: str) -> None:
+        mark = folder / f"at-{place}-{os.getpid()}"
+        while wanted() == place and not stop_is_asked() and not _take_a_pass(folder):
+            mark.touch()
+            time.sleep(0.02)
+        mark.unlink(missing_ok=True)
+
+    _halt_in_decoders(halt)
+    _halt_in_storage(halt, wanted)
+    _halt_in_commits(halt)
+
+
+def _take_a_pass(folder: Path) -> bool:
+    for ticket in folder.glob("pass-*"):
+        try:
+            ticket.unlink()
+        except FileNotFoundError:  # another was faster
+            continue
+        return True
+    return False
+
+
+def _halt_in_decoders(halt: Callable[[str], None]) -> None:
+    prepare = ImageFile.ImageFile.load_prepare
+
+    def load_prepare(self: ImageFile.ImageFile) -> None:
+        prepare(self)
+        halt(DECODE)
+
+    ImageFile.ImageFile.load_prepare = load_prepare  # type: ignore[method-assign]
+
+
+def _halt_in_storage(halt: Callable[[str], None], wanted: Callable[[], str]) -> None:
+    replace, remove = os.replace, os.remove
+
+    def halting_replace(source: Any, destination: Any, **options: Any) -> None:
+        if not _is_proxy(destination):
+            replace(source, destination, **options)
+            return
+        halt(PUT)
+        replace(source, destination, **options)
+        halt(STORED)
+        if wanted() == STORAGE_FAILS:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(destination))
+
+    def failing_remove(path: Any, **options: Any) -> None:
+        if _is_proxy(path) and wanted() == STORAGE_FAILS:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        remove(path, **options)
+
+    os.replace, os.remove = halting_replace, failing_remove  # type: ignore[assignment]
+
+
+def _is_proxy(path: Any) -> bool:
+    return "/proxy_image/" in os.fspath(path)
+
+
+def _halt_in_commits(halt: Callable[[str], None]) -> None:
+    commit = BaseDatabaseWrapper.commit
+
+    def halting_commit(self: BaseDatabaseWrapper) -> None:
+        if _is_recording():
+            halt(COMMIT)
+        commit(self)
+
+    BaseDatabaseWrapper.commit = halting_commit  # type: ignore[method-assign]
+
+
+def _is_recording() -> bool:
+    """Whether this commit is the one of a proxy's row."""
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_code.co_qualname == "ImageProxyService.finish":
+            return True
+    return False

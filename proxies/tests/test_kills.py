@@ -1,0 +1,298 @@
+"""Workers, their parts and commands killed and stopped in the middle of a batch, where the test wants it.
+
+Where a kill lands is no guess: the processes halt at the place (`proxies.tests.halting`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from novaproxy_site.tests.installation import Installation, wait_for
+from proxies.tests import library
+from proxies.tests.driving import RunningWorker
+from proxies.tests.halting import COMMIT, DECODE, PUT, STORAGE_FAILS, STORED, Halts
+
+PICTURES = 300
+# Long enough for any machine to finish the pictures in hand.
+GRACE = ("--grace", "25")
+
+
+class Siege:
+    """Two workers on one batch, and what is done to the first of them."""
+
+    def __init__(self, installation: Installation, run_worker: Callable[..., RunningWorker]) -> None:
+        library.fill(installation, PICTURES, kind="scan")
+        self.installation = installation
+        self.halts = Halts(installation)
+        self.workers = [run_worker(installation, "--grace", "2", workers=count) for count in (2, 1)]
+        library.wait_for_workers(installation, self.workers[0], 2)
+        self.parts = self.workers[0].parts()
+        self.batch = library.start(installation)
+        self.kills = 0
+
+    def kill_busy(self, place: str) -> None:
+        """Kill the first worker process that comes to ``place``, whichever it is."""
+        with self.halts.at(place) as victim:
+            held = library.in_hand(self.installation, self.batch)
+            assert held
+            victim.kill()
+        self._assert_recovered(held)
+
+    def kill_part(self, name: str) -> None:
+        """Kill a part of the first worker's cluster while worker processes are decoding."""
+        self._kill_decoding(self.parts[name].kill)
+
+    def kill_cluster(self) -> None:
+        """Kill the whole of it, at one instant."""
+        self._kill_decoding(lambda: os.killpg(self.parts["main"].pid, signal.SIGKILL))
+
+    def _kill_decoding(self, kill: Callable[[], None]) -> None:
+        with self.halts.at(DECODE):
+            held = library.in_hand(self.installation, self.batch)
+            assert held
+            kill()
+        self._assert_recovered(held)
+
+    def kill_idle(self) -> None:
+        """Pause the batch, kill a worker process that has nothing to do, and resume."""
+        self._have("pause")
+        self._wait(lambda: not library.in_hand(self.installation, self.batch), "nothing to be in hand")
+        self._wait(lambda: library.lanes_at_work(self.installation) == 0, "all to be idle")
+        self.parts["worker 0"].kill()
+        self._assert_replaced()
+        self._have("resume")
+        done = library.done(self.installation, self.batch)
+        self._wait(lambda: library.done(self.installation, self.batch) > done, "it to go on")
+
+    def _assert_recovered(self, held: set[int]) -> None:
+        """The cluster is replaced, and with one sweep all that was in hand is brought to its end.
+
+        Nothing else is, so that however long it takes the batch is not over before the last kill.
+        """
+        with self.halts.wanting(DECODE):
+            self._assert_replaced()
+            library.let_a_minute_pass(self.installation)
+
+            def are_done() -> bool:
+                self.halts.let_pass(3)
+                return library.are_done(self.installation, self.batch, held)
+
+            self._wait(are_done, "what was in hand to be done")
+        assert library.done(self.installation, self.batch) < PICTURES, "the batch ended before the last kill"
+
+    def _assert_replaced(self) -> None:
+        self.kills += 1
+        self._wait(
+            lambda: sum(worker.read_output().count("started anew") for worker in self.workers) == self.kills,
+            "the supervisor to notice",
+        )
+        for worker in reversed(self.workers):
+            self.parts = worker.parts()
+
+    def _have(self, change: str) -> None:
+        self.installation.shell(f"""
+            from proxies.batches import lifecycle
+            from proxies.models import Batch
+            lifecycle.{change}(Batch.objects.get(pk={self.batch}))
+        """)
+
+    def _wait(self, condition: Callable[[], Any], what: str) -> None:
+        self.workers[0].wait_for(condition, seconds=60, what=what)
+
+
+@pytest.mark.every_backend
+def test_each_part_is_killed_while_two_workers_share_a_batch(
+    installation: Installation, run_worker: Callable[..., RunningWorker]
+) -> None:
+    siege = Siege(installation, run_worker)
+    for place in (DECODE, PUT, COMMIT):
+        siege.kill_busy(place)
+    siege.kill_idle()
+    for part in ("main", "sentinel", "monitor", "pusher"):
+        siege.kill_part(part)
+    siege.kill_cluster()
+    library.wait_until_done(installation, siege.batch)
+    outcomes = library.outcomes(installation, siege.batch)
+    assert set(outcomes) <= library.MADE
+    assert outcomes.total() == PICTURES
+    library.assert_in_order(installation, siege.batch, *siege.workers)
+
+
+@pytest.mark.every_backend
+def test_the_supervisor_is_ended_in_mid_batch_and_another_goes_on(
+    installation: Installation, run_worker: Callable[..., RunningWorker]
+) -> None:
+    library.fill(installation, 200)
+    halts = Halts(installation)
+    batch = library.start(installation)
+    for number, group in [
+        *((signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGINT, False), (signal.SIGINT, True)),
+        *((signal.SIGKILL, False), (signal.SIGKILL, True)),
+    ]:
+        worker = run_worker(installation, *GRACE)
+        with halts.at(DECODE):
+            (os.killpg if group else os.kill)(worker.supervisor.pid, number)
+        code = worker.supervisor.wait(60)
+        wait_for(lambda: not library.others(installation), what="no process to be left")
+        items = library.items(installation, batch)
+        assert any(item["state"] != "done" for item in items), "the batch ended before the worker did"
+        if number != signal.SIGKILL:
+            assert code == 0
+            assert {(item["state"], item["attempts"]) for item in items} <= {("done", 1), ("queued", 0)}, (
+                "a stop lets go of everything, and charges nobody"
+            )
+        else:
+            assert code == -signal.SIGKILL
+            assert any(item["state"] == "running" for item in items), "it was killed with items in hand"
+    last = run_worker(installation)
+    library.let_a_minute_pass(installation)
+    library.wait_until_done(installation, batch)
+    assert set(library.outcomes(installation, batch)) <= library.MADE
+    library.assert_in_order(installation, batch, last)
+
+
+@pytest.mark.every_backend
+def test_the_command_is_ended_in_mid_run_and_the_next_goes_on(installation: Installation) -> None:
+    library.fill(installation, 60)
+    halts = Halts(installation)
+    batch = 1
+    for end, number in [(os.killpg, signal.SIGINT), (os.kill, signal.SIGINT), (os.kill, signal.SIGKILL)]:
+        command = installation.popen("create_image_proxies", "--no-dry-run", "--force")
+        with halts.at(DECODE):
+            end(command.pid, number)
+            if number == signal.SIGKILL:
+                command.wait(30)
+        assert command.wait(30) == (130 if number == signal.SIGINT else -signal.SIGKILL)
+        # Its workers, which the kernel does not end with it, see that they are alone.
+        wait_for(lambda: not library.others(installation), what="no process to be left")
+        assert 0 < library.done(installation, batch) < 60
+    installation.manage("create_image_proxies", "--no-dry-run", "--force")
+    assert library.outcomes(installation, batch) == {"created": 60}, "it went on with the same batch"
+    library.assert_in_order(installation, batch)
+
+
+@pytest.mark.every_backend
+def test_what_is_done_to_an_original_while_its_proxy_is_made(
+    installation: Installation, run_worker: Callable[..., RunningWorker]
+) -> None:
+    """Replaced, deleted, and its lease taken away: during the decode, and between the put and the commit."""
+    halts = Halts(installation)
+    worker = run_worker(installation, workers=1)
+    worker.parts()
+    for place in (DECODE, STORED):
+        library.fill(installation, 8, kind="scan")
+        with halts.wanting(place):
+            batch = library.start(installation)
+            halts.first(place)
+            fates = installation.shell("""
+                from django.core.files.base import ContentFile
+                from media_files.models import MediaFile
+                from proxies.models import ProxyLease
+                from proxies.tests.crashing import scan
+                replaced, deleted, unleased = ProxyLease.objects.order_by("source_id")[:3]
+                row = MediaFile.objects.get(pk=replaced.source_id)
+                row.file = ContentFile(scan(1000 + row.pk), "other.tif")
+                row.save()
+                MediaFile.objects.get(pk=deleted.source_id).delete()
+                unleased.delete()
+                print(replaced.source_id, deleted.source_id, unleased.source_id)
+            """)
+            replaced, deleted, unleased = map(int, fates.split())
+        library.wait_until_done(installation, batch)
+        ends = {item["file_id"]: item for item in library.items(installation, batch)}
+        assert ends[replaced]["outcome"] in library.MADE
+        assert (ends[deleted]["outcome"], ends[deleted]["error"]) == ("failed", "source_missing")
+        assert ends[unleased]["outcome"] in library.MADE
+    current = installation.shell("""
+        from media_files.models import MediaFile
+        from proxies.conf import conf
+        from proxies.models import Proxy
+        print(Proxy.objects.current(conf().profiles["nova"]).count(), MediaFile.objects.count())
+    """)
+    assert current == "14 14\n"
+    library.assert_in_order(installation, batch, worker)
+
+
+@pytest.mark.every_backend
+def test_a_storage_that_fails_between_the_put_and_the_commit(
+    installation: Installation, run_worker: Callable[..., RunningWorker]
+) -> None:
+    library.fill(installation, 12, kind="scan")
+    halts = Halts(installation)
+    worker = run_worker(installation, workers=1)
+    worker.parts()
+    with halts.wanting(STORAGE_FAILS):
+        batch = library.start(installation)
+        worker.wait_for(
+            lambda: any(item["transient_failures"] for item in library.items(installation, batch)),
+            seconds=60,
+            what="an item to come back",
+        )
+        left = installation.shell("""
+            from proxies.models import DiscardedProxy, Proxy, proxies_storage
+            names = [note.name for note in DiscardedProxy.objects.all()]
+            print(any(proxies_storage().exists(name) for name in names), Proxy.objects.exists())
+        """)
+        assert left == "True False\n", "the file was put, and is noted, and no row says so"
+        assert not [item for item in library.items(installation, batch) if item["state"] == "done"]
+    library.wait_until_done(installation, batch, sweeping=True)
+    assert library.outcomes(installation, batch) == {"created": 12}
+    library.assert_in_order(installation, batch, worker)
+
+
+@pytest.mark.every_backend
+def test_a_file_that_takes_too_much_memory_is_quarantined_and_the_other_299_are_done(
+    installation: Installation, run_worker: Callable[..., RunningWorker]
+) -> None:
+    installation.environment["NOVAPROXY_MAX_MEMORY"] = "220"
+    library.fill(installation, 20, kind="scan")
+    large = int(
+        installation.shell("""
+            import io
+            from django.core.files.base import ContentFile
+            from django.test import override_settings
+            from PIL import Image
+            from media_files.models import MediaFile
+            from proxies.tests.crashing import scan
+            stream = io.BytesIO()
+            # A few hundred kilobytes, and half a gigabyte once they are decoded.
+            Image.new("RGB", (14_000, 10_000), "teal").save(stream, "PNG")
+            with override_settings(NOVAPROXY_ON_SAVE="off"):
+                print(MediaFile.objects.create(file=ContentFile(stream.getvalue(), "large.png")).pk)
+                for seed in range(1000, 1279):
+                    MediaFile.objects.create(file=ContentFile(scan(seed), f"{seed}.tif"))
+        """)
+    )
+    worker = run_worker(installation)
+    worker.parts()
+    batch = library.start(installation)
+    library.wait_until_done(installation, batch, sweeping=True)
+    items = {item["file_id"]: item for item in library.items(installation, batch)}
+    culprit = items.pop(large)
+    assert (culprit["outcome"], culprit["error"], culprit["attempts"]) == ("quarantined", "quarantined", 3)
+    assert len(items) == 299
+    assert {item["outcome"] for item in items.values()} <= library.MADE
+    assert max(item["attempts"] for item in items.values()) == 1, "its slice-mates are not charged"
+    answers = installation.shell(f"""
+        from django.contrib.auth import get_user_model
+        from PIL import ImageFile
+        from rest_framework.test import APIClient
+        decoded = []
+        load = ImageFile.ImageFile.load
+        ImageFile.ImageFile.load = lambda picture: decoded.append(picture.size) or load(picture)
+        client = APIClient()
+        client.force_authenticate(get_user_model().objects.create_superuser("a"))
+        for file, force in [({large}, False), ({large}, True), ({min(items)}, True)]:
+            decoded.clear()
+            address = f"/api/files/{{file}}/create-image-proxy"
+            answer = client.post(address, {{"force": force}}, format="json", HTTP_HOST="localhost")
+            print(answer.status_code, answer.data.get("error"), len(decoded) > 0)
+        ImageFile.ImageFile.load = load
+    """)
+    assert answers.splitlines() == ["422 quarantined False", "422 quarantined False", "201 None True"]
+    library.assert_in_order(installation, batch, worker)
