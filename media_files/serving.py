@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Final
+from urllib.parse import quote
 
 from django.http import FileResponse, HttpRequest, HttpResponseBase, HttpResponseNotModified
 from django.utils.cache import get_conditional_response
@@ -11,6 +12,8 @@ from django.utils.http import quote_etag
 from media_files.storage import MediaStorage
 
 _UNKNOWN: Final = "application/octet-stream"
+# What RFC 5987 lets stand beside letters and digits.
+_ATTR_CHARS: Final = "!#$&+-.^_`|~"
 
 
 def file_response(
@@ -35,8 +38,20 @@ def file_response(
             return HttpResponseNotModified(headers=headers)
     return FileResponse(
         storage.fetch(name),
-        filename=filename or name.rpartition("/")[2],
         # By the bytes; without a word here Django would go by the name's extension.
         content_type=content_type or _UNKNOWN,
-        headers=headers,
+        headers=headers | {"Content-Disposition": inline(filename or name.rpartition("/")[2])},
     )
+
+
+def inline(filename: str) -> str:
+    """To be shown in place, and saved under ``filename`` (RFC 6266): in ASCII for old programs, and where
+    that is not all, as it is (RFC 5987).
+
+    Browsers decode escapes within quotes, though none should be there: a percent sign is not left in them.
+    """
+    plain = "".join(
+        character if " " <= character <= "~" and character not in '"\\%' else "_" for character in filename
+    )
+    exact = "" if plain == filename else f"; filename*=UTF-8''{quote(filename, safe=_ATTR_CHARS)}"
+    return f'inline; filename="{plain}"{exact}'

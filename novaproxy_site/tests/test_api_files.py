@@ -250,10 +250,17 @@ class TestContent:
     @pytest.mark.parametrize(
         ("name", "shown"),
         [("a.jpg", 'inline; filename="a.jpg"'),
-         ('a "quoted".jpg', r'inline; filename="a \"quoted\".jpg"'),
-         ("Küste.jpg", "inline; filename*=utf-8''K%C3%BCste.jpg"),
-         ("line\r\nbreak: x.jpg", "inline; filename*=utf-8''line%0D%0Abreak%3A%20x.jpg")],
-        ids=["plain", "quotes", "unicode", "line break"],
+         ("it's 100.jpg", 'inline; filename="it\'s 100.jpg"'),
+         ('a "quoted".jpg', "inline; filename=\"a _quoted_.jpg\"; filename*=UTF-8''a%20%22quoted%22.jpg"),
+         ("back\\slash.jpg", 'inline; filename="slash.jpg"'),
+         ("Küste.jpg", "inline; filename=\"K_ste.jpg\"; filename*=UTF-8''K%C3%BCste.jpg"),
+         # Browsers decode an escape within quotes, though none should be there.
+         ("script>%22%00.jpg",
+          "inline; filename=\"script>_22_00.jpg\"; filename*=UTF-8''script%3E%2522%2500.jpg"),
+         ("line\r\nbreak: x.jpg",
+          "inline; filename=\"line__break: x.jpg\"; filename*=UTF-8''line%0D%0Abreak%3A%20x.jpg"),
+         ("x" * 300 + ".jpg", f'inline; filename="{"x" * 251}.jpg"')],
+        ids=["plain", "apostrophe", "quotes", "backslash", "unicode", "escapes", "line break", "long"],
     )  # fmt: skip
     def test_it_has_the_name_it_came_with(self, api, add, name, shown):
         response = api.get(f"/api/files/{add(name=name).pk}/content")

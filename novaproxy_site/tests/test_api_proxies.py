@@ -116,7 +116,10 @@ class TestContent:
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert "sandbox" in response.headers["Content-Security-Policy"]
         name = f"K%C3%BCste_{proxy.source_id}_nova.jpg"
-        assert response.headers["Content-Disposition"] == f"inline; filename*=utf-8''{name}"
+        assert (
+            response.headers["Content-Disposition"]
+            == f"inline; filename=\"K_ste_{proxy.source_id}_nova.jpg\"; filename*=UTF-8''{name}"
+        )
 
     def test_a_video(self, api, video_proxy):
         response = api.get(f"/api/proxies/{video_proxy.pk}/content")

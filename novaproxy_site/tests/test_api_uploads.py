@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.utils.http import parse_header_parameters
 
 from media_files.models import MediaFile
 from media_files.tests.fixtures import files_in
@@ -147,6 +148,27 @@ NAMES = {
     "NUL": ("a\0b.jpg", "ab.jpg"),
     "markup": ("<img src=x onerror=alert(1)>.jpg", "<img src=x onerror=alert(1)>.jpg"),
 }
+
+
+ESCAPED = {
+    "as curl sends a quote": ('filename="script>%22%00.jpg"', "script>%22%00.jpg"),
+    "RFC 5987": ("filename*=UTF-8''script%3E%22%00.jpg", 'script>".jpg'),
+    "RFC 5987, another alphabet": ("filename*=UTF-8''%E2%82%AC%20rates.jpg", "€ rates.jpg"),
+    "a path in escapes": ("filename*=UTF-8''..%2F..%2Fetc%2Fpasswd.jpg", "passwd.jpg"),
+}
+
+
+@pytest.mark.parametrize("case", ESCAPED)
+def test_a_name_in_escapes_is_stored_safely_and_given_back(api, folders, case):
+    sent, kept = ESCAPED[case]
+    head = f'--b\r\nContent-Disposition: form-data; name="file"; {sent}\r\n\r\n'.encode()
+    response = api.send_as("multipart/form-data; boundary=b", "/api/files", head + SMALL + b"\r\n--b--\r\n")
+    assert response.status_code == 201, response.content
+    assert response.json()["original_name"] == kept
+    (stored,) = files_in(folders["originals"])
+    assert not set(stored) & set('\\<>:"|?*%\0')
+    header = api.get(response.json()["content_url"]).headers["Content-Disposition"]
+    assert parse_header_parameters(header)[1]["filename"] == kept
 
 
 @pytest.mark.parametrize("case", NAMES)
