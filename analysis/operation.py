@@ -73,7 +73,9 @@ class AnalyzeOperation(Operation):
     def perform(self, work: Work) -> None:
         try:
             aws.require_setup()
-            line = CallLine(self.run(work.batch.parameters), work)
+            run = self.run(work.batch.parameters)
+            run.require_price()
+            line = CallLine(run, work)
         except NotConfigured as error:
             lifecycle.pause(work.batch, reason=str(error), code=error.code)
             return

@@ -85,11 +85,11 @@ def plan_analyses(selection: Selection, run: Run) -> AnalysisPlan:
     """The sums over a selection; nobody is asked, no file is opened, nothing is written."""
     plan = AnalysisPlan(budget=run.budget)
     plan.missing = list(aws.missing_setup())
+    requests = run.possible_requests
     try:
-        requests = run.requests
+        run.require_price()
     except NotConfigured as error:
         plan.missing.append(str(error))
-        requests = []
     calls = [0] * len(requests)
     for page in selection.pages():
         files = with_outcome(page, run.provider.name, requests, run.profile, force=run.force)

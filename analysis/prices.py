@@ -105,10 +105,11 @@ def price_of_tokens(model_id: str, tokens_in: int, tokens_out: int, *, tier: str
     """What a call of these billed tokens costs."""
     known = token_price(model_id)
     if known is None:
-        return Price(None, day(), f"No price of {model_id} in {TABLE.name}")
-    amount = (known.input * tokens_in + known.output * tokens_out) / _MILLION
-    if tier == "flex":
-        amount *= Decimal(_table()["nova_answer"]["flex"])
+        return Price(None, day(), f"There is no price of {model_id} in {TABLE.name}")
+    share = _table()["nova_tiers"].get(tier or "default")
+    if share is None:
+        return Price(None, day(), f"There is no price of the service tier {tier} in {TABLE.name}")
+    amount = Decimal(share) * (known.input * tokens_in + known.output * tokens_out) / _MILLION
     return Price(amount, known.day, known.source)
 
 

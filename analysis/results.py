@@ -21,6 +21,8 @@ VERSION: Final = 1
 _MOST_ENTRIES: Final = 1000
 _LONGEST_NAME: Final = 255
 _LONGEST_TEXT: Final = 20_000
+# Characters that files are found by: PostgreSQL takes no more than a megabyte of words.
+_LONGEST_SEARCHED: Final = 200_000
 # PostgreSQL keeps neither NUL nor halves of surrogate pairs; the other control characters show as nothing.
 _UNKEPT: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
@@ -87,7 +89,8 @@ class Result:
     def search_text(self) -> str:
         """All the words, for the search of files."""
         found = [*self.labels, *self.objects, *self.text, *self.safety]
-        return "\n".join(filter(None, [self.caption, self.answer, *(each.name for each in found)]))
+        said = "\n".join(filter(None, [self.caption, self.answer, *(each.name for each in found)]))
+        return said[:_LONGEST_SEARCHED]
 
 
 # -- Reading what came -----------------------------------------------------------------------------
@@ -134,9 +137,15 @@ def ratio_of(value: object, what: str, *, scale: float = 1.0) -> float:
     Raises:
         MalformedOutput: it is no finite number.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise MalformedOutput(f"The model's {what} is {_kind(value)} where a number was asked for.")
-    return min(1.0, max(0.0, value / scale))
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        number = math.inf
+    if not math.isfinite(number):
+        raise MalformedOutput(f"The model's {what} is no number that a picture has.")
+    return min(1.0, max(0.0, number / scale))
 
 
 def box_of_corners(corners: Sequence[object], what: str, *, scale: float) -> Box | None:

@@ -10,7 +10,7 @@ from typing import Any
 from analysis.conf import conf
 from analysis.errors import NotConfigured
 from analysis.providers import Provider, get
-from analysis.providers.base import Request, Wishes
+from analysis.providers.base import Request, Usage, Wishes
 from analysis.services import AnalysisService
 from proxies.conf import conf as proxies_conf
 from proxies.profiles import ProxyProfile
@@ -61,6 +61,22 @@ class Run:
             return self.requests
         except NotConfigured:
             return []
+
+    def require_price(self) -> None:
+        """Nothing, where a budget can be kept.
+
+        Raises:
+            NotConfigured: there is a budget, and no price of what is asked.
+        """
+        if self.budget is None:
+            return
+        for request in self.requests:
+            price = self.provider.price(request, Usage())
+            if price.amount is None:
+                raise NotConfigured(
+                    f"A budget of ${self.budget} cannot be kept: {price.source}. Add the price there, or run "
+                    "without a budget."
+                )
 
     def service(self, batch_id: int | None = None) -> AnalysisService:
         return AnalysisService(

@@ -60,6 +60,9 @@ LONGEST_QUESTION: Final = 4000
 # Characters of English to a token, roughly: the prompt's share of the bill is a guess until it is told.
 _CHARACTERS_PER_TOKEN: Final = 4
 
+# More than any model reads or says.
+_MOST_TOKENS: Final = 1 << 31
+
 TOOL: Final = "record_picture"
 
 SYSTEM: Final = (
@@ -137,8 +140,7 @@ class NovaProvider(Provider):
                 "NOVAPROXY_ANALYSIS_SEND=bytes to embed the picture."
             )
         answer = aws.call(self.service, "converse", **_converse(request, image, content))
-        counted = answer.get("usage", {})
-        paid = Paid(answer, int(counted.get("inputTokens", 0)), int(counted.get("outputTokens", 0)))
+        paid = Paid(answer, _counted(answer, "inputTokens"), _counted(answer, "outputTokens"))
         try:
             result = _read(answer, request)
         except ProviderError as error:
@@ -195,6 +197,13 @@ def _converse(request: Request, image: Image, content: bytes | Place) -> dict[st
         tool = {"name": TOOL, "description": about, "inputSchema": {"json": SCHEMA}}
         sent["toolConfig"] = {"tools": [{"toolSpec": tool}], "toolChoice": {"tool": {"name": TOOL}}}
     return sent
+
+
+def _counted(answer: Mapping[str, Any], key: str) -> int:
+    """Tokens as they were reported; none where the report cannot be read."""
+    usage = answer.get("usage")
+    count = usage.get(key) if isinstance(usage, Mapping) else None
+    return count if isinstance(count, int) and 0 <= count < _MOST_TOKENS else 0
 
 
 def _is_unlimited(request: Request) -> bool:

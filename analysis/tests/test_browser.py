@@ -125,7 +125,7 @@ def test_a_photograph_is_uploaded_analysed_and_its_box_lies_right(
     page.get_by_role("link", name="Analyze (Nova)").click()
     expect(page.get_by_text("230 tokens an image")).to_be_visible()
     page.get_by_role("button", name="Start: 1 file to do").click()
-    expect(page.locator("#np-live")).to_contain_text("1 of 1 files done")
+    expect(page.locator("#np-live")).to_contain_text("1 of 1 file done")
     (asked,) = service.paid
     assert asked.size == (896, 1195)
 

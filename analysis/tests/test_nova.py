@@ -223,9 +223,18 @@ BAD_OUTPUTS = [
     pytest.param({**saying.LIGHTHOUSE, "objects": [{"name": "x", "box": [1, 2, 3, 4]}]}, id="box no object"),
     pytest.param({**saying.LIGHTHOUSE, "objects": [{"name": "x", "box": {"x1": 1}}]}, id="box not whole"),
     pytest.param({**saying.LIGHTHOUSE, "labels": [{"name": "x", "confidence": "high"}]}, id="confidence"),
+    pytest.param({**saying.LIGHTHOUSE, "labels": [{"name": "x", "confidence": 10**400}]}, id="too large"),
     pytest.param("A lighthouse", id="no object"),
     pytest.param({}, id="empty"),
 ]
+
+
+def test_usage_that_cannot_be_read_counts_nothing(nova: Service, keep: Add) -> None:
+    answer = saying.tool_answer(saying.LIGHTHOUSE)
+    nova.answer = lambda asked: {**answer, "usage": {"inputTokens": -5, "outputTokens": 10**30}}
+    row = analyze(keep())
+    assert row.status == "done"
+    assert not row.cost
 
 
 @pytest.mark.parametrize("output", BAD_OUTPUTS)

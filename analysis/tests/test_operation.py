@@ -220,6 +220,22 @@ def test_a_paused_batch_goes_on_with_a_larger_budget(nova: Service, keep: Keep) 
     assert (batch.parameters["max_cost"], batch.parameters["profile"]) == ("1", "nova")
 
 
+def test_a_budget_without_a_price_asks_nobody_and_says_so(nova: Service, keep: Keep, settings: Any) -> None:
+    """Otherwise it would never be used up."""
+    keep()
+    settings.NOVAPROXY_ANALYSIS_MODEL = "eu.amazon.nova-2-lite-v1:0"
+    parameters = parameters_of(max_cost=Decimal(1))
+    plan = lifecycle.plan("analyze-nova", Selection(MediaFile.objects.all()), parameters)
+    assert isinstance(plan, AnalysisPlan)
+    assert "prices.toml" in plan.missing[0]
+    batch = run(start(max_cost=Decimal(1)))
+    assert (batch.state, batch.paused_code, nova.requests) == (Batch.State.PAUSED, "not_configured", 0)
+    assert "eu.amazon.nova-2-lite-v1:0" in batch.paused_reason
+    lifecycle.resume(batch, anew={"max_cost": None})
+    run(batch)
+    assert nova.requests == 1
+
+
 def test_a_budget_of_nothing_asks_nobody(nova: Service, keep: Keep) -> None:
     keep()
     batch = run(start(max_cost=Decimal("0.000001")))

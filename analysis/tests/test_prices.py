@@ -49,6 +49,12 @@ def test_a_call_costs_its_tokens_and_half_in_the_tier_flex() -> None:
     assert half.amount == Decimal("1.54")
 
 
+def test_a_tier_that_the_table_does_not_know_has_no_price() -> None:
+    assert prices.price_of_tokens("us.amazon.nova-2-lite-v1:0", 1, 1, tier="default").amount
+    unknown = prices.price_of_tokens("us.amazon.nova-2-lite-v1:0", 1, 1, tier="priority")
+    assert (unknown.amount, "priority" in unknown.source) == (None, True)
+
+
 def test_a_model_that_the_table_does_not_know_has_no_price() -> None:
     assert prices.price_of_tokens("us.somebody.else", 1, 1).amount is None
     assert prices.nano(None) == 0

@@ -40,7 +40,7 @@ def test_a_box_of_ratios_is_cut_off_at_the_edges() -> None:
     assert box_of_ratios(-0.1, 0.5, 0.3, 0.9, "box") == Box(0.0, 0.5, 0.2, 0.5)
 
 
-@pytest.mark.parametrize("value", [None, "1", True, math.nan, math.inf, [1]], ids=repr)
+@pytest.mark.parametrize("value", [None, "1", True, math.nan, math.inf, [1], 10**400])
 def test_what_is_no_number_is_malformed(value: object) -> None:
     with pytest.raises(MalformedOutput, match="number"):
         ratio_of(value, "confidence")
@@ -81,3 +81,7 @@ def test_the_schema_says_its_version_and_names_are_told_once() -> None:
     assert result.as_json()["version"] == 1
     assert result.names == {"tower": 0.9, "sea": None}
     assert result.search_text == "A tower\nTower\nSEA\ntower"
+
+
+def test_what_is_searched_is_no_longer_than_postgresql_takes() -> None:
+    assert len(Result(text=[Found("x" * 20_000)] * 1000).search_text) == 200_000
