@@ -237,6 +237,6 @@ def _answer(result: ProxyResult, request: Request) -> dict[str, Any]:
         "original_dimensions": [source.width, source.height],
         "proxy_dimensions": [proxy.width, proxy.height] if proxy else None,
         "outcome": result.outcome,
-        "reasons": result.reasons or [NOT_NEEDED],
+        "reasons": result.told_reasons,
         "url": reverse("proxy-content", args=[proxy.pk], request=request) if proxy else None,
     }

@@ -19,7 +19,6 @@ from media_files.storage import SourceChanged
 from proxies.batches.work import Work
 from proxies.imaging import Rendered
 from proxies.models import BatchItem
-from proxies.outcomes import NOT_NEEDED
 from proxies.services import ImageProxyService, LeaseLost, Making, ProxyBusy, ProxyResult
 
 logger = logging.getLogger(__name__)
@@ -126,8 +125,7 @@ class AssemblyLine:
     # -- Ends ------------------------------------------------------------------------------------
 
     def _record(self, item: BatchItem, result: ProxyResult) -> None:
-        reasons = [reason.value for reason in result.reasons] or [NOT_NEEDED]
-        self._work.record(item, result.outcome, reasons)
+        self._work.record(item, result.outcome, result.told_reasons)
 
     def _fail(self, item: BatchItem, error: MediaError) -> None:
         self._work.fail(item, error)

@@ -13,9 +13,10 @@ from uuid import UUID
 from media_files.errors import StorageError
 from media_files.facts import FileFacts
 from media_files.models import MediaFile
-from proxies.imaging import Reason
+from proxies.imaging import Reason, proxy_reasons
 from proxies.models import Proxy
-from proxies.outcomes import Outcome
+from proxies.outcomes import NOT_NEEDED, Outcome
+from proxies.profiles import ProxyProfile
 
 
 class ProxyBusy(StorageError):
@@ -43,6 +44,16 @@ class ProxyResult:
     source: MediaFile
     reasons: list[Reason] = field(default_factory=list)
     proxy: Proxy | None = None
+
+    @property
+    def told_reasons(self) -> list[str]:
+        """As every door tells them."""
+        return [NOT_NEEDED] if self.outcome == Outcome.SKIPPED else [reason.value for reason in self.reasons]
+
+
+def reasons_of(source: MediaFile, profile: ProxyProfile) -> list[Reason]:
+    """Why a file needs a proxy, whatever becomes of it; none where nothing was read of it yet."""
+    return [] if source.facts is None else proxy_reasons(source.facts, profile)
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ from django.db.models import (
     When,
 )
 from django.db.models.expressions import Combinable
+from django.db.models.functions import Cast, Concat, Substr
 
 from media_files.errors import NotAnImage, Quarantined
 from media_files.models import MediaFile
@@ -100,12 +101,15 @@ def outcome_of(profile: ProxyProfile, *, force: bool = False) -> Case:
 
 
 def with_outcome(files: QuerySet[MediaFile], profile: ProxyProfile, *, force: bool = False) -> QuerySet[Any]:
-    """Annotate ``outcome`` and, for files that are settled by it, what the ledger says of them."""
-    skipped = When(outcome=Outcome.SKIPPED.value, then=Value([NOT_NEEDED], JSONField()))
+    """Annotate ``outcome``, why a proxy is needed, and what the ledger says of files that are settled."""
+    reasons = [
+        When(outcome=Outcome.SKIPPED.value, then=Value([NOT_NEEDED], JSONField())),
+        When(Q(file_type=MediaFile.FileType.IMAGE) & ~FACTS_UNKNOWN, then=_reasons(profile)),
+    ]
     return with_settled(
         files.annotate(outcome=outcome_of(profile, force=force)),
         video="A video. Image proxies are made of images only.",
-        reasons=[skipped],
+        reasons=reasons,
         failures=known_failures(profile),
     )
 
@@ -122,7 +126,7 @@ def with_settled(
     Args:
         files: annotated with their outcomes.
         video: what is said of one that is no image.
-        reasons: of the outcomes that have any.
+        reasons: why something is to be made of them, for those of which it can be said.
         failures: what is known of files that failed before, if anything is.
     """
     is_video = ~Q(file_type=MediaFile.FileType.IMAGE)
@@ -144,6 +148,16 @@ def with_settled(
         settled_message=Case(*messages, default=Value(""), output_field=TextField()),
     )
     return settled
+
+
+def _reasons(profile: ProxyProfile) -> Combinable:
+    """The reasons of a file whose facts are known, as a list in JSON."""
+    found = [
+        Case(When(condition, then=Value(f',"{reason}"')), default=Value(""), output_field=TextField())
+        for reason, condition in reason_conditions(profile).items()
+    ]
+    listed = Substr(Concat(*found, output_field=TextField()), 2)
+    return Cast(Concat(Value("["), listed, Value("]"), output_field=TextField()), JSONField())
 
 
 def proxy_state_of(profile: ProxyProfile) -> Case:

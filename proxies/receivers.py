@@ -14,7 +14,7 @@ from media_files.errors import MediaError
 from media_files.models import MediaFile
 from proxies.batches.lifecycle import add_to_uploads, note_failure
 from proxies.conf import conf
-from proxies.imaging import proxy_reasons
+from proxies.making import reasons_of
 from proxies.models import Proxy
 from proxies.removal import discard_proxy_file
 from proxies.services import create_image_proxy_internal
@@ -29,7 +29,7 @@ def make_proxy_on_save(instance: MediaFile, raw: bool, **kwargs: Any) -> None:
     if raw or mode == "off" or not _lacks_proxy(instance):
         return
     if mode == "queue":
-        add_to_uploads(instance.pk)
+        add_to_uploads(instance.pk, reasons_of(instance, conf().nova))
     else:
         transaction.on_commit(partial(_make_now, instance.pk))
 
@@ -44,7 +44,7 @@ def _lacks_proxy(source: MediaFile) -> bool:
     if source.file_type != MediaFile.FileType.IMAGE:
         return False
     proxy = Proxy.objects.filter(source=source, profile=profile.name).first()
-    if source.facts is not None and not proxy_reasons(source.facts, profile):
+    if source.facts is not None and not reasons_of(source, profile):
         return proxy is not None  # one of an older file, to be removed
     return proxy is None or not proxy.is_current(source, profile)
 
@@ -55,4 +55,5 @@ def _make_now(source_id: int) -> None:
         create_image_proxy_internal(source_id)
     except MediaError as error:
         logger.warning("No proxy of file %s: %s", source_id, error)
-        note_failure(source_id, error)
+        source = MediaFile.objects.filter(pk=source_id).first()
+        note_failure(source_id, error, reasons_of(source, conf().nova) if source else [])

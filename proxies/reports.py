@@ -12,7 +12,6 @@ from django.db.models import QuerySet
 from media_files.models import MediaFile
 from proxies.batches import operations
 from proxies.batches.plan import Plan
-from proxies.imaging import proxy_reasons
 from proxies.models import Batch, BatchItem, Proxy
 from proxies.outcomes import NEEDS_WORK, Outcome
 from proxies.profiles import ProxyProfile
@@ -140,10 +139,8 @@ def _items(batches: Sequence[Batch]) -> Iterator[BatchItem]:
 
 
 def _line_of_row(file: Any, profile: ProxyProfile) -> Line:
-    reasons = list(file.settled_reasons)
-    if file.outcome not in (Outcome.SKIPPED, Outcome.FAILED) and file.facts is not None:
-        reasons = [reason.value for reason in proxy_reasons(file.facts, profile)]
     proxy = _proxy(file, profile.name) if file.outcome == Outcome.REUSED else None
+    reasons = list(file.settled_reasons)
     return Line(file, file.outcome, reasons, file.settled_error, file.settled_message, proxy=proxy)
 
 

@@ -23,7 +23,7 @@ from proxies import imaging, leases, signals
 from proxies.conf import conf
 from proxies.given import create_proxy_file
 from proxies.imaging import Reason, Rendered
-from proxies.making import LeaseLost, Making, ProxyBusy, ProxyResult
+from proxies.making import LeaseLost, Making, ProxyBusy, ProxyResult, reasons_of
 from proxies.models import Proxy, ProxyFailure, Quarantine, proxies_storage
 from proxies.names import EXTENSIONS, FOLDERS, build_image_proxy_filename
 from proxies.outcomes import Outcome
@@ -271,8 +271,7 @@ class ImageProxyService:
         return f"{FOLDERS['image']}/{filename.rpartition('.')[0]}"
 
     def _reasons(self, source: MediaFile) -> list[Reason]:
-        facts = source.facts
-        return [] if facts is None else imaging.proxy_reasons(facts, self.profile)
+        return reasons_of(source, self.profile)
 
     def _settle(self, source: MediaFile, *, force: bool) -> ProxyResult | None:
         """The outcome, where the rows tell it without opening a file."""

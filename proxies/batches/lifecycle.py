@@ -84,21 +84,23 @@ def start(
     return batch
 
 
-def add_to_uploads(source_id: int) -> None:
+def add_to_uploads(source_id: int, reasons: Sequence[str] = ()) -> None:
     """Have a saved file worked on before all batches: an item in the caller's transaction, and a ring
     after its commit. A file that waits there already does not wait twice."""
     batch_id = _uploads_id()
-    BatchItem.objects.bulk_create([BatchItem(batch_id=batch_id, file_id=source_id)], ignore_conflicts=True)
+    item = BatchItem(batch_id=batch_id, file_id=source_id, reasons=list(reasons))
+    BatchItem.objects.bulk_create([item], ignore_conflicts=True)
     transaction.on_commit(lanes.wake)
 
 
-def note_failure(source_id: int, error: MediaError) -> None:
+def note_failure(source_id: int, error: MediaError, reasons: Sequence[str] = ()) -> None:
     """Enter among the uploads a file that was tried at once and failed, for people to see why."""
     BatchItem.objects.create(
         batch_id=_uploads_id(),
         file_id=source_id,
         state=BatchItem.State.DONE,
         outcome=Outcome.FAILED,
+        reasons=list(reasons),
         error=error.code,
         message=str(error),
         attempts=1,

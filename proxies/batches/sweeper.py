@@ -13,7 +13,9 @@ from media_files.models import DiscardedFile, MediaFile, originals_storage
 from proxies import removal
 from proxies.batches import lanes, lifecycle, operations, recovery
 from proxies.batches.slices import due_batch
+from proxies.conf import conf
 from proxies.holders import is_dead
+from proxies.making import reasons_of
 from proxies.models import Batch, BatchItem, Proxy, ProxyLease, proxies_storage
 from proxies.names import EXTENSIONS
 
@@ -71,4 +73,4 @@ def _make_again(lease: ProxyLease) -> None:
     Proxy.objects.filter(source=source, profile=lease.profile).update(recipe="")
     on_its_way = BatchItem.objects.filter(file=source, batch__state=Batch.State.RUNNING).unfinished()
     if not on_its_way.exists():
-        lifecycle.add_to_uploads(source.pk)
+        lifecycle.add_to_uploads(source.pk, reasons_of(source, conf().nova))

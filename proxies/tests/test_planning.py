@@ -76,7 +76,7 @@ def test_what_is_settled_says_why(mixed):
     }
     assert said[mixed[4].pk] == (["not_needed"], "", "")
     assert said[mixed[5].pk][1] == "not_an_image"
-    assert said[mixed[3].pk] == ([], "quarantined", "thrice")
+    assert said[mixed[3].pk] == (["shorter_side"], "quarantined", "thrice")
 
 
 def test_with_force_the_current_ones_are_replaced_and_no_others_change(mixed):

@@ -13,7 +13,7 @@ from proxies.imaging import Reason, proxy_reasons
 from proxies.models import Proxy, Quarantine
 from proxies.outcomes import Outcome
 from proxies.profiles import NOVA
-from proxies.queries import needs_proxy, outcome_of, proxy_state_of, reason_conditions
+from proxies.queries import needs_proxy, outcome_of, proxy_state_of, reason_conditions, with_outcome
 
 FORMATS = ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "HEIF", "BMP", ""]
 
@@ -64,6 +64,15 @@ def expected_outcome(file, proxy, quarantine, profile, *, force):
     return Outcome.REPLACED if stands else Outcome.CREATED
 
 
+def assert_reasons(rows, profile):
+    """Every door tells the reasons of a file whatever its outcome."""
+    for row in rows:
+        is_known = row.file_type == "image" and row.facts is not None
+        reasons = proxy_reasons(row.facts, profile) if is_known else []
+        expected = ["not_needed"] if row.outcome == "skipped" else reasons
+        assert row.settled_reasons == expected, vars(row)
+
+
 @pytest.mark.django_db
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cases=CASES, profile=PROFILES, force=st.booleans())
@@ -100,6 +109,7 @@ def test_sql_and_python_agree(db, cases, profile, force):
         facts = {pk: file.facts for pk, file in known.items()}
         assert by_sql == {pk for pk, fact in facts.items() if reason in proxy_reasons(fact, profile)}, reason
 
+    assert_reasons(with_outcome(MediaFile.objects.all(), profile, force=force), profile)
     needed = set(MediaFile.objects.filter(needs_proxy(profile)).values_list("pk", flat=True))
     assert needed == {
         pk
@@ -138,7 +148,7 @@ def test_sql_and_python_agree_on_postgresql(install):
         from media_files.models import MediaFile
         from proxies.imaging import proxy_reasons
         from proxies.profiles import NOVA
-        from proxies.queries import reason_conditions
+        from proxies.queries import reason_conditions, with_outcome
         sides = [1, 895, 896, 897, 7999, 8000, 8001]
         MediaFile.objects.bulk_create(
             MediaFile(file="f", fingerprint="f", width=width, height=height, format=format, bytes=size,
@@ -153,6 +163,9 @@ def test_sql_and_python_agree_on_postgresql(install):
                 found = set(MediaFile.objects.filter(condition).values_list("pk", flat=True))
                 if found != {row.pk for row in rows if reason in proxy_reasons(row.facts, profile)}:
                     wrong.append(reason)
+            for row in with_outcome(MediaFile.objects.all(), profile):
+                if row.settled_reasons != (proxy_reasons(row.facts, profile) or ["not_needed"]):
+                    wrong.append(row.settled_reasons)
         print(len(rows), wrong)
     """)
     assert printed == "294 []\n"

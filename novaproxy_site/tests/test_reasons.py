@@ -1,0 +1,101 @@
+"""Why a file needs a proxy is told alike through every door, whatever became of the file."""
+
+from __future__ import annotations
+
+import pytest
+
+from media_files.models import MediaFile
+from media_files.tests.commands import run_command
+from media_files.tests.pictures import corrupt_jpeg, encoded, jpeg, mp4
+from novaproxy_site.tests.api_fixtures import START, work_off
+from proxies.models import BatchItem, Proxy, Quarantine
+from proxies.services import ImageProxyService
+
+pytestmark = pytest.mark.django_db
+
+# By the name of a file: the outcome of the first run, that of a second, and the reasons, which are the same.
+FILES = {
+    "new.jpg": ("created", "reused", ["shorter_side"]),
+    "current.jpg": ("reused", "reused", ["shorter_side"]),
+    "stale.jpg": ("replaced", "reused", ["shorter_side"]),
+    "scan.tif": ("created", "reused", ["shorter_side", "format"]),
+    "small.png": ("skipped", "skipped", ["not_needed"]),
+    "damaged.jpg": ("failed", "failed", ["shorter_side"]),
+    "killer.jpg": ("quarantined", "quarantined", ["shorter_side"]),
+    "clip.mp4": ("failed", "failed", []),
+}
+
+
+@pytest.fixture
+def files(add, off):
+    rows = {
+        "new.jpg": add(jpeg(), "new.jpg"),
+        "current.jpg": add(jpeg(seed=1), "current.jpg"),
+        "stale.jpg": add(jpeg(seed=2), "stale.jpg"),
+        "scan.tif": add(encoded("TIFF", 1000, 900), "scan.tif"),
+        "small.png": add(encoded("PNG", 200, 100), "small.png"),
+        "damaged.jpg": add(corrupt_jpeg(), "damaged.jpg"),
+        "killer.jpg": add(jpeg(seed=3), "killer.jpg"),
+        "clip.mp4": add(mp4(), "clip.mp4"),
+    }
+    for name in ("current.jpg", "stale.jpg"):
+        ImageProxyService().create_proxy(rows[name])
+    Proxy.objects.filter(source=rows["stale.jpg"]).update(recipe="older")
+    held = rows["killer.jpg"]
+    Quarantine.objects.create(source=held, fingerprint=held.fingerprint, message="It ended three.")
+    assert set(rows) == set(FILES)
+    return rows
+
+
+def told_by_batch(api):
+    """A batch over all files, run: (outcome, reasons) by name."""
+    job = api.send(START, {"filter": {}}).json()["job_id"]
+    work_off()
+    names = dict(MediaFile.objects.values_list("pk", "original_name"))
+    items = api.get(f"/api/batch/{job}/items").json()["results"]
+    return {names[item["file_id"]]: (item["outcome"], item["reasons"]) for item in items}
+
+
+def told_by_command(*options):
+    *lines, _ = run_command("create_image_proxies", "--json", *options).lines
+    return {line["original_name"]: (line["outcome"], line["reasons"]) for line in lines}
+
+
+def expected(run):
+    return {name: (told[run], told[2]) for name, told in FILES.items()}
+
+
+def images(told):
+    return {name: each for name, each in told.items() if name != "clip.mp4"}
+
+
+def test_items_tell_them_whether_they_were_worked_on_or_settled(api, files):
+    assert told_by_batch(api) == expected(0)
+    assert told_by_batch(api) == expected(1)
+
+
+def test_the_commands_plan_tells_the_same(api, files):
+    planned = told_by_command()
+    # That a picture is damaged is known when it was tried.
+    assert planned.pop("damaged.jpg") == ("created", ["shorter_side"])
+    assert planned == {name: told for name, told in images(expected(0)).items() if name != "damaged.jpg"}
+    told_by_batch(api)
+    assert told_by_command() == images(expected(1))
+
+
+def test_the_answer_for_one_file_tells_the_same(api, files):
+    for name in ("new.jpg", "current.jpg", "scan.tif", "small.png"):
+        told = api.send(f"/api/files/{files[name].pk}/create-image-proxy").json()
+        assert told["reasons"] == FILES[name][2], name
+
+
+@pytest.mark.parametrize("mode", ["queue", "inline"])
+def test_an_upload_that_failed_tells_them_too(
+    add, settings, folders, mode, django_capture_on_commit_callbacks
+):
+    settings.NOVAPROXY_ON_SAVE = mode
+    with django_capture_on_commit_callbacks(execute=True):
+        add(corrupt_jpeg(), "damaged.jpg")
+    work_off()
+    item = BatchItem.objects.get()
+    assert (item.outcome, item.error, item.reasons) == ("failed", "corrupt", ["shorter_side"])
