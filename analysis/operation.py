@@ -18,10 +18,9 @@ from analysis.queries import with_outcome
 from analysis.wishes import Run, parameters_of
 from media_files.models import MediaFile
 from proxies.batches import lifecycle
-from proxies.batches.operations import Operation, Parameters, register
+from proxies.batches.operations import Operation, Parameters, profile_field, register
 from proxies.batches.selection import Selection
 from proxies.batches.work import Work
-from proxies.conf import conf
 
 
 class AnalyzeOperation(Operation):
@@ -36,14 +35,10 @@ class AnalyzeOperation(Operation):
     options: ClassVar = {"force": "Ask again what was answered before, and pay for it again."}
 
     def fields(self) -> dict[str, forms.Field]:
-        names = sorted(conf().profiles, key=lambda name: (name != "nova", name))
         return {
             **super().fields(),
-            "profile": forms.ChoiceField(
-                choices=[(name, name) for name in names],
-                required=False,
-                initial="nova",
-                help_text="whose proxies are sent; rekognition keeps more pixels, for small faces and text.",
+            "profile": profile_field(
+                "whose proxies are sent; rekognition keeps more pixels, for small faces and text."
             ),
             "max_cost": forms.DecimalField(
                 required=False,

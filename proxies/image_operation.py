@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from django import forms
 from django.db.models import QuerySet
 
 from media_files.models import MediaFile
 from proxies.assembly import AssemblyLine
-from proxies.batches.operations import Operation, Parameters, register
+from proxies.batches.operations import Operation, Parameters, profile_field, register
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
 from proxies.batches.work import Work
@@ -28,6 +30,13 @@ class ImageProxyOperation(Operation):
     )
     permission = "proxies.add_proxy"
     options: ClassVar = {"force": "Make proxies again even where a current one stands."}
+
+    def fields(self) -> dict[str, forms.Field]:
+        profile = profile_field("for which model; rekognition keeps more pixels, for small faces and text.")
+        return {**super().fields(), "profile": profile}
+
+    def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        return {"force": bool(given.get("force")), "profile": given.get("profile") or "nova"}
 
     def annotate(self, files: QuerySet[MediaFile], parameters: Parameters) -> QuerySet[Any]:
         return with_outcome(files, _profile(parameters), force=_force(parameters))

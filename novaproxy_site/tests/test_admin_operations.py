@@ -216,9 +216,20 @@ def test_start_makes_a_batch_of_the_filters_files_and_shows_it(
     batch = Batch.objects.get()
     assert response.url == reverse("admin:proxies_batch_change", args=[batch.pk])
     assert (batch.operation, batch.created_by, batch.executor) == ("image-proxy", admin_user, "queue")
-    assert batch.parameters == {"force": True}
+    assert batch.parameters == {"force": True, "profile": "nova"}
     assert batch.plan["total"] == 2
     assert set(batch.items.values_list("file_id", flat=True)) == {row.pk for row in wanted}
+
+
+def test_the_proxies_of_another_profile_are_planned_and_started(admin_client: Client, add: Adds) -> None:
+    row = add()
+    ImageProxyService().create_proxy(row)
+    planned = admin_client.get(f"{PAGE}?ids={row.pk}&profile=rekognition")
+    assert planned.context["plan"].outcomes == {"skipped": 1}
+    admin_client.post(f"{PAGE}?ids={row.pk}", {"profile": "rekognition"})
+    assert Batch.objects.get().parameters == {"force": False, "profile": "rekognition"}
+    admin_client.post(f"{PAGE}?ids={row.pk}", {"profile": "moon"})
+    assert Batch.objects.count() == 1
 
 
 def test_without_the_tick_nothing_is_forced(admin_client: Client, add: Adds) -> None:
@@ -226,7 +237,7 @@ def test_without_the_tick_nothing_is_forced(admin_client: Client, add: Adds) -> 
     ImageProxyService().create_proxy(row)
     admin_client.post(f"{PAGE}?ids={row.pk}")
     batch = Batch.objects.get()
-    assert batch.parameters == {"force": False}
+    assert batch.parameters == {"force": False, "profile": "nova"}
     assert list(batch.items.values_list("outcome", flat=True)) == ["reused"]
 
 

@@ -10,6 +10,7 @@ from django import forms
 from django.db.models import QuerySet
 
 from media_files.models import MediaFile
+from proxies.conf import conf
 
 if TYPE_CHECKING:
     from proxies.batches.plan import Plan
@@ -99,6 +100,14 @@ class Operation(ABC):
         """Set right what the dead left behind in records of the operation's own, each minute; return how
         many there were. Twice at the same moment does no harm."""
         return 0
+
+
+def profile_field(help_text: str) -> forms.Field:
+    """The choice of a profile, ``nova`` before all others; an empty one is ``nova``."""
+    names = sorted(conf().profiles, key=lambda name: (name != "nova", name))
+    return forms.ChoiceField(
+        choices=[(name, name) for name in names], required=False, initial="nova", help_text=help_text
+    )
 
 
 _registered: dict[str, Operation] = {}
