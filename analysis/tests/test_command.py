@@ -109,12 +109,10 @@ def test_what_cannot_be_asked_for_is_bad_usage(case: str) -> None:
     assert refused.value.returncode == 2
 
 
-@pytest.mark.parametrize("arguments", [("--provider", "oracle"), ("--profile", "moon"), ("--limit", "0")])
-def test_bad_usage_exits_with_two_and_without_a_traceback(
-    install: Callable[..., Installation], arguments: tuple[str, ...]
-) -> None:
-    run = install().manage("analyze_images", *arguments, check=False)
+def test_bad_usage_exits_with_two_and_without_a_traceback(install: Callable[..., Installation]) -> None:
+    run = install().manage("analyze_images", "--provider", "oracle", check=False)
     assert run.returncode == 2
+    assert "invalid choice: 'oracle'" in run.stderr
     assert "Traceback" not in run.stderr
 
 
