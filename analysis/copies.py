@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import posixpath
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final, cast
 
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 # The storage alias of the analysis bucket.
 ANALYSIS: Final = "analysis"
+# Copies that one sweep removes at the most: a request each.
+_AT_ONCE: Final = 200
 
 
 def name_of(sha256: str, format: str) -> str:
@@ -88,20 +91,31 @@ def remove_left_over() -> int:
     """Look into what is still in doubt; return how many copies went."""
     if not conf().bucket:
         return 0
-    doubtful = SentCopy.objects.filter(is_doubtful=True, bucket=place_of("").bucket).order_by("id")
-    return sum(_remove(copy) for copy in doubtful[:1000])
+    doubtful = SentCopy.objects.filter(is_doubtful=True, bucket=place_of("").bucket)
+    return _remove_all(doubtful.order_by("id")[:_AT_ONCE])
 
 
 def _look_into(sha256: str) -> None:
-    for copy in SentCopy.objects.filter(sha256=sha256, is_doubtful=True):
-        _remove(copy)
+    _remove_all(SentCopy.objects.filter(sha256=sha256, is_doubtful=True))
+
+
+def _remove_all(doubtful: Iterable[SentCopy]) -> int:
+    """Remove those that nobody needs; what the bucket does not remove now is left to the sweeper."""
+    gone = 0
+    for copy in doubtful:
+        try:
+            gone += _remove(copy)
+        except MediaError as error:
+            # The next would wait for the same bucket.
+            logger.warning("Could not remove %s yet; the sweeper tries again: %s", copy, error)
+            break
+    return gone
 
 
 def _remove(copy: SentCopy) -> bool:
     """Remove the copy and its row, where no file of these bytes is left; else it is in doubt no longer.
 
-    What lies elsewhere than today's settings say is left alone, and what the storage does not remove now is
-    left to the sweeper.
+    What lies elsewhere than today's settings say is left alone.
     """
     row = SentCopy.objects.filter(pk=copy.pk)
     today = place_of("")
@@ -111,11 +125,7 @@ def _remove(copy: SentCopy) -> bool:
         row.update(is_doubtful=False)
         return False
     row.update(is_there=False)  # who begins now puts it there again
-    try:
-        media_storage(ANALYSIS).delete(copy.key.removeprefix(today.key))
-    except MediaError as error:
-        logger.warning("Could not remove %s yet; the sweeper tries again: %s", copy, error)
-        return False
+    media_storage(ANALYSIS).delete(copy.key.removeprefix(today.key))
     return bool(row.filter(is_there=False).delete()[0])
 
 

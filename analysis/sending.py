@@ -178,6 +178,20 @@ def forget_copy(delivery: Delivery) -> None:
         copies.forget(delivery.place)
 
 
+def check_unchanged(picture: Picture) -> None:
+    """An object that is not ours may be replaced under its name, by one that tells its place for instance,
+    and a service reads what lies there. One request for such an original; none for what is ours.
+
+    Raises:
+        SourceMissing, StorageError: as the storage says.
+        SourceChanged: it is another object than the one that was read.
+    """
+    if picture.etag and picture.storage.stat(picture.name).etag != picture.etag:
+        raise SourceChanged(
+            f"{picture.name!r} is another object than the one that was registered. Register it again."
+        )
+
+
 def read(picture: Picture) -> bytes:
     """The bytes to embed: one read of the storage. Touches no database.
 

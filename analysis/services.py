@@ -235,6 +235,8 @@ class AnalysisService:
             return sending.read(job.picture)
         if job.delivery.is_missing:
             sending.put_copy(job.picture)
+        elif not job.delivery.is_copy:
+            sending.check_unchanged(job.picture)
         return job.delivery.place
 
     def _answered(self, picture: Picture, request: Request) -> Analysis | None:

@@ -14,6 +14,8 @@ from analysis.sending import get_image_s3_key_for_analysis, get_image_s3_locatio
 from analysis.services import AnalysisService
 from analysis.tests.wire import Service
 from media_files.models import MediaFile
+from media_files.services import register_in_place
+from media_files.storage import SourceChanged
 from media_files.tests.pictures import jpeg
 from novaproxy_site.tests.relay import Relay
 from novaproxy_site.tests.servers import S3Bucket
@@ -123,6 +125,23 @@ def test_from_s3_to_the_service_costs_us_no_request(
     relay.requests.clear()
     assert AnalysisService(force=True).analyze(file).error is None
     assert relay.methods == []
+    assert len(reading.paid) == 2
+
+
+def test_an_original_registered_in_place_is_not_sent_once_it_is_another(
+    in_s3: S3Bucket, reading: Service, keep: Add, relay: Relay
+) -> None:
+    name = "theirs/tower.jpg"
+    client = in_s3.client()
+    client.put_object(Bucket=in_s3.name, Key=f"library/{name}", Body=jpeg(300, 200))
+    file = register_in_place("originals", name)
+    assert AnalysisService().analyze(file).error is None
+    relay.requests.clear()
+    assert AnalysisService(force=True).analyze(file.pk).error is None
+    assert relay.methods == ["HEAD"]
+    client.put_object(Bucket=in_s3.name, Key=f"library/{name}", Body=jpeg(301, 200))
+    result = AnalysisService(force=True).analyze(file.pk)
+    assert isinstance(result.error, SourceChanged)
     assert len(reading.paid) == 2
 
 

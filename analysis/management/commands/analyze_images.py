@@ -163,7 +163,7 @@ class Command(RunsBatches):
         self.stdout.write(f"Estimated cost: ${sums['cost']}; sent: {human_bytes(sums['bytes_sent'])}")
         for line in failures:
             name = printable(line.file.original_name)
-            self.stdout.write(f"  {name} ({line.file.pk}): {line.error}: {line.message}")
+            self.stdout.write(f"  {name} ({line.file.pk}): {line.error}: {printable(line.message)}")
         if failed > len(failures):
             self.stdout.write(f"  and {failed - len(failures)} more; --json lists all.")
         return not failed
