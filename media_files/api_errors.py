@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from django.db import InterfaceError, OperationalError
 from django.http import Http404
-from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.exceptions import NotFound, UnsupportedMediaType, ValidationError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as default_handler
 from rest_framework.views import set_rollback
@@ -32,6 +32,10 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
             f"There is nothing at {context['request'].path}. Check the address and the id in it; "
             "GET /api names the lists of what there is."
         )
+    if isinstance(error, UnsupportedMediaType):
+        parsers = context["request"].parsers
+        read = ", ".join(dict.fromkeys(parser.media_type for parser in parsers))
+        error = UnsupportedMediaType("", detail=f"{error.detail} Send {read}.")
     if isinstance(error, ValidationError):
         error = ValidationError(_by_field(error.detail))
     if not isinstance(error, MediaError):

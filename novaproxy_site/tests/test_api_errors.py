@@ -54,6 +54,19 @@ def test_an_address_that_is_not_there_asks_for_a_login_first(method):
     assert Api().generic(method, "/api/nothing").status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("path", "read"),
+    [
+        ("/api/files", "multipart/form-data."),
+        (START, "application/json, application/x-www-form-urlencoded."),
+    ],
+)
+def test_a_content_type_that_is_not_read_is_answered_with_those_that_are(api, path, read):
+    response = api.send_as("image/jpeg", path, SMALL)
+    assert response.status_code == 415
+    assert response.json() == {"detail": f'Unsupported media type "image/jpeg" in request. Send {read}'}
+
+
 # -- Pages -------------------------------------------------------------------------------------
 
 LISTS = ["files", "proxies", "batch", "batch/{}/items", "files/{}/analyses"]

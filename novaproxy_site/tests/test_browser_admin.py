@@ -273,7 +273,7 @@ def test_select_all_plan_force_and_start(site: Site, page: Page) -> None:
         batch = Batch.objects.get(pk={started})
         print(batch.created_by, batch.parameters, batch.items.count())
     """)
-        == "admin {'force': True} 6"
+        == "admin {'force': True, 'profile': 'nova'} 6"
     )
 
 
@@ -313,3 +313,63 @@ def test_an_upload_is_seen_by_its_proxy_once_the_worker_has_made_it(
     box = image.bounding_box()
     assert box is not None
     assert (box["width"], box["height"]) == (72, 72)
+
+
+# -- Room ------------------------------------------------------------------------------------------
+
+LISTS = {
+    "files": FILES,
+    "proxies": "/admin/proxies/proxy/",
+    "batches": "/admin/proxies/batch/",
+    "files of a batch": "/admin/proxies/batchitem/",
+    "workers": "/admin/proxies/workerstate/",
+}
+# By how much the table is wider than the room that it has; the rest of it would be cut.
+CUT = """() => [...document.querySelectorAll(".results")].map(box => box.scrollWidth - box.clientWidth)"""
+
+
+@pytest.fixture
+def crowded(site: Site) -> Iterator[Site]:
+    """Rows as wide as they come: long names without a space, long words, large numbers."""
+    made = site.shell("""
+        import io
+        from django.contrib.auth import get_user_model
+        from django.utils.timezone import now
+        from media_files.models import MediaFile
+        from media_files.services import add_file
+        from media_files.tests.pictures import jpeg
+        from proxies.batches import lifecycle
+        from proxies.batches.selection import Selection
+        from proxies.models import WorkerState
+        from proxies.services import ImageProxyService
+        row, _ = add_file(io.BytesIO(jpeg(seed=99)), "wallpapers_Patak_contents_images_dark_3840x2160.jpg")
+        ImageProxyService().create_proxy(row)
+        MediaFile.objects.filter(pk=row.pk).update(width=12840, height=12160, bytes=123_456_789)
+        user = get_user_model().objects.get()
+        some = Selection(MediaFile.objects.filter(pk=row.pk))
+        batch = lifecycle.start("image-proxy", some, {"force": True}, by=user)
+        batch.items.update(state="done", outcome="quarantined", finished_at=now(), attempts=3,
+                           error="quarantined", message="It ended its process three times.")
+        type(batch).objects.filter(pk=batch.pk).update(state="completed", finished_at=now(), counted_at=None)
+        WorkerState.objects.create(host="a-host-of-some-length", pid=123456, processes=16, started_at=now(),
+                                   beat_at=now(), last_task_at=now(), state="running", restarts=12)
+        print(row.pk, batch.pk)
+    """).split()
+    yield site
+    site.shell(f"""
+        from media_files.models import MediaFile
+        from proxies.models import Batch, WorkerState
+        WorkerState.objects.all().delete()
+        Batch.objects.filter(pk={made[1]}).delete()
+        MediaFile.objects.get(pk={made[0]}).delete()
+    """)
+
+
+@pytest.mark.parametrize("width", [1200, 1280, 390])
+@pytest.mark.parametrize("name", LISTS)
+def test_no_column_of_a_list_is_cut(browser: Browser, crowded: Site, name: str, width: int) -> None:
+    page = open_page(browser, crowded, viewport={"width": width, "height": 900})
+    page.goto(LISTS[name])
+    expect(page.locator("#result_list tbody tr").first).to_be_visible()
+    assert page.evaluate(CUT) == [0]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

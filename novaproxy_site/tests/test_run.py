@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -16,9 +17,15 @@ from urllib.request import urlopen
 
 import pytest
 
+from media_files.models import MediaFile
 from media_files.tests.pictures import SVG, encoded, jpeg, turned_jpeg
+from novaproxy_site.management.commands.run import Command
+from novaproxy_site.tests.api_fixtures import work_off
 from novaproxy_site.tests.installation import wait_for
 from novaproxy_site.tests.servers import free_ports
+from proxies.batches import lifecycle
+from proxies.batches.selection import Selection
+from proxies.services import ImageProxyService
 
 
 @pytest.fixture
@@ -130,6 +137,24 @@ def test_from_nothing_to_proxies_and_again(installation, photos):
     }
     assert again.ctrl_c() == 0
     wait_for(lambda: not installation.processes(), seconds=10, what="all processes to end")
+
+
+@pytest.mark.django_db
+def test_of_a_large_library_the_first_files_are_listed_and_all_are_counted(add, off):
+    ImageProxyService().create_proxy(add(name="from-earlier.jpg"))
+    for seed in range(50):
+        add(encoded("PNG", 9, 8, seed=seed), f"wallpapers_Patak_contents_images_1080x{1900 + seed}.png")
+    out = io.StringIO()
+    command = Command(stdout=out)
+    command._last_item = 0
+    lifecycle.start("image-proxy", Selection(MediaFile.objects.all()), {"force": True})
+    work_off()
+    command._show_files()
+    *rows, more, totals = out.getvalue().strip().splitlines()[1:]
+    assert len(rows) == 50
+    assert len({row.split()[0] for row in rows}) == 50, "no two names are cut to the same"
+    assert rows[1].startswith("wallpapers_Patak_con…s_1080x1900.png ")
+    assert (more, totals) == ("and 1 more", "1 replaced, 50 skipped")
 
 
 def test_a_port_that_is_taken_is_told_before_anything_is_done(install):

@@ -10,6 +10,7 @@ import threading
 import time
 from argparse import ArgumentParser
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import URLError
@@ -19,20 +20,25 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import connection
-from django.db.models import Max
+from django.db.models import Count, Max, QuerySet
 from honcho.manager import Manager
 from rest_framework.authtoken.models import Token
 
 from media_files.console import Tool, UsageError, human_bytes, printable
 from media_files.models import MediaFile
 from novaproxy_site.samples import make_samples
+from proxies.batches import lifecycle
+from proxies.batches.selection import Selection
 from proxies.conf import conf
 from proxies.models import Batch, BatchItem
-from proxies.outcomes import NEEDS_WORK
+from proxies.outcomes import NEEDS_WORK, Outcome
 from proxies.reports import Line, planned_lines
 
 _HOST: Final = "127.0.0.1"
 _WEB_THREADS: Final = 4
+# Of the table: its rows at the most, and the characters of a name.
+_SHOWN: Final = 50
+_NAME: Final = 36
 
 
 class Command(Tool):
@@ -114,13 +120,24 @@ class Command(Tool):
     def _show_files(self) -> None:
         """What stands in the library, and what this run has added to it."""
         profile = conf().nova
-        made: Counter[str] = Counter()
-        self.stdout.write(f"\n{'file':<32} {'original':>22} {'proxy':>22}  outcome")
-        for line in planned_lines("image-proxy", MediaFile.objects.images(), {}, profile):
-            outcome, why = self._told(line)
-            made[outcome] += 1
-            self.stdout.write(_row(line, outcome, why))
-        self.stdout.write(", ".join(f"{count} {outcome}" for outcome, count in sorted(made.items())))
+        images = MediaFile.objects.images()
+        totals = self._totals(images)
+        self.stdout.write(f"\n{'file':<{_NAME}} {'original':>22} {'proxy':>22}  outcome")
+        for line in islice(planned_lines("image-proxy", images, {}, profile), _SHOWN):
+            self.stdout.write(_row(line, *self._told(line)))
+        if (more := totals.total() - _SHOWN) > 0:
+            self.stdout.write(f"and {more:,} more")
+        told = (f"{count:,} {outcome}" for outcome, count in sorted(totals.items()) if count)
+        self.stdout.write(", ".join(told))
+
+    def _totals(self, images: QuerySet[MediaFile]) -> Counter[str]:
+        """How the files stand; what this run has made stands now, and is told as made."""
+        totals = lifecycle.plan("image-proxy", Selection(images), {}).outcomes
+        items = BatchItem.objects.filter(pk__gt=self._last_item, outcome__in=[*NEEDS_WORK])
+        for outcome, count in items.values_list("outcome").annotate(files=Count("file_id", distinct=True)):
+            totals[outcome] += count
+            totals[Outcome.REUSED] -= count
+        return totals
 
     def _told(self, line: Line) -> tuple[str, str]:
         """What became of a file in this run, or how it stands since an earlier one; and why."""
@@ -135,8 +152,12 @@ def _row(line: Line, outcome: str, why: str) -> str:
     file, proxy = line.file, line.proxy
     original = f"{file.width}x{file.height} {human_bytes(file.bytes)}"
     small = f"{proxy.width}x{proxy.height} {human_bytes(proxy.bytes)}" if proxy else "-"
-    name = printable(file.original_name[:32])
-    return f"{name:<32} {original:>22} {small:>22}  {outcome} ({why})"
+    return f"{_short(printable(file.original_name)):<{_NAME}} {original:>22} {small:>22}  {outcome} ({why})"
+
+
+def _short(name: str) -> str:
+    """Cut in its middle: names of one camera differ at their ends."""
+    return name if len(name) <= _NAME else f"{name[: _NAME - 16]}…{name[-15:]}"
 
 
 def _token_file() -> Path:
