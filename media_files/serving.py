@@ -36,12 +36,16 @@ def file_response(
         unchanged = get_conditional_response(request, etag=etag)
         if isinstance(unchanged, HttpResponseNotModified):
             return HttpResponseNotModified(headers=headers)
-    return FileResponse(
+    response = FileResponse(
         storage.fetch(name),
         # By the bytes; without a word here Django would go by the name's extension.
         content_type=content_type or _UNKNOWN,
         headers=headers | {"Content-Disposition": inline(filename or name.rpartition("/")[2])},
     )
+    if request.method == "HEAD":
+        response.close()
+        response.streaming_content = ()
+    return response
 
 
 def inline(filename: str) -> str:

@@ -9,10 +9,12 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import OperationalError
+from django.test import RequestFactory
 from django.utils.timezone import now
 
 from media_files.models import DiscardedFile, MediaFile
-from media_files.storage import LocalStorage
+from media_files.serving import file_response
+from media_files.storage import LocalStorage, media_storage
 from media_files.tests.fixtures import files_in
 from media_files.tests.pictures import (
     encoded,
@@ -289,6 +291,15 @@ class TestContent:
     def test_head_tells_the_same_without_the_bytes(self, api, add):
         response = api.head(f"/api/files/{add().pk}/content")
         assert response.headers["Content-Length"] == str(len(jpeg()))
+
+    def test_head_reads_nothing(self, add):
+        """Seen here, before the test's client takes a body away as a server does."""
+        row = add()
+        asked = RequestFactory().head("/")
+        response = file_response(
+            asked, media_storage("originals"), row.file.name, content_type="", sha256="", filename=""
+        )
+        assert b"".join(response) == b""
 
     def test_a_file_that_has_vanished_is_422(self, api, add, folders):
         row = add()
