@@ -15,6 +15,7 @@ from analysis.planning import AnalysisPlan, plan_analyses
 from analysis.providers import aws
 from analysis.providers.nova import LONGEST_QUESTION
 from analysis.queries import with_outcome
+from analysis.readiness import readiness
 from analysis.wishes import Run, parameters_of
 from media_files.models import MediaFile
 from proxies.batches import lifecycle
@@ -63,7 +64,8 @@ class AnalyzeOperation(Operation):
         return with_outcome(files, self.provider, run.possible_requests, run.profile, force=run.force)
 
     def plan(self, selection: Selection, parameters: Parameters) -> AnalysisPlan:
-        return plan_analyses(selection, self.run(parameters))
+        # A page must not wait for a metadata server; what it does not know yet is met by `perform`.
+        return plan_analyses(selection, self.run(parameters), readiness.missing())
 
     def perform(self, work: Work) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -11,7 +12,6 @@ from django.db.models import Avg, Count, Q, QuerySet, Sum
 from analysis import prices
 from analysis.errors import NotConfigured
 from analysis.estimates import expected_cost, most_cost
-from analysis.providers import aws
 from analysis.providers.base import Image
 from analysis.queries import is_answered, sent_bytes, with_outcome
 from analysis.wishes import Run
@@ -81,10 +81,12 @@ class AnalysisPlan(Plan):
         }
 
 
-def plan_analyses(selection: Selection, run: Run) -> AnalysisPlan:
-    """The sums over a selection; nobody is asked, no file is opened, nothing is written."""
-    plan = AnalysisPlan(budget=run.budget)
-    plan.missing = list(aws.missing_setup())
+def plan_analyses(selection: Selection, run: Run, missing: Sequence[str]) -> AnalysisPlan:
+    """The sums over a selection; nobody is asked, no file is opened, nothing is written.
+
+    ``missing`` says what has to be set before any model can be asked.
+    """
+    plan = AnalysisPlan(budget=run.budget, missing=list(missing))
     requests = run.possible_requests
     try:
         run.require_price()

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 from analysis.models import Analysis
+from analysis.readiness import readiness
 from analysis.tests import saying
 from analysis.tests.conftest import forget
 from analysis.tests.wire import Refused, Service
@@ -94,6 +95,7 @@ def test_what_has_to_be_set_is_said(
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     forget()
+    readiness.missing(patience=60)  # however busy the machine
     file = keep()
     response = api.send(f"/api/files/{file.pk}/analyze")
     assert (response.status_code, response.json()["error"]) == (409, "not_configured")

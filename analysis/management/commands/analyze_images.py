@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from analysis import budgets
 from analysis.errors import NotConfigured
 from analysis.planning import AnalysisPlan, plan_analyses
-from analysis.providers import names
+from analysis.providers import aws, names
 from analysis.queries import with_outcome
 from analysis.reports import Line, Totals, done_lines, planned_lines
 from analysis.wishes import Run, budget_of, parameters_of
@@ -56,7 +56,7 @@ class Command(RunsBatches):
         self.operation = f"analyze-{options['provider']}"
         parameters, run = _wanted(options)
         files = _files(options["limit"], run)
-        plan = plan_analyses(Selection(files), run)
+        plan = plan_analyses(Selection(files), run, aws.missing_setup())
         if options["dry_run"]:
             return self._tell_plan(files, run, plan)
         if plan.missing:
