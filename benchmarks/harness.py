@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections import defaultdict
@@ -9,6 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+# As in the settings, for everyone who decodes by Pillow; before it is imported.
+os.environ.setdefault("PILLOW_BLOCKS_MAX", "4")
 
 
 @dataclass(frozen=True)

@@ -40,10 +40,10 @@ makes this page. Questions can be asked one by one; each tells how busy the mach
 
 _REMAINS = """## What remains
 
-* **JPEG**: what we take above the limit is the SIMD resize, and the margin of 1.5: where the next smaller
-  scale lies between once and one and a half times the proxy (20 to 24 megapixels, 8 to 9), the picture is
-  decoded at twice the scale for the sake of its fidelity. pyvips does the same there and comes near us; of a
-  progressive file nearly all time is libjpeg's, whoever calls it.
+* **JPEG**: what we take above the limit is the SIMD resize, and the room that Lanczos is given: a picture of
+  common detail is decoded at one and a half times the proxy at the least, which at 8 and at 20 to 24
+  megapixels is twice the scale of the limit. pyvips gives more room and comes near us there; of a progressive
+  file nearly all time is libjpeg's, whoever calls it.
 * **PNG**: libvips undoes the rows' filters with SIMD instructions, Pillow byte by byte. None of the libraries
   that we keep does it faster; of a transparent proxy the packing is a further third.
 * **WebP**: libvips and sharp have libwebp scale while it decodes, which loses some eighty times the fidelity.

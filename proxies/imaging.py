@@ -7,7 +7,6 @@ upright and bring to sRGB, which are cheap on the small picture, then encode onc
 from __future__ import annotations
 
 import hashlib
-import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import BinaryIO, Final, Literal
 
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from media_files.damage import watch
 from media_files.decoding import named_errors
@@ -25,7 +24,8 @@ from proxies.colour import Coloured, drop_opaque_alpha, is_transparent, may_be_t
 from proxies.encoding import Encoded, encode
 from proxies.likeness import SMALLEST, Verdict, compare, fine_averages
 from proxies.profiles import ProxyProfile
-from proxies.resizing import Box, Resizer, resize
+from proxies.reduction import Reduction, reduce, regain_contrast
+from proxies.resizing import Resizer, resize
 
 __all__ = [
     "Reason",
@@ -37,14 +37,6 @@ __all__ = [
 ]
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
-
-DECODE_MARGIN: Final = 1.5
-"""How much larger than the target a JPEG is decoded at the least.
-
-libjpeg scales by 1/2, 1/4 or 1/8 by leaving out the higher frequencies of each block; Lanczos needs some room
-above the target to make up for that. Measured on photographs, in SSIM lost on average: 1.0 costs 0.0010, 1.5
-costs 0.00045, and 2.0 costs 0.0001 and nearly twice the time.
-"""
 
 SAMPLE_ONE_IN: Final = 16
 """Share of the proxies that are compared with their originals. One comparison takes a tenth of the time of
@@ -151,9 +143,10 @@ def render(
     with open_image(stream, limits) as opened:
         target = calculate_target_dimensions(opened.facts.width, opened.facts.height, profile)
         stored_target = target if opened.turn < FIRST_SIDEWAYS else target[::-1]
-        box = _decode(opened, stream, stored_target)
+        reduction = _decode(opened, stream, stored_target)
         with named_errors(opened.facts.format):
-            source = _Source(opened, to_8_bit(opened.image, alpha=may_be_transparent(opened.image)), box)
+            pixels = to_8_bit(opened.image, alpha=may_be_transparent(opened.image))
+            source = _Source(opened, pixels, reduction)
             made, encoded = _make_checked(source, stored_target, profile, resizer)
         provenance: dict[str, Json] = {
             **made.provenance,
@@ -171,20 +164,18 @@ def render(
     )
 
 
-def _decode(opened: Opened, stream: BinaryIO, target: tuple[int, int]) -> Box:
-    """Decodes in place, at a smaller scale where the format can; returns the box that holds the picture.
+def _decode(opened: Opened, stream: BinaryIO, target: tuple[int, int]) -> Reduction:
+    """Decodes in place, at a smaller scale where the format can.
 
     Raises:
         CorruptImage: the decoder complains, or says nothing but has left pixels out.
     """
     image = opened.image
     with named_errors(opened.facts.format, pixels=opened.facts.width * opened.facts.height):
-        box: Box = (0, 0, *image.size)
+        reduction = Reduction((0, 0, *image.size))
         find_damage = watch(image, stream, opened.png)
-        if opened.facts.format == "JPEG":
-            width, height = (max(1, math.ceil(side * DECODE_MARGIN)) for side in target)
-            drafted = image.draft(None, (width, height))
-            box = drafted[1] if drafted is not None else box
+        if isinstance(image, JpegImagePlugin.JpegImageFile):
+            reduction = reduce(image, opened.facts.bytes, target)
         image.load()
         damage = find_damage()
     if damage is not None:
@@ -192,16 +183,16 @@ def _decode(opened: Opened, stream: BinaryIO, target: tuple[int, int]) -> Box:
             f"The {opened.facts.format} picture is damaged or incomplete: {damage}. "
             "Send the original file again."
         )
-    return box
+    return reduction
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A decoded picture: its header, its pixels with 8 bits a sample, and the box of them that it fills."""
+    """A decoded picture: its header, its pixels with 8 bits a sample, and how they were decoded."""
 
     opened: Opened
     pixels: Image.Image
-    box: Box
+    reduction: Reduction
 
     def finished(self, image: Image.Image) -> Coloured:
         """A small version of the stored pixels, upright and in sRGB."""
@@ -252,15 +243,15 @@ def _likeness(source: _Source, proxy: Image.Image) -> Verdict:
     """
     if min(proxy.size) < SMALLEST:
         return "alike"
-    original = source.finished(fine_averages(source.pixels, source.box))
+    original = source.finished(fine_averages(source.pixels, source.reduction.box))
     converted = original.profile == "converted" or source.pixels.mode in ("CMYK", "LAB")
     return compare(original.image, fine_averages(proxy), converted=converted)
 
 
 def _make(source: _Source, target: tuple[int, int], resizer: Resizer) -> _Made:
     opened = source.opened
-    small, resized_by = resize(source.pixels, target, source.box, resizer)
-    coloured = source.finished(small)
+    small, resized_by = resize(source.pixels, target, source.reduction.box, resizer)
+    coloured = source.finished(regain_contrast(small, source.reduction.lost_contrast, resizer))
     provenance: dict[str, Json] = {
         "decode_scale": _decode_scale(opened),
         "orientation": opened.facts.orientation,

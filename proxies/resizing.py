@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final, Literal
 
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageFilter
 
 try:
     import cykooz_resizer
@@ -30,6 +30,9 @@ other with the columns, so that each pass may set them one level apart. (Where e
 they clip at different moments and differ by more, as much as either does from an exact computation; the
 picture of the check has no such edges.) A wrong stride, channel order or box differs by tens of levels.
 """
+
+_TRACE: Final = 1e-3
+"""Px. The SIMD resizer copies a picture that has the wanted size; one larger by a trace it filters."""
 
 _CHECK_SIZE: Final = (211, 157)
 _CHECK_TARGET: Final = (83, 61)
@@ -51,9 +54,27 @@ def resize(image: Image.Image, size: tuple[int, int], box: Box, resizer: Resizer
     """
     if image.size == size and box == (0, 0, *image.size):
         return image, "none"
-    if resizer == "auto" and image.mode in SIMD_MODES and simd_is_trusted():
+    if _takes_simd(image, resizer):
         return _resize_simd(image, size, box), "simd"
     return _resize_pillow(image, size, box), "pillow"
+
+
+def smooth(image: Image.Image, resizer: Resizer) -> Image.Image:
+    """``image`` convolved with 1/18, 16/18, 1/18 in both directions, but for a border of at most 1 px.
+
+    Args:
+        image: of mode ``L``, ``RGB`` or ``CMYK``.
+        resizer: ``pillow`` to do without SIMD.
+    """
+    if not _takes_simd(image, resizer):
+        return image.filter(ImageFilter.Kernel((3, 3), [1, 16, 1, 16, 256, 16, 1, 16, 1]))
+    # At distances of -1, 0 and 1 these are the values of Mitchell's filter.
+    box = (0, 0, image.width - _TRACE, image.height - _TRACE)
+    return _convolve_simd(image, image.size, box, cykooz_resizer.FilterType.mitchell)
+
+
+def _takes_simd(image: Image.Image, resizer: Resizer) -> bool:
+    return resizer == "auto" and image.mode in SIMD_MODES and simd_is_trusted()
 
 
 def _resize_pillow(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
@@ -61,18 +82,18 @@ def _resize_pillow(image: Image.Image, size: tuple[int, int], box: Box) -> Image
     return image.resize(size, Image.Resampling.LANCZOS, box)
 
 
-@lru_cache(maxsize=1)
-def _lanczos() -> Any:
-    return cykooz_resizer.ResizeAlg.convolution(cykooz_resizer.FilterType.lanczos3)
-
-
 def _resize_simd(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
+    return _convolve_simd(image, size, box, cykooz_resizer.FilterType.lanczos3)
+
+
+def _convolve_simd(image: Image.Image, size: tuple[int, int], box: Box, kernel: Any) -> Image.Image:
     left, top, right, bottom = box
     target = Image.new(image.mode, size)
-    crop = cykooz_resizer.CropBox(left, top, right - left, bottom - top)
-    cykooz_resizer.Resizer().resize_pil(
-        image, target, cykooz_resizer.ResizeOptions(resize_alg=_lanczos(), crop_box=crop)
+    options = cykooz_resizer.ResizeOptions(
+        resize_alg=cykooz_resizer.ResizeAlg.convolution(kernel),
+        crop_box=cykooz_resizer.CropBox(left, top, right - left, bottom - top),
     )
+    cykooz_resizer.Resizer().resize_pil(image, target, options)
     return target
 
 

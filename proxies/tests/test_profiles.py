@@ -14,6 +14,7 @@ from novaproxy_site.tests.api_client import api_with
 from proxies.conf import conf
 from proxies.models import Proxy
 from proxies.outcomes import Outcome
+from proxies.profiles import RECIPE_VERSION
 from proxies.services import ImageProxyService
 
 Add = Callable[..., MediaFile]
@@ -45,7 +46,7 @@ def test_each_profile_has_a_proxy_and_a_file_of_its_own(add: Add, off: None, set
         "tiny": "tiny.jpg",
     }
     tiny = Proxy.objects.get(profile="tiny")
-    assert (min(tiny.width or 0, tiny.height or 0), tiny.recipe) == (64, "tiny-64x400-q60-v1")
+    assert (min(tiny.width or 0, tiny.height or 0), tiny.recipe) == (64, f"tiny-64x400-q60-v{RECIPE_VERSION}")
 
 
 @pytest.mark.django_db
