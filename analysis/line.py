@@ -106,6 +106,9 @@ class CallLine:
             self._work.put_back(item, after=busy.AGAIN_AFTER)
         except MediaError as error:
             self._fail(item, error)
+        except Exception as fault:
+            self._break(item, fault)
+            raise
         else:
             self._reserve(item, job)
 
@@ -154,14 +157,13 @@ class CallLine:
             self._flying.remove(piece)
 
     def _heard(self, piece: Piece) -> list[Heard]:
-        """What a file's calls came to. A fault without a name is ours: it counts, and is not hidden."""
+        """What a file's calls came to."""
         if piece.future is None:
             return []
         try:
             return piece.future.result()
         except Exception as fault:
-            logger.exception("The analysis of file %s broke off", piece.item.file_id)
-            self._work.crashed(piece.item, fault)
+            self._break(piece.item, fault)
             raise
 
     # -- Ends ------------------------------------------------------------------------------------
@@ -195,6 +197,11 @@ class CallLine:
             self._stop(str(error), error.code)
         else:
             self._work.fail(item, error)
+
+    def _break(self, item: BatchItem, fault: Exception) -> None:
+        """A fault without a name is ours: it counts, and is not hidden."""
+        logger.error("The analysis of file %s broke off", item.file_id, exc_info=fault)
+        self._work.crashed(item, fault)
 
     def _stop(self, reason: str, code: str, *, is_in_vain: bool = True) -> None:
         """Pause the batch: every further file would meet the same, and so would calls that are still to be

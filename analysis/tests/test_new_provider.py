@@ -38,7 +38,8 @@ class Ruler(Provider):
         return [Request("wood", {}, version=1)]
 
     def check(self, image: Image, *, embedded: bool) -> None:
-        """It takes everything."""
+        if image.width * 2 < image.height:
+            raise RuntimeError("The ruler broke before it was laid on.")
 
     def ask(self, request: Request, image: Image, content: bytes | Place) -> Answer:
         if image.width < image.height:
@@ -95,10 +96,13 @@ def test_it_is_planned_run_and_priced_like_the_others(
     assert row.result["labels"][0]["name"] == "996 px"
 
 
+@pytest.mark.parametrize(
+    ("size", "rows"), [((200, 300), ["broken_off"] * 3), ((100, 300), [])], ids=["in a call", "before it"]
+)
 def test_a_fault_without_a_name_counts_against_its_file_and_is_not_hidden(
-    keep: Callable[..., MediaFile], batch: Callable[[], Batch]
+    keep: Callable[..., MediaFile], batch: Callable[[], Batch], size: tuple[int, int], rows: list[str]
 ) -> None:
-    file = keep(jpeg(200, 300))
+    file = keep(jpeg(*size))
     started = batch()
     for attempt in (1, 2, 3):
         started.items.update(available_at=started.created_at)
@@ -107,4 +111,4 @@ def test_a_fault_without_a_name_counts_against_its_file_and_is_not_hidden(
         item = started.items.get()
         assert item.attempts == attempt or item.outcome == "quarantined"
     assert started.items.get().outcome == "quarantined"
-    assert [row.error for row in Analysis.objects.filter(file=file)] == ["broken_off"] * 3
+    assert [row.error for row in Analysis.objects.filter(file=file)] == rows
