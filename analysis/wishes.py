@@ -36,10 +36,14 @@ class Run:
 
     @classmethod
     def of(cls, provider: str, parameters: Mapping[str, Any]) -> Run:
-        """The run that a ledger's parameters stand for."""
+        """The run that a ledger's parameters stand for.
+
+        Raises:
+            NotConfigured: the settings have that profile no more.
+        """
         return cls(
             provider=get(provider),
-            profile=proxies_conf().profiles[parameters.get("profile") or "nova"],
+            profile=_profile(parameters.get("profile") or "nova"),
             force=bool(parameters.get("force", False)),
             wishes=Wishes(str(parameters.get("question") or ""), tuple(parameters.get("features") or ())),
             budget=budget_of(parameters.get("max_cost")),
@@ -82,6 +86,13 @@ class Run:
         return AnalysisService(
             self.provider, profile=self.profile.name, force=self.force, wishes=self.wishes, batch_id=batch_id
         )
+
+
+def _profile(name: str) -> ProxyProfile:
+    try:
+        return proxies_conf().profiles[name]
+    except KeyError:
+        raise NotConfigured(f"There is no profile {name!r}. Set it in NOVAPROXY_PROFILES.") from None
 
 
 def parameters_of(

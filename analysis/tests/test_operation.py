@@ -146,6 +146,16 @@ def test_what_is_not_set_pauses_before_the_first(rekognition: Service, keep: Kee
     assert "NOVAPROXY_ANALYSIS_BIOMETRICS" in batch.paused_reason
 
 
+def test_a_profile_that_the_settings_have_no_more_pauses(nova: Service, keep: Keep, settings: Any) -> None:
+    keep()
+    settings.NOVAPROXY_PROFILES = {"tiny": {"shorter_side": 64, "longest_side": 500}}
+    batch = start(profile="tiny")
+    settings.NOVAPROXY_PROFILES = {}
+    run(batch)
+    assert (batch.state, batch.paused_code, nova.requests) == (Batch.State.PAUSED, "not_configured", 0)
+    assert "NOVAPROXY_PROFILES" in batch.paused_reason
+
+
 @pytest.mark.usefixtures("tried_once")
 def test_what_may_pass_comes_back_later(nova: Service, keep: Keep) -> None:
     keep()
