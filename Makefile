@@ -27,7 +27,8 @@ ROUNDS ?= 25
 chaos: .venv/installed-dev
 	NOVAPROXY_CHAOS_ROUNDS=$(ROUNDS) NOVAPROXY_CHAOS_SEED=$${SEED:-$$(date +%j%H%M)} \
 		$(BIN)/pytest -n 2 -p no:randomly --tb=short proxies/tests/test_batches_chaos.py \
-		proxies/tests/test_crash_points.py proxies/tests/test_kills.py proxies/tests/test_worker.py
+		proxies/tests/test_crash_points.py proxies/tests/test_kills.py proxies/tests/test_worker.py \
+		proxies/tests/test_supervisor.py
 
 # Mutations of real pictures through inspection and rendering; findings are kept in fuzz-findings/.
 SECONDS_OF_FUZZING ?= 600

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 INTERVAL: Final = 3.0  # s between two beats of a row
 FORGOTTEN_AFTER: Final = timedelta(days=1)
-LAST_WORD: Final = 0.5  # s that a stop waits for the row to say so
+LAST_WORD: Final = 1.0  # s that a stop waits for the row to say so
 
 
 class DatabaseReport(threading.Thread):

@@ -107,7 +107,7 @@ def done(installation: Installation, batch: int) -> int:
 
 
 def wait_until_done(
-    installation: Installation, batch: int, *, seconds: float = 90, sweeping: bool = False
+    installation: Installation, batch: int, *, seconds: float = 180, sweeping: bool = False
 ) -> None:
     """Until the batch is completed, and what the sweeper had made again beside it.
 

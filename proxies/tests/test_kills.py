@@ -31,7 +31,8 @@ class Siege:
         self.halts = Halts(installation)
         self.workers = [run_worker(installation, "--grace", "2", workers=count) for count in (2, 1)]
         library.wait_for_workers(installation, self.workers[0], 2)
-        self.parts = self.workers[0].parts()
+        for worker in reversed(self.workers):
+            self.parts = worker.parts()
         self.batch = library.start(installation)
         self.kills = 0
 

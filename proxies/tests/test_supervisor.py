@@ -1,0 +1,219 @@
+"""The supervisor in this process, with any command for its cluster; and what passes between the two."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from proxies.pulse import VARIABLE, Pulse, stop_is_asked
+from proxies.tests.driving import SOON, assert_gone
+from proxies.worker import Signals, Stall, State, Status, Supervisor, Times
+
+# -- Leftovers, where no kernel helps ----------------------------------------------------------
+
+
+class Silence:
+    """A report to nobody, that says how long the queue is, and asks for a stop when it has heard enough."""
+
+    tasks_waiting: int | None = None
+
+    def __init__(self, enough: Callable[[list[Status]], bool]) -> None:
+        self.said: list[Status] = []
+        self._enough = enough
+        self._has_asked = False
+
+    def say(self, status: Status) -> None:
+        if not self.said or self.said[-1] != status:
+            self.said.append(status)
+        if not self._has_asked and self._enough(self.said):
+            self._has_asked = True
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def has_waited(times: int) -> Callable[[list[Status]], bool]:
+    return lambda said: sum(status.state is State.WAITING for status in said) >= times
+
+
+@pytest.fixture
+def supervise(tmp_path) -> Callable[..., Silence]:
+    """A function that has a supervisor, in this process, run any command until enough was said."""
+
+    def run(*source: str, enough: Callable[[list[Status]], bool], **times: float) -> Silence:
+        report = Silence(enough)
+        Supervisor(
+            folder=tmp_path,
+            command=[sys.executable, "-c", "\n".join(source)],
+            processes=1,
+            times=Times(**{"stalled_after": 60.0, "grace": 1.0} | times),
+            report=report,
+        ).run()
+        return report
+
+    return run
+
+
+@pytest.fixture
+def sleeper() -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
+    """A function that starts a process which looks like one of a cluster's."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start_sleeper(folder: str) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen(["sleep", "60"], env={VARIABLE: folder, "PATH": os.environ["PATH"]}))
+        return started[-1]
+
+    yield start_sleeper
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_leftovers_of_a_dead_supervisor_are_killed_and_nobody_else(supervise, sleeper, tmp_path):
+    host = socket.gethostname()
+    dead = f"{host}:{os.getpid()}:1.00"  # our pid, but of another process: it started in 1970
+    alive = f"{host}:{os.getppid()}:{psutil.Process(os.getppid()).create_time():.2f}"
+    leftover = sleeper(f"{tmp_path}/{dead}")
+    others = [
+        sleeper(f"{tmp_path}/{alive}"),
+        sleeper(f"{tmp_path}/another-machine:{os.getpid()}:1.00"),
+        sleeper(f"{tmp_path}-of-another-installation/{dead}"),
+    ]
+    (tmp_path / dead).mkdir()
+    supervise("import time; time.sleep(60)", enough=lambda said: said[-1].state is State.RUNNING)
+    assert leftover.wait(SOON) == -signal.SIGKILL
+    assert [process.poll() for process in others] == [None, None, None]
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- Back-off, stalls and signals, looked at closely -------------------------------------------
+
+
+def waits_told(log: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage().rpartition("anew in ")[2] for record in log.records if "anew" in record.msg]
+
+
+def test_failures_in_a_row_are_tried_again_later_each_time(supervise, caplog):
+    report = supervise("raise SystemExit(0)", enough=has_waited(5), first_back_off=0.05)
+    waits = [status for status in report.said if status.state is State.WAITING]
+    assert waits_told(caplog) == ["0.05 s.", "0.1 s.", "0.2 s.", "0.4 s.", "0.8 s."]
+    assert [status.restarts for status in waits] == [1, 2, 3, 4, 5]
+    assert "ended with exit code 0" in waits[0].message
+    assert report.said[-1].state is State.STOPPED
+
+
+@pytest.mark.parametrize(
+    ("source", "healthy_after"),
+    [
+        pytest.param("", 0.0, id="a-long-time"),
+        pytest.param(
+            f"import os; open(os.environ[{VARIABLE!r}] + '/done', 'w').write('.')", 60.0, id="a-task"
+        ),
+    ],
+)
+def test_a_failure_after_some_work_is_the_first_one_again(
+    supervise, monkeypatch, caplog, source, healthy_after
+):
+    monkeypatch.setattr("proxies.worker.HEALTHY_AFTER", healthy_after)
+    supervise(source, "raise SystemExit(1)", enough=has_waited(3), first_back_off=0.01)
+    assert waits_told(caplog) == ["0.01 s."] * 3
+
+
+def test_a_cluster_that_will_not_stop_is_killed_with_all_its_processes(supervise, tmp_path):
+    def pids() -> list[int]:
+        return [int(path.name.removeprefix("pid-")) for path in tmp_path.glob("pid-*")]
+
+    began = time.monotonic()
+    supervise(
+        "import os, pathlib, signal, time",
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+        "child = os.fork()",
+        "if not child: os.setsid()",  # out of the group and the session, as no process of django-q2's is
+        f"pathlib.Path({str(tmp_path)!r}, f'pid-{{os.getpid()}}').touch()",
+        "time.sleep(60)",
+        enough=lambda said: len(pids()) == 2,
+    )
+    assert time.monotonic() - began < 60, "nobody waited for it to end by itself"
+    assert_gone(pids(), seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("observed", "seconds"),
+    [
+        pytest.param([(0, 0, 0), (9, 0, 0)], 0, id="no-work"),
+        pytest.param([(0, 0, 1), (9, 0, 1)], 9, id="work-and-none-done"),
+        pytest.param([(0, 0, 1), (9, 1, 1)], 0, id="some-done"),
+        pytest.param([(0, 0, 1), (5, 1, 1), (6, 1, 1), (9, 1, 1)], 3, id="then-no-more"),
+        pytest.param([(0, 0, 0), (8, 0, 2), (9, 0, 2)], 1, id="from-when-work-came"),
+        pytest.param([(0, 0, 1), (5, 0, 0), (6, 0, 1), (9, 0, 1)], 3, id="work-went-and-came"),
+    ],
+)
+def test_a_stall_is_the_time_with_work_and_without_progress(observed, seconds):
+    stall = Stall()
+    answers = [stall.observe(now, done=done, work=work) for now, done, work in observed]
+    assert answers[-1] == seconds
+
+
+def test_signals_that_are_ignored_stay_so():
+    """As nohup does it with HUP, and a shell with INT in the background."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Signals() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+            signals.wait(0.1)
+            assert signals.stop is None
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+            signals.wait(1)
+            assert signals.stop is signal.SIGTERM
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_pulse_counts(tmp_path):
+    pulse = Pulse(tmp_path / "host:12:3.00")
+    pulse.reset()
+    assert (pulse.done, pulse.in_hand, pulse.deaths, pulse.sentinel_pid, pulse.last_done_at) == (
+        0,
+        0,
+        "",
+        None,
+        None,
+    )
+    pulse.note_taken(3)
+    pulse.note_done()
+    pulse.note_death("one")
+    pulse.note_death("two")
+    pulse.note_sentinel(42)
+    assert (pulse.done, pulse.in_hand, pulse.deaths, pulse.sentinel_pid) == (1, 2, "one\ntwo", 42)
+    assert pulse.last_done_at is not None
+    assert pulse.supervisor_pid == 12
+    pulse.reset()
+    assert (pulse.done, pulse.in_hand, pulse.deaths, pulse.stop_is_asked) == (0, 0, "", False)
+
+
+def test_a_pulse_whose_folder_is_gone_is_still_and_stays_gone(tmp_path):
+    pulse = Pulse(tmp_path / "host:12:3.00")
+    pulse.note_taken(1)
+    pulse.note_done()
+    pulse.note_death("one")
+    assert (pulse.done, pulse.in_hand, pulse.deaths, pulse.sentinel_pid) == (0, 0, "", None)
+    assert not pulse.folder.exists()
+
+
+def test_outside_a_worker_no_stop_is_asked(monkeypatch, tmp_path):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert not stop_is_asked()
+    pulse = Pulse(tmp_path / "host:12:3.00")
+    pulse.reset()
+    monkeypatch.setenv(VARIABLE, str(pulse.folder))
+    assert not stop_is_asked()
+    pulse.ask_to_stop()
+    assert stop_is_asked()
