@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 
 from media_files.models import MediaFile
 from proxies.assembly import AssemblyLine
+from proxies.batches import lifecycle
 from proxies.batches.operations import Operation, Parameters, profile_field, register
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
@@ -46,7 +47,13 @@ class ImageProxyOperation(Operation):
 
     def perform(self, work: Work) -> None:
         parameters = work.batch.parameters
-        service = ImageProxyService(profile=_profile(parameters))
+        try:
+            profile = _profile(parameters)
+        except KeyError as missing:
+            reason = f"There is no profile {missing} any more. Set it in NOVAPROXY_PROFILES."
+            lifecycle.pause(work.batch, reason=reason, code="not_configured")
+            return
+        service = ImageProxyService(profile=profile)
         AssemblyLine(service, work, force=_force(parameters)).run()
 
 

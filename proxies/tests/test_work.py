@@ -9,6 +9,7 @@ from media_files.errors import CorruptImage, StorageError
 from media_files.models import MediaFile
 from proxies.batches import lanes, lifecycle
 from proxies.batches.selection import Selection
+from proxies.batches.slices import perform
 from proxies.batches.work import MAX_ATTEMPTS, Work
 from proxies.models import Batch, BatchItem, Lane, Quarantine
 from proxies.outcomes import Outcome
@@ -130,6 +131,16 @@ def test_a_pause_and_a_cancel_are_felt_at_the_next_item(batch, change, state, ad
     change(batch, by=admin_user, reason="enough")
     assert list(items) == []
     assert (batch.state, batch.changed_by, batch.paused_reason) == (state, admin_user, "enough")
+
+
+def test_a_profile_that_the_settings_have_no_more_pauses_the_batch(batch):
+    Batch.objects.update(parameters={"profile": "moon"})
+    batch.refresh_from_db()
+    perform(work_on(batch))
+    batch.refresh_from_db()
+    assert (batch.state, batch.paused_code) == ("paused", "not_configured")
+    assert "NOVAPROXY_PROFILES" in batch.paused_reason
+    assert set(states(batch)) == {"queued"}
 
 
 def test_a_slice_delivered_twice_works_once(batch):
