@@ -6,6 +6,7 @@ boto3 is imported with the first call (0.3 s, 30 MB): an installation that asks 
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -29,6 +30,9 @@ from analysis.results import kept
 # Tries of one call in all. What is still throttled then comes back through the ledger, later each time.
 ATTEMPTS: Final = 4
 CONNECT_TIMEOUT: Final = 10
+# Seconds after which a try that failed is not followed by another at once: slow ones together would outlast
+# the time that the queue gives a task.
+QUICK: Final = 5.0
 # Seconds for which it is remembered whether there are credentials: looking may ask a server.
 _REMEMBERED: Final = 60
 
@@ -54,6 +58,9 @@ _DENIED: Final = frozenset(
         "IncompleteSignature", "MissingAuthenticationTokenException", "OptInRequired",
     }
 )  # fmt: skip
+_FAILED: Final = 300
+# When the try began that a thread is in.
+_current = threading.local()
 _MISSING: Final = frozenset({"ResourceNotFoundException", "ResourceNotReadyException"})
 
 
@@ -102,19 +109,30 @@ def _client(service: str, settings: AnalysisConf, pid: int) -> Any:
             retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         ),
     )
-    made.meta.events.register_first(f"needs-retry.{made.meta.service_model.service_id.hyphenize()}", _once)
+    name = made.meta.service_model.service_id.hyphenize()
+    made.meta.events.register_first(f"before-send.{name}", _begin)
+    made.meta.events.register_first(f"needs-retry.{name}", _once)
     return made
 
 
-def _once(caught_exception: Exception | None = None, **kwargs: Any) -> None:
-    """A call that was sent and not answered in time may have been paid for: botocore does not send it again.
+def _begin(**kwargs: Any) -> None:
+    """A try begins."""
+    _current.began = time.monotonic()
 
-    The ledger does, later, where it is counted.
+
+def _once(response: Any = None, caught_exception: Exception | None = None, **kwargs: Any) -> None:
+    """What botocore does not send again, as it would: the ledger does, later, where it is counted.
+
+    A call that was sent and not answered in time may have been paid for; one that failed slowly would fail so
+    again.
     """
-    from botocore.exceptions import ReadTimeoutError  # noqa: PLC0415
+    from botocore.exceptions import ClientError, ReadTimeoutError  # noqa: PLC0415
 
-    if isinstance(caught_exception, ReadTimeoutError):
+    is_slow = time.monotonic() - _current.began > QUICK
+    if caught_exception is not None and (is_slow or isinstance(caught_exception, ReadTimeoutError)):
         raise caught_exception
+    if is_slow and response is not None and response[0].status_code >= _FAILED:
+        raise ClientError(response[1], "call")
 
 
 def region() -> str:

@@ -23,7 +23,7 @@ from analysis.errors import (
     Throttled,
 )
 from analysis.models import Analysis
-from analysis.providers import get
+from analysis.providers import aws, get
 from analysis.providers.base import Image as Sent
 from analysis.providers.base import Place, Wishes
 from analysis.services import AnalysisService
@@ -214,6 +214,18 @@ def test_an_answer_that_does_not_come_in_time_is_not_asked_for_at_once_again(
     assert isinstance(result.error, ProviderTimeout)
     # It may have been paid for: only the ledger tries again.
     assert nova.requests == 1
+
+
+def test_a_failure_that_took_its_time_is_left_to_the_ledger(
+    nova: Service, keep: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tries that take a minute each would outlast the queue's patience with their task."""
+    monkeypatch.setattr(aws, "QUICK", 0.2)
+    nova.faults.append(Refused(503, "ServiceUnavailableException", "Busy", seconds=0.5))
+    result = AnalysisService("nova").analyze(keep())
+    assert isinstance(result.error, ProviderUnavailable)
+    assert "Busy" in str(result.error)
+    assert (nova.requests, result.error.transient) == (1, True)
 
 
 BAD_OUTPUTS = [

@@ -34,11 +34,11 @@ MODELS = {"us.amazon.nova-2-lite-v1:0", "global.amazon.nova-2-lite-v1:0", "us.am
 
 
 class Refused(Exception):
-    """The service refuses the request: an HTTP status, the error's type, and its words."""
+    """The service refuses the request: an HTTP status, the error's type, its words, and the time it takes."""
 
-    def __init__(self, status: int, kind: str, message: str = "No.") -> None:
+    def __init__(self, status: int, kind: str, message: str = "No.", seconds: float = 0.0) -> None:
         super().__init__(message)
-        self.status, self.kind, self.message = status, kind, message
+        self.status, self.kind, self.message, self.seconds = status, kind, message, seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +139,7 @@ class Service(ABC):
             self._admit()
         try:
             if isinstance(fault, Refused):
+                time.sleep(fault.seconds)
                 raise fault
             if isinstance(fault, Raw):
                 return fault
