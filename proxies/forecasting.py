@@ -1,9 +1,11 @@
 """How many bytes proxies will have that are not made yet: learned from those that are. Knows no framework.
 
 A proxy's bytes a pixel grow with its original's (both measure how much detail there is), and differ most by
-the kind of original: transparency ends in a PNG, ten times the size of a JPEG. So for each kind a line is
-laid through the sample, proxy's bytes a pixel over original's. Two points of experience steady the line
-where the sample is small, and count for little where it is large.
+the kind of original. So for each kind a line is laid through the sample, proxy's bytes a pixel over
+original's. Two points of experience steady the line where the sample is small, and count for little where it
+is large. Of an original with an alpha channel only its pixels tell whether any is transparent, which ends in
+a PNG of ten times the size of a JPEG: how many are is learned, too, and what is not known of it widens the
+interval.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ _Z: Final = 1.645
 # How many originals each point of experience, and the experienced scatter, weigh.
 _POINT_WEIGHT: Final = 2.0
 _SCATTER_WEIGHT: Final = 4.0
+# How many transparent originals, and as many opaque ones, are taken as seen among those with alpha.
+_SHARE_WEIGHT: Final = 1.0
 
 
 class Kind(StrEnum):
@@ -32,10 +36,17 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A proxy that was made: bytes a pixel of its original, and of itself."""
+    """A proxy that was made.
+
+    Attributes:
+        original: bytes a pixel of its original.
+        proxy: bytes a pixel of itself.
+        transparent: whether some pixel really is.
+    """
 
     original: float
     proxy: float
+    transparent: bool = False
 
 
 @dataclass(slots=True)
@@ -87,7 +98,7 @@ def forecast(targets: Mapping[Kind, Target], sample: Mapping[Kind, list[Example]
         return Forecast(size, 0, 0, 0)
     if size < LEAST_SAMPLE:
         return Forecast(size)
-    parts = [_forecast_kind(kind, target, sample.get(kind, [])) for kind, target in wanted.items()]
+    parts = [_forecast_kind(kind, target, sample) for kind, target in wanted.items()]
     expected = sum(part.expected for part in parts)
     variance = sum(part.variance for part in parts)
     # Few degrees of freedom weigh by the variance they stand behind.
@@ -105,7 +116,31 @@ class _Part:
     freedom: float
 
 
-def _forecast_kind(kind: Kind, target: Target, examples: list[Example]) -> _Part:
+def _forecast_kind(kind: Kind, target: Target, sample: Mapping[Kind, list[Example]]) -> _Part:
+    examples = sample.get(kind, [])
+    if kind is Kind.ALPHA:
+        return _forecast_alpha(target, examples, sample.get(Kind.LOSSLESS, []))
+    return _along_line(kind, target, examples)
+
+
+def _forecast_alpha(target: Target, examples: list[Example], lossless: list[Example]) -> _Part:
+    """A mixture of transparent originals and of opaque ones, which end like those without alpha."""
+    clear = [example for example in examples if example.transparent]
+    opaque = [example for example in examples if not example.transparent]
+    weight = len(examples) + 2 * _SHARE_WEIGHT
+    share = (len(clear) + _SHARE_WEIGHT) / weight
+    parts = _along_line(Kind.ALPHA, target, clear), _along_line(Kind.LOSSLESS, target, opaque + lossless)
+    gap = (parts[0].expected - parts[1].expected) / target.pixels
+    # Each original is of the one sort or the other; all stray together by what the share is off.
+    mixing = share * (1 - share) * gap**2 * (target.squares + target.pixels**2 / (weight + 1))
+    return _Part(
+        share * parts[0].expected + (1 - share) * parts[1].expected,
+        share * parts[0].variance + (1 - share) * parts[1].variance + mixing,
+        weight,
+    )
+
+
+def _along_line(kind: Kind, target: Target, examples: list[Example]) -> _Part:
     """Weighted least squares over the examples and the experience."""
     low, high, scatter = _EXPERIENCE[kind]
     points = [(example, 1.0) for example in examples] + [(low, _POINT_WEIGHT), (high, _POINT_WEIGHT)]

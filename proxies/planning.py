@@ -127,12 +127,16 @@ def _sample(profile: ProxyProfile) -> dict[Kind, list[Example]]:
         .filter(source__width__gt=0, width__gt=0, source__bytes__gt=0)
         .annotate(kind=_kind_of("source__"))
         .order_by("-id")
-        .values_list("kind", "source__bytes", "source__width", "source__height", "bytes", "width", "height")
+        .values_list(
+            "kind", "source__bytes", "source__width", "source__height", "bytes", "width", "height", "format"
+        )
     )
     sample: dict[Kind, list[Example]] = {kind: [] for kind in Kind}
     newest: Iterable[tuple[Any, ...]] = rows[:SAMPLE]
-    for kind, bytes_, width, height, proxy_bytes, proxy_width, proxy_height in newest:
-        example = Example(bytes_ / (width * height), proxy_bytes / (proxy_width * proxy_height))
+    for kind, bytes_, width, height, proxy_bytes, proxy_width, proxy_height, proxy_format in newest:
+        example = Example(
+            bytes_ / (width * height), proxy_bytes / (proxy_width * proxy_height), proxy_format == "PNG"
+        )
         sample[Kind(kind)].append(example)
     return sample
 
