@@ -315,6 +315,23 @@ def test_an_upload_is_seen_by_its_proxy_once_the_worker_has_made_it(
     assert (box["width"], box["height"]) == (72, 72)
 
 
+def test_buttons_follow_a_batch_that_ends_before_the_page_first_asks(site: Site, page: Page) -> None:
+    batch = site.make_batch()
+    page.clock.install()
+    page.goto(f"/admin/proxies/batch/{batch}/change/")
+    expect(page.locator("#np-buttons")).to_contain_text("Pause")
+    site.shell(f"""
+        from django.utils.timezone import now
+        from proxies.models import Batch
+        batch = Batch.objects.get(pk={batch})
+        batch.items.update(state="done", outcome="created", finished_at=now())
+        Batch.objects.filter(pk={batch}).update(state="completed", finished_at=now(), counted_at=None)
+    """)
+    page.clock.run_for(2500)
+    expect(page.locator("#np-live")).to_contain_text("completed")
+    expect(page.locator("#np-buttons")).not_to_contain_text("Pause")
+
+
 # -- Room ------------------------------------------------------------------------------------------
 
 LISTS = {

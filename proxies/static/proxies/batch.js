@@ -7,14 +7,14 @@
     const buttons = document.getElementById("np-buttons");
     const said = document.getElementById("np-said");
     const lost = document.getElementById("np-lost");
-    let changes = null;
+    let changes = buttons.dataset.changes;
     let announced = "";
 
     function show(answer) {
         live.innerHTML = answer.live;
         // The buttons stay as they are while they do: somebody may be writing a reason between them.
         const now = answer.changes.join();
-        if (changes !== null && now !== changes) {
+        if (now !== changes) {
             buttons.innerHTML = answer.buttons;
         }
         changes = now;
