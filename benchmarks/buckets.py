@@ -72,7 +72,7 @@ def _one_by_one(made: Installation, images: int) -> Run:
             print(time.perf_counter() - began)
         """)
     )
-    return Run(0.0, seconds * 1000 / images)
+    return Run(0.0, seconds * 1000 / images)  # its memory is not asked for
 
 
 def _requests(requests: dict[str, tuple[Counter[str], int]]) -> Table:
@@ -87,14 +87,22 @@ def _requests(requests: dict[str, tuple[Counter[str], int]]) -> Table:
 def _latency(runs: dict[str, Run], images: int) -> Table:
     base = runs["no latency"].wall
     rows = [
-        [name, number(run.wall, 1), ratio(run.wall, base), number(1000 / run.wall, 1)]
+        [
+            name,
+            number(run.wall, 1),
+            ratio(run.wall, base),
+            number(1000 / run.wall, 1),
+            number(run.peak) if run.peak else "-",
+        ]
         for name, run in runs.items()
     ]
     note = (
         f"{images} JPEG photographs; the S3 server (seaweedfs) and the relay that delays each request run on "
         "the same cores and take their share."
     )
-    return Table("A bucket", ("way", "wall ms an image", "x", "images a second"), rows, [note])
+    return Table(
+        "A bucket", ("way", "wall ms an image", "x", "images a second", "MB of a worker"), rows, [note]
+    )
 
 
 def _goals(requests: dict[str, tuple[Counter[str], int]], runs: dict[str, Run]) -> list[Goal]:
@@ -103,5 +111,7 @@ def _goals(requests: dict[str, tuple[Counter[str], int]], runs: dict[str, Run]) 
     return [
         Goal("Bucket: requests for each proxy made (one GET, one PUT)", made.total() / files, 2.0),
         Goal("Bucket: requests for each proxy reused", float(requests["reused"][0].total()), 0.0),
-        Goal("Bucket: a batch with 100 ms of latency against none", latency, 1.2),
+        # 0.8 of the throughput.
+        Goal("Bucket: a batch with 100 ms of latency against none, wall", latency, 1.25),
+        Goal("Bucket: MB of a worker at 100 ms", runs["100 ms a request"].peak, 300.0),
     ]
