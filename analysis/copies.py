@@ -91,12 +91,17 @@ def remove_left_over() -> int:
     """Look into what is still in doubt; return how many copies went."""
     if not conf().bucket:
         return 0
-    doubtful = SentCopy.objects.filter(is_doubtful=True, bucket=place_of("").bucket)
-    return _remove_all(doubtful.order_by("id")[:_AT_ONCE])
+    return _remove_all(_doubtful().order_by("id")[:_AT_ONCE])
 
 
 def _look_into(sha256: str) -> None:
-    _remove_all(SentCopy.objects.filter(sha256=sha256, is_doubtful=True))
+    _remove_all(_doubtful().filter(sha256=sha256))
+
+
+def _doubtful() -> QuerySet[SentCopy]:
+    """Those where the settings say today; what lies elsewhere is left alone."""
+    today = place_of("")
+    return SentCopy.objects.filter(is_doubtful=True, bucket=today.bucket, key__startswith=today.key)
 
 
 def _remove_all(doubtful: Iterable[SentCopy]) -> int:
@@ -113,19 +118,13 @@ def _remove_all(doubtful: Iterable[SentCopy]) -> int:
 
 
 def _remove(copy: SentCopy) -> bool:
-    """Remove the copy and its row, where no file of these bytes is left; else it is in doubt no longer.
-
-    What lies elsewhere than today's settings say is left alone.
-    """
+    """Remove the copy and its row, where no file of these bytes is left; else it is in doubt no longer."""
     row = SentCopy.objects.filter(pk=copy.pk)
-    today = place_of("")
-    if copy.bucket != today.bucket or not copy.key.startswith(today.key):
-        return False
     if any(model.objects.filter(sha256=copy.sha256).exists() for model in (MediaFile, Proxy)):
         row.update(is_doubtful=False)
         return False
     row.update(is_there=False)  # who begins now puts it there again
-    media_storage(ANALYSIS).delete(copy.key.removeprefix(today.key))
+    media_storage(ANALYSIS).delete(copy.key.removeprefix(place_of("").key))
     return bool(row.filter(is_there=False).delete()[0])
 
 

@@ -129,10 +129,13 @@ def test_a_copy_of_a_process_that_died_is_known(copies: S3Bucket, nova: Service,
     assert copies.keys("sent/") == []
 
 
-def test_copies_in_a_bucket_that_is_not_ours_any_more_are_left_alone(copies: S3Bucket, keep: Keep) -> None:
+@pytest.mark.parametrize("place", [{"bucket": "another"}, {"key": "elsewhere/sha256/it.jpg"}], ids=list)
+def test_copies_where_the_settings_do_not_say_any_more_are_left_alone(
+    copies: S3Bucket, keep: Keep, place: dict[str, str]
+) -> None:
     file = keep(jpeg(300, 200))
     get_image_s3_key_for_analysis(file)
-    SentCopy.objects.update(bucket="another")
+    SentCopy.objects.update(**place)
     file.delete()
     assert len(copies.keys("sent/")) == 1
     assert sweep().others == 0
