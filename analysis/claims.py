@@ -57,10 +57,9 @@ def break_off(row: Analysis) -> bool:
     )
 
 
-def settle_broken_off(provider: str) -> int:
+def settle_broken_off() -> int:
     """Break off what the dead had started, whom nobody may follow; return how many there were."""
-    started = Analysis.objects.started().filter(provider=provider).iterator()
-    return sum(break_off(row) for row in started if _is_broken_off(row))
+    return sum(break_off(row) for row in Analysis.objects.started().iterator() if _is_broken_off(row))
 
 
 def _is_written(row: Analysis) -> bool:

@@ -18,7 +18,7 @@ from analysis.queries import with_outcome
 from analysis.readiness import readiness
 from analysis.wishes import Run, parameters_of
 from media_files.models import MediaFile
-from proxies.batches import lifecycle
+from proxies.batches import lifecycle, sweeper
 from proxies.batches.operations import Operation, Parameters, profile_field, register
 from proxies.batches.selection import Selection
 from proxies.batches.work import Work
@@ -78,9 +78,6 @@ class AnalyzeOperation(Operation):
             return
         line.run()
 
-    def sweep(self) -> int:
-        return claims.settle_broken_off(self.provider) + copies.remove_left_over()
-
     def run(self, parameters: Parameters) -> Run:
         return Run.of(self.provider, parameters)
 
@@ -114,5 +111,7 @@ class AnalyzeRekognition(AnalyzeOperation):
     )
 
 
+sweeper.also(claims.settle_broken_off)
+sweeper.also(copies.remove_left_over)
 register(AnalyzeNova())
 register(AnalyzeRekognition())

@@ -96,11 +96,6 @@ class Operation(ABC):
     def perform(self, work: Work) -> None:
         """Do the claimed items one by one, telling `work` of each, until it says to stop."""
 
-    def sweep(self) -> int:
-        """Set right what the dead left behind in records of the operation's own, each minute; return how
-        many there were. Twice at the same moment does no harm."""
-        return 0
-
 
 def profile_field(help_text: str) -> forms.Field:
     """The choice of a profile, ``nova`` before all others; an empty one is ``nova``."""

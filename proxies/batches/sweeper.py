@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -11,7 +12,7 @@ from django.utils.timezone import now
 
 from media_files.models import DiscardedFile, MediaFile, originals_storage
 from proxies import removal
-from proxies.batches import lanes, lifecycle, operations, recovery
+from proxies.batches import lanes, lifecycle, recovery
 from proxies.batches.slices import due_batch
 from proxies.conf import conf
 from proxies.holders import is_dead
@@ -35,6 +36,15 @@ class Swept:
     others: int
 
 
+_further: list[Callable[[], int]] = []
+
+
+def also(further: Callable[[], int]) -> None:
+    """Have this done with each sweep: it sets right what the dead left in records of another app, and returns
+    how many there were. Twice at the same moment does no harm."""
+    _further.append(further)
+
+
 def sweep() -> Swept:
     """Do it once. Two at the same moment do no harm."""
     items = recovery.reclaim_dead() + recovery.reclaim_expired()
@@ -45,7 +55,7 @@ def sweep() -> Swept:
     lifecycle.finish_stragglers()
     rung = lanes.wake(lanes.lane_count()) if due_batch() is not None else 0
     # Last, for what breaks in them must keep nothing of the above from being done.
-    others = sum(operation.sweep() for operation in operations.registered())
+    others = sum(further() for further in _further)
     return Swept(items=items, lanes=freed, leases=leases, files=files, rung=rung, others=others)
 
 
