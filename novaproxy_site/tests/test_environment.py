@@ -117,7 +117,10 @@ def test_a_server_dies_with_its_tests(tmp_path):
     source = f"""
 import os, pathlib, sys, time
 from novaproxy_site.tests.servers import running
-with running(["sleep", "60"], log=pathlib.Path({str(tmp_path)!r}, "log"), ready=lambda: True) as server:
+log = pathlib.Path({str(tmp_path)!r}, "log")
+# Not before it speaks is it one that will die with its parent.
+command = ["sh", "-c", "echo up; exec sleep 60"]
+with running(command, log=log, ready=lambda: "up" in log.read_text()) as server:
     print(server.pid, flush=True)
     time.sleep(60)
 """
