@@ -6,7 +6,20 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final
 
-from django.db.models import Case, CharField, Count, F, FloatField, Q, QuerySet, Sum, Value, When
+from django.db.models import (
+    BooleanField,
+    Case,
+    CharField,
+    Count,
+    ExpressionWrapper,
+    F,
+    FloatField,
+    Q,
+    QuerySet,
+    Sum,
+    Value,
+    When,
+)
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce, Greatest, Least
 
@@ -121,19 +134,25 @@ def _add_standing(plan: Plan, files: QuerySet[Any], profile: ProxyProfile) -> in
 
 
 def _sample(profile: ProxyProfile) -> dict[Kind, list[Example]]:
-    """The newest current proxies."""
+    """The current ones of the newest proxies."""
+    # As a column and no condition: PostgreSQL takes few proxies to be current, and would read all there are.
+    fits = Q(source_fingerprint=F("source__fingerprint")) & Q(
+        source__width__gt=0, width__gt=0, source__bytes__gt=0
+    )
     rows = (
-        Proxy.objects.current(profile)
-        .filter(source__width__gt=0, width__gt=0, source__bytes__gt=0)
-        .annotate(kind=_kind_of("source__"))
+        Proxy.objects.filter(profile=profile.name, recipe=profile.recipe)
+        .annotate(kind=_kind_of("source__"), fits=ExpressionWrapper(fits, BooleanField()))
         .order_by("-id")
         .values_list(
-            "kind", "source__bytes", "source__width", "source__height", "bytes", "width", "height", "format"
+            *("fits", "kind", "source__bytes", "source__width", "source__height"),
+            *("bytes", "width", "height", "format"),
         )
     )
     sample: dict[Kind, list[Example]] = {kind: [] for kind in Kind}
     newest: Iterable[tuple[Any, ...]] = rows[:SAMPLE]
-    for kind, bytes_, width, height, proxy_bytes, proxy_width, proxy_height, proxy_format in newest:
+    for fit, kind, bytes_, width, height, proxy_bytes, proxy_width, proxy_height, proxy_format in newest:
+        if not fit:
+            continue
         example = Example(
             bytes_ / (width * height), proxy_bytes / (proxy_width * proxy_height), proxy_format == "PNG"
         )
