@@ -103,7 +103,7 @@ class RunningWorker:
         """)
         return found == "True\n"
 
-    def assert_works(self, seconds: float = 60) -> None:
+    def assert_works(self, seconds: float = 120) -> None:
         """Put a task into the queue and see it done."""
         task = self.put("pass")
         self.wait_for(lambda: self.is_done(task), seconds=seconds, what="a task to be done")
@@ -136,7 +136,7 @@ class RunningWorker:
         """Send a signal, to the process or to its group, and return the seconds it took to end."""
         began = time.monotonic()
         (os.killpg if group else os.kill)(self.supervisor.pid, number)
-        self.supervisor.wait(60)
+        self.supervisor.wait(120)
         return time.monotonic() - began
 
     def close(self) -> None:
@@ -148,7 +148,7 @@ class RunningWorker:
                 process.kill()
         self._output.close()
 
-    def wait_for(self, condition: Callable[[], Any], *, seconds: float = 60, what: str) -> Any:
+    def wait_for(self, condition: Callable[[], Any], *, seconds: float = 120, what: str) -> Any:
         """Return the first true answer of `condition`. Raises AssertionError with the worker's log."""
         deadline = time.monotonic() + seconds
         while not (answer := condition()):

@@ -69,7 +69,7 @@ class Halts:
             pids = [int(mark.name.rpartition("-")[2]) for mark in self._folder.glob(f"at-{place}-*")]
             return [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
 
-        found: list[psutil.Process] = wait_for(standing, seconds=60, what=f"a process to be at {place}")
+        found: list[psutil.Process] = wait_for(standing, seconds=180, what=f"a process to be at {place}")
         return found[0]
 
     def let_pass(self, count: int) -> None:

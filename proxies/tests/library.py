@@ -164,7 +164,7 @@ def assert_in_order(installation: Installation, batch: int, *workers: RunningWor
         if worker.supervisor.poll() is None:
             worker.stop()
     # What the kernel ends with its parent takes it a moment.
-    wait_for(lambda: not others(installation), what="no process to be left")
+    wait_for(lambda: not others(installation), seconds=60, what="no process to be left")
     installation.shell("from proxies.tests.crashing import age_temporaries; age_temporaries()")
     sweep(installation)
     printed = installation.shell(f"""

@@ -103,7 +103,7 @@ class Siege:
         """)
 
     def _wait(self, condition: Callable[[], Any], what: str) -> None:
-        self.workers[0].wait_for(condition, seconds=60, what=what)
+        self.workers[0].wait_for(condition, seconds=180, what=what)
 
 
 @pytest.mark.every_backend
@@ -138,8 +138,8 @@ def test_the_supervisor_is_ended_in_mid_batch_and_another_goes_on(
         worker = run_worker(installation, *GRACE)
         with halts.at(DECODE):
             (os.killpg if group else os.kill)(worker.supervisor.pid, number)
-        code = worker.supervisor.wait(60)
-        wait_for(lambda: not library.others(installation), what="no process to be left")
+        code = worker.supervisor.wait(120)
+        wait_for(lambda: not library.others(installation), seconds=60, what="no process to be left")
         items = library.items(installation, batch)
         assert any(item["state"] != "done" for item in items), "the batch ended before the worker did"
         if number != signal.SIGKILL:
@@ -167,10 +167,10 @@ def test_the_command_is_ended_in_mid_run_and_the_next_goes_on(installation: Inst
         with halts.at(DECODE):
             end(command.pid, number)
             if number == signal.SIGKILL:
-                command.wait(30)
-        assert command.wait(30) == (130 if number == signal.SIGINT else -signal.SIGKILL)
+                command.wait(120)
+        assert command.wait(120) == (130 if number == signal.SIGINT else -signal.SIGKILL)
         # Its workers, which the kernel does not end with it, see that they are alone.
-        wait_for(lambda: not library.others(installation), what="no process to be left")
+        wait_for(lambda: not library.others(installation), seconds=60, what="no process to be left")
         assert 0 < library.done(installation, batch) < 60
     installation.manage("create_image_proxies", "--no-dry-run", "--force")
     assert library.outcomes(installation, batch) == {"created": 60}, "it went on with the same batch"
