@@ -38,6 +38,7 @@ class Halts:
     def __init__(self, installation: Installation) -> None:
         self._folder = installation.folder / "halts"
         self._folder.mkdir()
+        self._wanted = ""
         installation.environment |= {
             "DJANGO_SETTINGS_MODULE": "novaproxy_site.tests.halting_settings",
             VARIABLE: str(self._folder),
@@ -51,16 +52,13 @@ class Halts:
 
     @contextmanager
     def wanting(self, place: str) -> Iterator[None]:
-        """The same, without waiting for one."""
-        for mark in self._folder.glob("at-*"):
-            mark.unlink(missing_ok=True)
+        """The same, without waiting for one. Inside another such block it stands in its place."""
+        before = self._wanted
         self._want(place)
         try:
             yield
         finally:
-            self._want("")
-            for ticket in self._folder.glob("pass-*"):
-                ticket.unlink(missing_ok=True)
+            self._want(before)
 
     def first(self, place: str) -> psutil.Process:
         """Wait for a living process to stand at ``place``."""
@@ -78,6 +76,9 @@ class Halts:
             (self._folder / f"pass-{number}").touch()
 
     def _want(self, place: str) -> None:
+        for left in [*self._folder.glob("at-*"), *self._folder.glob("pass-*")]:
+            left.unlink(missing_ok=True)
+        self._wanted = place
         aside = self._folder / "wanted.new"
         aside.write_text(place)
         aside.replace(self._folder / "wanted")

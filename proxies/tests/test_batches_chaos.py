@@ -65,6 +65,27 @@ def test_parts_of_the_cluster_are_killed_again_and_again(
     library.assert_in_order(installation, batch, worker)
 
 
+@pytest.mark.every_backend
+def test_a_slice_that_is_delivered_twice_at_the_same_moment_works_once(installation: Installation) -> None:
+    library.fill(installation, 12, kind="scan")
+    for _ in range(6):
+        batch = library.start(installation, force=True)
+        taken = installation.shell(f"""
+            from proxies.batches import lifecycle, slices
+            from proxies.batches.work import Work
+            from proxies.models import Batch, Lane
+            from proxies.tests.doubling import run_twice
+            print(*run_twice(Lane.objects.get(number=0)))
+            batch = Batch.objects.get(pk={batch})
+            slices.perform(Work(batch, lambda: False))  # what the slice's time was too short for
+            lifecycle.finish_if_done(batch)
+        """)
+        none, some = map(int, taken.split())
+        assert none == 0 < some
+        assert {item["attempts"] for item in library.items(installation, batch)} == {1}
+    library.assert_in_order(installation, batch)
+
+
 @pytest.mark.redis
 def test_a_queue_that_is_emptied_is_rung_for_again(
     install: Callable[..., Installation], run_worker: Callable[..., RunningWorker]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -23,7 +24,11 @@ GRACE = ("--grace", "25")
 
 
 class Siege:
-    """Two workers on one batch, and what is done to the first of them."""
+    """Two workers on one batch, and what is done to the first of them.
+
+    No picture passes the decoder but those that are let through, so that however long all this takes the
+    batch is not over before the last kill.
+    """
 
     def __init__(self, installation: Installation, run_worker: Callable[..., RunningWorker]) -> None:
         library.fill(installation, PICTURES, kind="scan")
@@ -33,8 +38,18 @@ class Siege:
         library.wait_for_workers(installation, self.workers[0], 2)
         for worker in reversed(self.workers):
             self.parts = worker.parts()
-        self.batch = library.start(installation)
+        self.batch = 0
         self.kills = 0
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """From the batch's start; after the block all pictures pass."""
+        with self.halts.wanting(DECODE):
+            self.batch = library.start(self.installation)
+            yield
+            assert library.done(self.installation, self.batch) < PICTURES, (
+                "the batch ended before the last kill"
+            )
 
     def kill_busy(self, place: str) -> None:
         """Kill the first worker process that comes to ``place``, whichever it is."""
@@ -62,29 +77,22 @@ class Siege:
     def kill_idle(self) -> None:
         """Pause the batch, kill a worker process that has nothing to do, and resume."""
         self._have("pause")
-        self._wait(lambda: not library.in_hand(self.installation, self.batch), "nothing to be in hand")
-        self._wait(lambda: library.lanes_at_work(self.installation) == 0, "all to be idle")
+        with self.halts.wanting(""):
+            self._wait(lambda: not library.in_hand(self.installation, self.batch), "nothing to be in hand")
+            self._wait(lambda: library.lanes_at_work(self.installation) == 0, "all to be idle")
         self.parts["worker 0"].kill()
         self._assert_replaced()
         self._have("resume")
         done = library.done(self.installation, self.batch)
-        self._wait(lambda: library.done(self.installation, self.batch) > done, "it to go on")
+        self._let_pass_until(lambda: library.done(self.installation, self.batch) > done, "it to go on")
 
     def _assert_recovered(self, held: set[int]) -> None:
-        """The cluster is replaced, and with one sweep all that was in hand is brought to its end.
-
-        Nothing else is, so that however long it takes the batch is not over before the last kill.
-        """
-        with self.halts.wanting(DECODE):
-            self._assert_replaced()
-            library.let_a_minute_pass(self.installation)
-
-            def are_done() -> bool:
-                self.halts.let_pass(3)
-                return library.are_done(self.installation, self.batch, held)
-
-            self._wait(are_done, "what was in hand to be done")
-        assert library.done(self.installation, self.batch) < PICTURES, "the batch ended before the last kill"
+        """The cluster is replaced, and with one sweep all that was in hand is brought to its end."""
+        self._assert_replaced()
+        library.let_a_minute_pass(self.installation)
+        self._let_pass_until(
+            lambda: library.are_done(self.installation, self.batch, held), "what was in hand to be done"
+        )
 
     def _assert_replaced(self) -> None:
         self.kills += 1
@@ -94,6 +102,13 @@ class Siege:
         )
         for worker in reversed(self.workers):
             self.parts = worker.parts()
+
+    def _let_pass_until(self, condition: Callable[[], bool], what: str) -> None:
+        def is_met() -> bool:
+            self.halts.let_pass(3)
+            return condition()
+
+        self._wait(is_met, what)
 
     def _have(self, change: str) -> None:
         self.installation.shell(f"""
@@ -111,12 +126,13 @@ def test_each_part_is_killed_while_two_workers_share_a_batch(
     installation: Installation, run_worker: Callable[..., RunningWorker]
 ) -> None:
     siege = Siege(installation, run_worker)
-    for place in (DECODE, PUT, COMMIT):
-        siege.kill_busy(place)
-    siege.kill_idle()
-    for part in ("main", "sentinel", "monitor", "pusher"):
-        siege.kill_part(part)
-    siege.kill_cluster()
+    with siege.under_way():
+        for place in (DECODE, PUT, COMMIT):
+            siege.kill_busy(place)
+        siege.kill_idle()
+        for part in ("main", "sentinel", "monitor", "pusher"):
+            siege.kill_part(part)
+        siege.kill_cluster()
     library.wait_until_done(installation, siege.batch)
     outcomes = library.outcomes(installation, siege.batch)
     assert set(outcomes) <= library.MADE
@@ -138,7 +154,7 @@ def test_the_supervisor_is_ended_in_mid_batch_and_another_goes_on(
         worker = run_worker(installation, *GRACE)
         with halts.at(DECODE):
             (os.killpg if group else os.kill)(worker.supervisor.pid, number)
-        code = worker.supervisor.wait(120)
+            code = worker.supervisor.wait(120)
         wait_for(lambda: not library.others(installation), seconds=60, what="no process to be left")
         items = library.items(installation, batch)
         assert any(item["state"] != "done" for item in items), "the batch ended before the worker did"
@@ -159,21 +175,24 @@ def test_the_supervisor_is_ended_in_mid_batch_and_another_goes_on(
 
 @pytest.mark.every_backend
 def test_the_command_is_ended_in_mid_run_and_the_next_goes_on(installation: Installation) -> None:
-    library.fill(installation, 60)
+    pictures, batch = 120, 1
+    library.fill(installation, pictures)
     halts = Halts(installation)
-    batch = 1
+
+    def is_gone() -> bool:
+        halts.let_pass(2)  # its workers finish what they have in hand
+        return not library.others(installation)
+
     for end, number in [(os.killpg, signal.SIGINT), (os.kill, signal.SIGINT), (os.kill, signal.SIGKILL)]:
         command = installation.popen("create_image_proxies", "--no-dry-run", "--force")
         with halts.at(DECODE):
             end(command.pid, number)
-            if number == signal.SIGKILL:
-                command.wait(120)
-        assert command.wait(120) == (130 if number == signal.SIGINT else -signal.SIGKILL)
-        # Its workers, which the kernel does not end with it, see that they are alone.
-        wait_for(lambda: not library.others(installation), seconds=60, what="no process to be left")
-        assert 0 < library.done(installation, batch) < 60
+            # Those of one that was killed, too: the kernel does not end them, they see that they are alone.
+            wait_for(is_gone, seconds=120, what="no process to be left")
+        assert command.wait() == (130 if number == signal.SIGINT else -signal.SIGKILL)
+        assert 0 < library.done(installation, batch) < pictures
     installation.manage("create_image_proxies", "--no-dry-run", "--force")
-    assert library.outcomes(installation, batch) == {"created": 60}, "it went on with the same batch"
+    assert library.outcomes(installation, batch) == {"created": pictures}, "it went on with the same batch"
     library.assert_in_order(installation, batch)
 
 
