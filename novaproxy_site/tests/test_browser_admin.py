@@ -277,6 +277,30 @@ def test_select_all_plan_force_and_start(site: Site, page: Page) -> None:
     )
 
 
+def test_an_option_that_is_chosen_before_the_script_has_come_counts_too(site: Site, page: Page) -> None:
+    held: list[Route] = []
+    script = re.compile(r"operation[^/]*\.js")
+    page.route(script, lambda route: held.append(route), times=1)  # noqa: PLW0108 (no built-in will do)
+    page.goto(f"{OPERATION}?filter=q%3DIMG", wait_until="commit")
+    page.get_by_label("Force").check()
+    assert "force" not in page.url
+    held[0].continue_()
+    page.wait_for_url(re.compile("force=on"))
+    expect(page.get_by_label("Force")).to_be_checked()
+    expect(page.get_by_role("button", name=re.compile("^Start"))).to_be_enabled()
+
+
+def test_the_options_are_those_of_the_plan_on_the_way_back(site: Site, page: Page) -> None:
+    page.goto(f"{OPERATION}?filter=q%3DIMG")
+    page.get_by_label("Force").check()
+    page.wait_for_url(re.compile("force=on"))
+    page.go_back()
+    page.wait_for_url(lambda url: "force" not in url)
+    expect(page.get_by_label("Force")).not_to_be_checked()
+    expect(page.get_by_role("heading", name="The plan")).to_be_visible()
+    assert "force" not in page.url
+
+
 def test_nothing_is_started_by_a_plan_that_is_out_of_date(site: Site, page: Page) -> None:
     page.goto(f"{OPERATION}?filter=q%3DIMG&force=on")
     start = page.get_by_role("button", name=re.compile("^Start"))

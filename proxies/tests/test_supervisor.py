@@ -10,9 +10,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-import psutil
 import pytest
 
+from proxies.holders import holder_of
 from proxies.pulse import VARIABLE, Pulse, stop_is_asked
 from proxies.tests.driving import SOON, assert_gone
 from proxies.worker import Signals, Stall, State, Status, Supervisor, Times
@@ -77,12 +77,12 @@ def sleeper() -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
 
 def test_leftovers_of_a_dead_supervisor_are_killed_and_nobody_else(supervise, sleeper, tmp_path):
     host = socket.gethostname()
-    dead = f"{host}:{os.getpid()}:1.00"  # our pid, but of another process: it started in 1970
-    alive = f"{host}:{os.getppid()}:{psutil.Process(os.getppid()).create_time():.2f}"
+    dead = f"{host}:{os.getpid()}:1"  # our pid, but of another process: it started with the machine
+    alive = holder_of(os.getppid())
     leftover = sleeper(f"{tmp_path}/{dead}")
     others = [
         sleeper(f"{tmp_path}/{alive}"),
-        sleeper(f"{tmp_path}/another-machine:{os.getpid()}:1.00"),
+        sleeper(f"{tmp_path}/another-machine:{os.getpid()}:1"),
         sleeper(f"{tmp_path}-of-another-installation/{dead}"),
     ]
     (tmp_path / dead).mkdir()
