@@ -92,6 +92,7 @@ def bare(made: Installation, images: int, processes: int) -> Run:
         f"""
         import os
         from proxies.imaging import render
+        from proxies.memory import keep_freed_memory
         from proxies.profiles import NOVA
         rows = list(MediaFile.objects.order_by("id"))
         with clock() as told:
@@ -100,6 +101,7 @@ def bare(made: Installation, images: int, processes: int) -> Run:
                 if pid := os.fork():
                     crew.append(pid)
                     continue
+                keep_freed_memory()
                 for row in rows[first::{processes}]:
                     with row.file.storage.fetch(row.file.name) as stream:
                         render(stream, row.facts, NOVA)

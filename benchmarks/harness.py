@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections import defaultdict
@@ -11,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-# As in the settings, for everyone who decodes by Pillow; before it is imported.
-os.environ.setdefault("PILLOW_BLOCKS_MAX", "4")
+from proxies.memory import keep_freed_memory
+
+# As in a worker; it serves everybody who is measured in this process.
+keep_freed_memory()
 
 
 @dataclass(frozen=True)

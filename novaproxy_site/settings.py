@@ -5,7 +5,6 @@ Each variable stands in the README's table; a test compares the two.
 
 from __future__ import annotations
 
-import os
 import secrets
 import tempfile
 import zoneinfo
@@ -35,10 +34,6 @@ def _variables_file(given: str) -> Path:
 
 # Before all others, and into the environment itself: boto3 looks for its credentials there.
 load_dotenv(_variables_file(env.str("NOVAPROXY_ENV_FILE", "")))
-
-# Pillow's own variable, read as it is imported: how many freed blocks of 16 MB a process keeps for its next
-# picture. Else the system hands out each picture's memory anew, page by page: up to a quarter of the time.
-os.environ.setdefault("PILLOW_BLOCKS_MAX", "4")
 
 # -- Where things lie --------------------------------------------------------------------------
 

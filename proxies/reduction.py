@@ -28,7 +28,7 @@ MARGINS: Final = (1.15, 1.5, 2.0)
 None of the three costs more than 0.001 of luma SSIM; the first would cost a grainy picture 0.02, and the last
 takes nearly twice the time at 12 megapixels (`python -m benchmarks.fidelity`)."""
 
-CORRECTED_BELOW: Final = 2.5
+CORRECTED_BELOW: Final = 2.0
 """The reduction from which on the contrast that is lost is next to none, as it is in calm pictures."""
 
 APERTURE_GAIN: Final = 0.75

@@ -7,6 +7,7 @@ same picture as Pillow's own resize, or it is not used in that process.
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from typing import Any, Final, Literal
 
@@ -33,6 +34,9 @@ picture of the check has no such edges.) A wrong stride, channel order or box di
 
 _TRACE: Final = 1e-3
 """Px. The SIMD resizer copies a picture that has the wanted size; one larger by a trace it filters."""
+
+_KEPT_PIXELS: Final = 32_000_000
+"""Pictures up to this size leave some 30 MB with their thread."""
 
 _CHECK_SIZE: Final = (211, 157)
 _CHECK_TARGET: Final = (83, 61)
@@ -93,8 +97,20 @@ def _convolve_simd(image: Image.Image, size: tuple[int, int], box: Box, kernel: 
         resize_alg=cykooz_resizer.ResizeAlg.convolution(kernel),
         crop_box=cykooz_resizer.CropBox(left, top, right - left, bottom - top),
     )
-    cykooz_resizer.Resizer().resize_pil(image, target, options)
+    _resizer_for(image).resize_pil(image, target, options)
     return target
+
+
+_kept = threading.local()
+
+
+def _resizer_for(image: Image.Image) -> Any:
+    """This thread's resizer, whose memory serves for the next picture, too; for a large one, another."""
+    if image.width * image.height > _KEPT_PIXELS:
+        return cykooz_resizer.Resizer()
+    if not hasattr(_kept, "resizer"):
+        _kept.resizer = cykooz_resizer.Resizer()
+    return _kept.resizer
 
 
 @lru_cache(maxsize=1)

@@ -16,7 +16,7 @@ from django_q.tasks import async_task
 
 from media_files.errors import MediaError
 from proxies.batches import lanes, slices, sweeper
-from proxies.memory import watch_memory
+from proxies.memory import keep_freed_memory, watch_memory
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ def begin_worker(**kwargs: Any) -> None:
 
     It may stand in for one that was killed: what that one held is taken back now, not with the next minute.
     """
+    keep_freed_memory()
     watch_memory()
     try:
         sweeper.sweep()

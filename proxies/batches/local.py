@@ -17,7 +17,7 @@ from proxies.batches.lifecycle import finish_if_done
 from proxies.batches.slices import perform
 from proxies.batches.work import Work
 from proxies.holders import is_dead, this_holder
-from proxies.memory import watch_memory
+from proxies.memory import keep_freed_memory, watch_memory
 from proxies.models import Batch, BatchItem
 
 _LOOK_AGAIN: Final = 0.2
@@ -92,6 +92,7 @@ def _dismiss(crew: list[BaseProcess]) -> None:
 
 def _labour(batch_id: int, employer: int) -> None:
     """The worker process: claim, perform, again; until nothing waits, or it is told to stop."""
+    keep_freed_memory()
     watch_memory()
     stopping: list[int] = []
     # Ctrl-C reaches the whole foreground group; it is the employer who tells the workers.
