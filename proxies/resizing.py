@@ -64,14 +64,14 @@ def resize(image: Image.Image, size: tuple[int, int], box: Box, resizer: Resizer
 
 
 def smooth(image: Image.Image, resizer: Resizer) -> Image.Image:
-    """``image`` convolved with 1/18, 16/18, 1/18 in both directions, but for a border of at most 1 px.
+    """``image`` convolved with 1/18, 16/18, 1/18 in both directions.
 
     Args:
         image: of mode ``L``, ``RGB`` or ``CMYK``.
         resizer: ``pillow`` to do without SIMD.
     """
     if not _takes_simd(image, resizer):
-        return image.filter(ImageFilter.Kernel((3, 3), [1, 16, 1, 16, 256, 16, 1, 16, 1]))
+        return image.filter(ImageFilter.BoxBlur(1 / 16))
     # At distances of -1, 0 and 1 these are the values of Mitchell's filter.
     box = (0, 0, image.width - _TRACE, image.height - _TRACE)
     return _convolve_simd(image, image.size, box, cykooz_resizer.FilterType.mitchell)

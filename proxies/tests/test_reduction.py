@@ -90,5 +90,6 @@ def test_fine_detail_has_the_contrast_of_a_full_decode(resizer, monkeypatch):
 def test_both_resizers_smooth_alike(mode):
     image = noisy(20.0).convert(mode)
     fast, slow = (np.asarray(smooth(image, resizer), dtype=int) for resizer in RESIZERS)
-    assert np.abs(fast - slow)[1:-1, 1:-1].max() <= 1
+    assert np.abs(fast - slow)[1:-1, 1:-1].max() <= 2
+    assert np.abs(fast - slow).mean() < 0.5
     assert fine_contrast(fast) < 0.95 * fine_contrast(np.asarray(image, dtype=int))
