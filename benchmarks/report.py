@@ -9,13 +9,12 @@ from typing import Any
 
 _HEAD = """# Performance
 
-What `make bench` found, written by it. Its questions were asked within one hour on a machine whose two cores
-others used at the same time (the load is told below each): wall times and the gain of a second process suffer
-from that most, CPU times by a tenth. Compare figures of one table, never those of two machines.
+What `make bench` found in one run, written by it; how busy the machine was is told below each table. From one
+run to the next the ratios move by some hundredths. Compare figures of one table, never those of two machines.
 
 ## How to repeat it
 
-    make bench                     # all of it, about a quarter of an hour
+    make bench                     # all of it, eleven minutes
     make bench SHORT=1             # the short form: fewer and smaller pictures, under two minutes
     make bench PHOTOS=~/Pictures   # your own photographs in place of generated ones
     make bench ONLY="pixels growth"
@@ -40,13 +39,14 @@ makes this page. Questions can be asked one by one; each tells how busy the mach
 
 _REMAINS = """## What remains
 
-* **JPEG**: what we take above the limit is the SIMD resize, and the room that Lanczos is given: a picture of
-  common detail is decoded at one and a half times the proxy at the least, which at 8 and at 20 to 24
-  megapixels is twice the scale of the limit. pyvips gives more room and comes near us there; of a progressive
-  file nearly all time is libjpeg's, whoever calls it.
+* **JPEG** misses two of its goals by little. Above the limit lie the SIMD resize (9 ms), the correction of
+  contrast (6 ms, below 20 megapixels), and the room that Lanczos is given: 8 and 20 to 24 megapixels are decoded
+  at twice the scale of the limit. Left out, the correction would bring both nearer, and django-imagekit beyond
+  its goal, at twice the loss of fidelity. pyvips gives more room at 12 to 18 megapixels and as much at 20 to 24,
+  where it comes near us; of a progressive file nearly all time is libjpeg's, whoever calls it.
 * **PNG**: libvips undoes the rows' filters with SIMD instructions, Pillow byte by byte. None of the libraries
   that we keep does it faster; of a transparent proxy the packing is a further third.
-* **WebP**: libvips and sharp have libwebp scale while it decodes, which loses some eighty times the fidelity.
+* **WebP**: libvips and sharp have libwebp scale while it decodes, which loses eighty times the fidelity.
   Pillow offers no such decode.
 * **Memory** of PNG, WebP, TIFF, HEIC and AVIF grows with the picture: Pillow decodes them whole, and its WebP
   decoder holds several copies.
