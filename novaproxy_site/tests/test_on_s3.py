@@ -26,9 +26,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def on_s3(install: Callable[..., Installation], relayed_bucket: S3Bucket) -> Installation:
+def on_s3(
+    install: Callable[..., Installation], relayed_bucket: S3Bucket, request: pytest.FixtureRequest
+) -> Installation:
+    backend = getattr(request, "param", "sqlite")
     places = relayed_bucket.environment("originals", "library")
-    return install("sqlite", **places | relayed_bucket.environment("proxies", "small"))
+    return install(backend, **places | relayed_bucket.environment("proxies", "small"))
 
 
 def taken(relay: Relay) -> Counter[str]:
@@ -71,6 +74,9 @@ def test_one_get_and_one_put_for_each_proxy_made_and_none_for_one_reused(
     assert taken(relay) == {"GET": PICTURES, "PUT": PICTURES}
 
 
+@pytest.mark.parametrize(
+    "on_s3", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
 def test_a_storage_that_fails_for_a_while_costs_no_file(
     on_s3: Installation, folder: Path, relay: Relay
 ) -> None:

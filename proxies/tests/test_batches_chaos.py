@@ -103,12 +103,16 @@ def test_a_queue_that_is_emptied_is_rung_for_again(
 
 
 @pytest.mark.redis
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def test_the_broker_goes_away_and_comes_back(
-    install: Callable[..., Installation], run_worker: Callable[..., RunningWorker], tmp_path: Path
+    install: Callable[..., Installation],
+    run_worker: Callable[..., RunningWorker],
+    tmp_path: Path,
+    database: str,
 ) -> None:
     with run_redis(tmp_path) as redis_server:
         port = redis_server.port
-        installation = install("sqlite", NOVAPROXY_BROKER=redis_server.url(0))
+        installation = install(database, NOVAPROXY_BROKER=redis_server.url(0))
         library.fill(installation, 60)
         worker = run_worker(installation)
         batch = library.start(installation)
@@ -132,10 +136,11 @@ def test_the_broker_goes_away_and_comes_back(
 
 
 @pytest.mark.postgres
+@pytest.mark.parametrize("backend", ["postgres", pytest.param("postgres+redis", marks=pytest.mark.redis)])
 def test_the_database_goes_away_and_comes_back(
-    install: Callable[..., Installation], run_worker: Callable[..., RunningWorker]
+    install: Callable[..., Installation], run_worker: Callable[..., RunningWorker], backend: str
 ) -> None:
-    installation = install("postgres")
+    installation = install(backend)
     library.fill(installation, 60)
     worker = run_worker(installation)
     batch = library.start(installation)
