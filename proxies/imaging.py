@@ -24,7 +24,7 @@ from proxies.colour import Coloured, drop_opaque_alpha, is_transparent, may_be_t
 from proxies.encoding import Encoded, encode
 from proxies.likeness import SMALLEST, Verdict, compare, fine_averages
 from proxies.profiles import ProxyProfile
-from proxies.reduction import Reduction, reduce, regain_contrast
+from proxies.reduction import Reduction, reduce
 from proxies.resizing import Resizer, resize
 
 __all__ = [
@@ -224,7 +224,7 @@ def _make_checked(
         CorruptImage: what was made shows something else, whichever way it is made.
     """
     made = _make(source, target, resizer)
-    encoded = encode(made.image, profile, resizer)
+    encoded = encode(made.image, profile, resizer, source.reduction.luma_gains)
     if not is_sampled(encoded.data) or _likeness(source, made.image) == "alike":
         return made, encoded
     made = _make(source, target, "pillow")
@@ -233,7 +233,7 @@ def _make_checked(
             "The proxy that was made does not show what the original shows, so it was not kept. "
             "Save the picture anew in an image editor and send that."
         )
-    return made, encode(made.image, profile, "pillow")
+    return made, encode(made.image, profile, "pillow", source.reduction.luma_gains)
 
 
 def _likeness(source: _Source, proxy: Image.Image) -> Verdict:
@@ -251,7 +251,7 @@ def _likeness(source: _Source, proxy: Image.Image) -> Verdict:
 def _make(source: _Source, target: tuple[int, int], resizer: Resizer) -> _Made:
     opened = source.opened
     small, resized_by = resize(source.pixels, target, source.reduction.box, resizer)
-    coloured = source.finished(regain_contrast(small, source.reduction.lost_contrast, resizer))
+    coloured = source.finished(small)
     provenance: dict[str, Json] = {
         "decode_scale": _decode_scale(opened),
         "orientation": opened.facts.orientation,

@@ -1,8 +1,8 @@
 """JPEGs decoded at a half, a quarter or an eighth of their size: how far that may go, and what it costs them.
 
 libjpeg's reduced pixels are close to the means of the areas that they stand for, without what the finest
-detail of each block would add to them. Resized, they show fine detail with a little less contrast, which can
-be made up for, and show grain differently, which cannot.
+detail of each block would add to them. Resized, they show fine detail with a little less contrast, which the
+encoder can make up for, and show grain differently, which nothing can.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Final
 
-from PIL import Image, JpegImagePlugin
+from PIL import JpegImagePlugin
 
-from proxies.resizing import Box, Resizer, smooth
+from proxies.resizing import Box
 
 CALM: Final = 5.0
 """`grain` below which a picture has next to no fine detail to lose: skies, portraits, drawings."""
@@ -28,16 +28,6 @@ MARGINS: Final = (1.15, 1.5, 2.0)
 None of the three costs more than 0.001 of luma SSIM; the first would cost a grainy picture 0.02, and the last
 takes nearly twice the time at 12 megapixels (`python -m benchmarks.fidelity`)."""
 
-CORRECTED_BELOW: Final = 2.0
-"""The reduction from which on the contrast that is lost is next to none, as it is in calm pictures."""
-
-APERTURE_GAIN: Final = 0.75
-"""How much of the difference to its smoothed self a picture has lost, at a reduction of one.
-
-The mean over the width of a pixel dampens a frequency f, in cycles a pixel, by 1 - sinc(f), about
-(pi f)^2 / 6. Smoothing by 1/18, 16/18, 1/18 dampens it by about (2 pi f)^2 / 18. Their ratio is 18/24; after
-a reduction by r the same frequency is r times as high, which makes the ratio 18 / (24 r^2)."""
-
 _BITS_FOR_HALF_THE_STEP: Final = 1.15
 """What a pixel of grain costs more where it is quantized half as coarsely: a bit of luma, and some chroma."""
 
@@ -48,11 +38,12 @@ class Reduction:
 
     Attributes:
         box: what it fills of the decoded picture, px: reduced sides are rounded up.
-        lost_contrast: how much of the difference to its smoothed self the resized picture will have lost.
+        luma_gains: how many times stronger the original shows each of the 64 frequencies of the proxy's
+            blocks, row by row; None for no difference.
     """
 
     box: Box
-    lost_contrast: float = 0.0
+    luma_gains: tuple[float, ...] | None = None
 
 
 def reduce(image: JpegImagePlugin.JpegImageFile, file_bytes: int, target: tuple[int, int]) -> Reduction:
@@ -63,9 +54,8 @@ def reduce(image: JpegImagePlugin.JpegImageFile, file_bytes: int, target: tuple[
     width, height = (max(1, math.ceil(side * margin)) for side in target)
     drafted = image.draft(None, (width, height))
     box: Box = (0, 0, *image.size) if drafted is None else drafted[1]
-    factor = max(box) / max(target)
-    unharmed = image.size == stored or detail < CALM or factor >= CORRECTED_BELOW
-    return Reduction(box, 0.0 if unharmed else APERTURE_GAIN / factor**2)
+    unharmed = image.size == stored or detail < CALM
+    return Reduction(box, None if unharmed else luma_gains(max(box) / max(target)))
 
 
 def grain(image: JpegImagePlugin.JpegImageFile, file_bytes: int) -> float:
@@ -79,6 +69,16 @@ def grain(image: JpegImagePlugin.JpegImageFile, file_bytes: int) -> float:
     return 8 * file_bytes / (image.width * image.height) + _BITS_FOR_HALF_THE_STEP * math.log2(step)
 
 
-def regain_contrast(image: Image.Image, lost: float, resizer: Resizer) -> Image.Image:
-    """The resized picture, of mode ``L``, ``RGB`` or ``CMYK``, as it were without the reduction."""
-    return Image.blend(image, smooth(image, resizer), -lost) if lost else image
+def luma_gains(factor: float) -> tuple[float, ...]:
+    """What makes up for the aperture of the decoded pixels in a picture ``factor`` times smaller.
+
+    The mean over the width of a pixel dampens a frequency f, in cycles a pixel, by sin(pi f) / (pi f). The
+    frequency u of a block, 0 to 7, has u / 16 cycles a pixel of the proxy's. Chroma, which most cameras store
+    at half the size, is decoded less reduced and loses nothing.
+    """
+    kept = [_sinc(frequency / (16 * factor)) for frequency in range(8)]
+    return tuple(1 / (row * column) for row in kept for column in kept)
+
+
+def _sinc(cycles: float) -> float:
+    return math.sin(math.pi * cycles) / (math.pi * cycles) if cycles else 1.0

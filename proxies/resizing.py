@@ -11,7 +11,7 @@ import threading
 from functools import lru_cache
 from typing import Any, Final, Literal
 
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image, ImageChops
 
 try:
     import cykooz_resizer
@@ -31,9 +31,6 @@ other with the columns, so that each pass may set them one level apart. (Where e
 they clip at different moments and differ by more, as much as either does from an exact computation; the
 picture of the check has no such edges.) A wrong stride, channel order or box differs by tens of levels.
 """
-
-_TRACE: Final = 1e-3
-"""Px. The SIMD resizer copies a picture that has the wanted size; one larger by a trace it filters."""
 
 _KEPT_PIXELS: Final = 32_000_000
 """Pictures up to this size leave some 30 MB with their thread."""
@@ -58,27 +55,9 @@ def resize(image: Image.Image, size: tuple[int, int], box: Box, resizer: Resizer
     """
     if image.size == size and box == (0, 0, *image.size):
         return image, "none"
-    if _takes_simd(image, resizer):
+    if resizer == "auto" and image.mode in SIMD_MODES and simd_is_trusted():
         return _resize_simd(image, size, box), "simd"
     return _resize_pillow(image, size, box), "pillow"
-
-
-def smooth(image: Image.Image, resizer: Resizer) -> Image.Image:
-    """``image`` convolved with 1/18, 16/18, 1/18 in both directions.
-
-    Args:
-        image: of mode ``L``, ``RGB`` or ``CMYK``.
-        resizer: ``pillow`` to do without SIMD.
-    """
-    if not _takes_simd(image, resizer):
-        return image.filter(ImageFilter.BoxBlur(1 / 16))
-    # At distances of -1, 0 and 1 these are the values of Mitchell's filter.
-    box = (0, 0, image.width - _TRACE, image.height - _TRACE)
-    return _convolve_simd(image, image.size, box, cykooz_resizer.FilterType.mitchell)
-
-
-def _takes_simd(image: Image.Image, resizer: Resizer) -> bool:
-    return resizer == "auto" and image.mode in SIMD_MODES and simd_is_trusted()
 
 
 def _resize_pillow(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
@@ -87,14 +66,10 @@ def _resize_pillow(image: Image.Image, size: tuple[int, int], box: Box) -> Image
 
 
 def _resize_simd(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
-    return _convolve_simd(image, size, box, cykooz_resizer.FilterType.lanczos3)
-
-
-def _convolve_simd(image: Image.Image, size: tuple[int, int], box: Box, kernel: Any) -> Image.Image:
     left, top, right, bottom = box
     target = Image.new(image.mode, size)
     options = cykooz_resizer.ResizeOptions(
-        resize_alg=cykooz_resizer.ResizeAlg.convolution(kernel),
+        resize_alg=cykooz_resizer.ResizeAlg.convolution(cykooz_resizer.FilterType.lanczos3),
         crop_box=cykooz_resizer.CropBox(left, top, right - left, bottom - top),
     )
     _resizer_for(image).resize_pil(image, target, options)
