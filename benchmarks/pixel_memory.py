@@ -77,10 +77,11 @@ def main(megapixels: float = 24) -> None:
             file = folder / f"picture.{suffix}"
             try:
                 _run("vips", "copy", picture(folder, wanted), f"{file}{options}")
+                measured = _run(sys.executable, "-W", "ignore", "-c", CHILD, file)
             except subprocess.CalledProcessError as error:
-                print(f"{kind:<22}not written: {error.stderr.strip().splitlines()[-1]}")
+                print(f"{kind:<22}not measured: {error.stderr.strip().splitlines()[-1]}")
                 continue
-            count, above = map(float, _run(sys.executable, "-W", "ignore", "-c", CHILD, file).split())
+            count, above = map(float, measured.split())
             print(f"{kind:<22}{count:>11.0f}{above:>15.0f}{above / count:>15.2f}", flush=True)
             file.unlink()
 

@@ -39,18 +39,16 @@ makes this page. Questions can be asked one by one; each tells how busy the mach
 
 _REMAINS = """## What remains
 
-* **JPEG** misses two of its goals by little. Above the limit lie the SIMD resize (9 ms), the correction of
-  contrast (6 ms, below 20 megapixels), and the room that Lanczos is given: 8 and 20 to 24 megapixels are
-  decoded at twice the scale of the limit. Left out, the correction would bring both nearer, and
-  django-imagekit beyond its goal, at twice the loss of fidelity. pyvips gives more room at 12 to 18
-  megapixels and as much at 20 to 24, where it comes near us; of a progressive file nearly all time is
-  libjpeg's, whoever calls it.
-* **PNG**: libvips undoes the rows' filters with SIMD instructions, Pillow byte by byte. None of the libraries
-  that we keep does it faster; of a transparent proxy the packing is a further third.
-* **WebP**: libvips and sharp have libwebp scale while it decodes, which loses eighty times the fidelity.
-  Pillow offers no such decode.
-* **Memory** of PNG, WebP, TIFF, HEIC and AVIF grows with the picture: Pillow decodes them whole, and its WebP
-  decoder holds several copies.
+* **JPEG**: above the limit lie the SIMD resize and the room that Lanczos is given: 8 and 20 to 24 megapixels
+  are decoded at twice the scale of the limit. pyvips gives more room at 12 to 18 megapixels and as much at 20
+  to 24, where it comes near us; of a progressive file nearly all time is libjpeg's, whoever calls it. The
+  contrast that reduced decoding costs is put back by the encoder's quantization, which takes no time.
+* **PNG**: decoded by libspng, which takes as long for the pixels alone as libvips takes for all. What lies
+  above that is the resize over whole rows in memory; of a transparent proxy the packing is a further third.
+* **WebP**: libvips and sharp have libwebp scale while it decodes, which loses eighty times the fidelity. The
+  libraries that we keep offer no such decode, and Pillow opens each picture with two canvases of its size.
+* **Memory** of PNG, WebP, TIFF, HEIC and AVIF grows with the picture: they are decoded whole, PNG and WebP
+  into a copy of 3 bytes a pixel besides Pillow's of 4.
 * The four Django libraries do not wait for the disk; ours does. That is wall time, not CPU time.
 """
 

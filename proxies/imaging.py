@@ -16,6 +16,7 @@ from typing import BinaryIO, Final, Literal
 
 from PIL import Image, JpegImagePlugin
 
+from media_files import codecs
 from media_files.damage import watch
 from media_files.decoding import named_errors
 from media_files.errors import CorruptImage
@@ -143,9 +144,9 @@ def render(
     with open_image(stream, limits) as opened:
         target = calculate_target_dimensions(opened.facts.width, opened.facts.height, profile)
         stored_target = target if opened.turn < FIRST_SIDEWAYS else target[::-1]
-        reduction = _decode(opened, stream, stored_target)
+        decoded, reduction = _decode(opened, stream, stored_target)
         with named_errors(opened.facts.format):
-            pixels = to_8_bit(opened.image, alpha=may_be_transparent(opened.image))
+            pixels = to_8_bit(decoded, alpha=may_be_transparent(decoded))
             source = _Source(opened, pixels, reduction)
             made, encoded = _make_checked(source, stored_target, profile, resizer)
         provenance: dict[str, Json] = {
@@ -164,8 +165,8 @@ def render(
     )
 
 
-def _decode(opened: Opened, stream: BinaryIO, target: tuple[int, int]) -> Reduction:
-    """Decodes in place, at a smaller scale where the format can.
+def _decode(opened: Opened, stream: BinaryIO, target: tuple[int, int]) -> tuple[Image.Image, Reduction]:
+    """The pixels, at a smaller scale where the format can.
 
     Raises:
         CorruptImage: the decoder complains, or says nothing but has left pixels out.
@@ -174,6 +175,9 @@ def _decode(opened: Opened, stream: BinaryIO, target: tuple[int, int]) -> Reduct
     with named_errors(opened.facts.format, pixels=opened.facts.width * opened.facts.height):
         reduction = Reduction((0, 0, *image.size))
         find_damage = watch(image, stream, opened.png)
+        decoded = codecs.decode(image, stream)
+        if decoded is not None:
+            return decoded, reduction
         if isinstance(image, JpegImagePlugin.JpegImageFile):
             reduction = reduce(image, opened.facts.bytes, target)
         image.load()
@@ -183,7 +187,7 @@ def _decode(opened: Opened, stream: BinaryIO, target: tuple[int, int]) -> Reduct
             f"The {opened.facts.format} picture is damaged or incomplete: {damage}. "
             "Send the original file again."
         )
-    return reduction
+    return image, reduction
 
 
 @dataclass(frozen=True, slots=True)
