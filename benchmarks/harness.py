@@ -32,7 +32,7 @@ class Options:
 
     @property
     def rounds(self) -> int:
-        return 2 if self.short else 4
+        return 2 if self.short else 5
 
 
 class Cost(NamedTuple):

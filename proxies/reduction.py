@@ -28,6 +28,10 @@ MARGINS: Final = (1.15, 1.5, 2.0)
 None of the three costs more than 0.001 of luma SSIM; the first would cost a grainy picture 0.02, and the last
 takes nearly twice the time at 12 megapixels (`python -m benchmarks.fidelity`)."""
 
+_PUT_BACK: Final = 1.2
+"""How much of what the aperture took is put back. The lowest frequencies get nothing, for their steps are too
+small to be divided so finely; the others make up for them."""
+
 _BITS_FOR_HALF_THE_STEP: Final = 1.15
 """What a pixel of grain costs more where it is quantized half as coarsely: a bit of luma, and some chroma."""
 
@@ -77,7 +81,7 @@ def luma_gains(factor: float) -> tuple[float, ...]:
     at half the size, is decoded less reduced and loses nothing.
     """
     kept = [_sinc(frequency / (16 * factor)) for frequency in range(8)]
-    return tuple(1 / (row * column) for row in kept for column in kept)
+    return tuple(1 + _PUT_BACK * (1 / (row * column) - 1) for row in kept for column in kept)
 
 
 def _sinc(cycles: float) -> float:

@@ -67,7 +67,7 @@ def _resize_pillow(image: Image.Image, size: tuple[int, int], box: Box) -> Image
 
 def _resize_simd(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
     left, top, right, bottom = box
-    target = Image.new(image.mode, size)
+    target = Image.new(image.mode, size, None)
     options = cykooz_resizer.ResizeOptions(
         resize_alg=cykooz_resizer.ResizeAlg.convolution(cykooz_resizer.FilterType.lanczos3),
         crop_box=cykooz_resizer.CropBox(left, top, right - left, bottom - top),
