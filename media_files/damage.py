@@ -24,8 +24,24 @@ _SENTINELS: Final[dict[str, int | tuple[int, ...]]] = {
 Check = Callable[[], str | None]
 
 
+def verify(stream: BinaryIO, chunks: png.PngFacts | None) -> None:
+    """Makes sure that the checksums hold of what is about to be decoded.
+
+    Args:
+        stream: the file.
+        chunks: those of a PNG file; None for others, which have no checksums.
+
+    Raises:
+        CorruptImage: one does not.
+    """
+    if chunks is not None and not png.checksums_hold(stream, chunks):
+        raise CorruptImage(
+            "The PNG picture is damaged: a checksum of its pixels is wrong. Send the original file again."
+        )
+
+
 def watch(image: ImageFile.ImageFile, stream: BinaryIO, chunks: png.PngFacts | None) -> Check:
-    """Prepares the search for damage; to be called before the picture is decoded.
+    """Prepares the search for damage; to be called before the picture is decoded by Pillow.
 
     Args:
         image: opened and not decoded yet.
@@ -36,16 +52,12 @@ def watch(image: ImageFile.ImageFile, stream: BinaryIO, chunks: png.PngFacts | N
         A function to be called after the decoding, which says what is damaged; None for nothing found.
 
     Raises:
-        CorruptImage: a checksum does not hold, or a part of the picture is not there.
+        CorruptImage: a part of the picture is not there.
     """
     if isinstance(image.fp, jpeg.JpegSource):
         source = image.fp
         return lambda: jpeg.find_damage(source, image)
     if chunks is not None:
-        if not png.checksums_hold(stream, chunks):
-            raise CorruptImage(
-                "The PNG picture is damaged: a checksum of its pixels is wrong. Send the original file again."
-            )
         whole = (0, 0, *image.size)
         if image.info.get("bbox", whole) != whole:
             raise CorruptImage(

@@ -17,7 +17,7 @@ from typing import BinaryIO, Final, Literal
 from PIL import Image, JpegImagePlugin
 
 from media_files import codecs
-from media_files.damage import watch
+from media_files.damage import verify, watch
 from media_files.decoding import named_errors
 from media_files.errors import CorruptImage
 from media_files.inspection import DEFAULT_LIMITS, FIRST_SIDEWAYS, ImageFacts, Limits, Opened, open_image
@@ -174,10 +174,11 @@ def _decode(opened: Opened, stream: BinaryIO, target: tuple[int, int]) -> tuple[
     image = opened.image
     with named_errors(opened.facts.format, pixels=opened.facts.width * opened.facts.height):
         reduction = Reduction((0, 0, *image.size))
-        find_damage = watch(image, stream, opened.png)
+        verify(stream, opened.png)
         decoded = codecs.decode(image, stream)
         if decoded is not None:
             return decoded, reduction
+        find_damage = watch(image, stream, opened.png)
         if isinstance(image, JpegImagePlugin.JpegImageFile):
             reduction = reduce(image, opened.facts.bytes, target)
         image.load()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import psutil
+from botocore.client import BaseClient
 from django.db.backends.base.base import BaseDatabaseWrapper
 from PIL import ImageFile
 
@@ -25,8 +26,8 @@ from proxies.pulse import stop_is_asked
 
 VARIABLE: Final = "NOVAPROXY_TEST_HALTS"
 
-# Inside the decoder; the proxy written aside and durable; under its name, and not recorded; recorded, and not
-# committed.
+# Inside the decoder; the proxy written aside and durable (on S3: about to be sent); under its name, and not
+# recorded; recorded, and not committed.
 DECODE, PUT, STORED, COMMIT = "decode", "put", "stored", "commit"
 # No place to halt at: from now on a proxy that is put arrives, and the storage says that it did not.
 STORAGE_FAILS: Final = "storage-fails"
@@ -102,7 +103,8 @@ def watch() -> None:
         mark.unlink(missing_ok=True)
 
     _halt_in_decoders(halt)
-    _halt_in_storage(halt, wanted)
+    _halt_in_folders(halt, wanted)
+    _halt_in_buckets(halt)
     _halt_in_commits(halt)
 
 
@@ -126,7 +128,7 @@ def _halt_in_decoders(halt: Callable[[str], None]) -> None:
     ImageFile.ImageFile.load_prepare = load_prepare  # type: ignore[method-assign]
 
 
-def _halt_in_storage(halt: Callable[[str], None], wanted: Callable[[], str]) -> None:
+def _halt_in_folders(halt: Callable[[str], None], wanted: Callable[[], str]) -> None:
     replace, remove = os.replace, os.remove
 
     def halting_replace(source: Any, destination: Any, **options: Any) -> None:
@@ -145,6 +147,21 @@ def _halt_in_storage(halt: Callable[[str], None], wanted: Callable[[], str]) -> 
         remove(path, **options)
 
     os.replace, os.remove = halting_replace, failing_remove  # type: ignore[assignment]
+
+
+def _halt_in_buckets(halt: Callable[[str], None]) -> None:
+    call = BaseClient._make_api_call  # type: ignore[attr-defined]
+
+    def halting_call(self: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
+        puts_proxy = operation == "PutObject" and _is_proxy(parameters["Key"])
+        if puts_proxy:
+            halt(PUT)
+        answer = call(self, operation, parameters)
+        if puts_proxy:
+            halt(STORED)
+        return answer
+
+    BaseClient._make_api_call = halting_call  # type: ignore[attr-defined]
 
 
 def _is_proxy(path: Any) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from novaproxy_site.tests.installation import Installation, wait_for
+from novaproxy_site.tests.servers import S3Bucket
 from proxies.tests import library
 from proxies.tests.driving import RunningWorker
 from proxies.tests.halting import COMMIT, DECODE, PUT, STORAGE_FAILS, STORED, Halts
@@ -138,6 +139,26 @@ def test_each_part_is_killed_while_two_workers_share_a_batch(
     assert set(outcomes) <= library.MADE
     assert outcomes.total() == PICTURES
     library.assert_in_order(installation, siege.batch, *siege.workers)
+
+
+@pytest.mark.parametrize("backend", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def test_workers_are_killed_while_their_files_are_in_buckets(
+    install: Callable[..., Installation],
+    bucket: S3Bucket,
+    run_worker: Callable[..., RunningWorker],
+    backend: str,
+) -> None:
+    places = bucket.environment("originals", "library") | bucket.environment("proxies", "small")
+    installation = install(backend, **places)
+    siege = Siege(installation, run_worker)
+    with siege.under_way():
+        for place in (DECODE, PUT, STORED, COMMIT):
+            siege.kill_busy(place)
+        siege.kill_cluster()
+    library.wait_until_done(installation, siege.batch)
+    assert set(library.outcomes(installation, siege.batch)) <= library.MADE
+    library.assert_in_order(installation, siege.batch, *siege.workers)
+    assert len(bucket.keys("small/")) == len(bucket.keys("library/")) == PICTURES
 
 
 @pytest.mark.every_backend

@@ -64,7 +64,7 @@ def profile(side: int, quality: int = 85) -> ProxyProfile:
     return replace(SMALL, shorter_side=side, quality=quality)
 
 
-FINE = Image.effect_noise((SIDE, SIDE), 60).filter(ImageFilter.GaussianBlur(1.2)).convert("RGB")
+FINE = noisy(60.0).filter(ImageFilter.GaussianBlur(1.2))
 
 
 def fine_contrast(data: bytes) -> float:
@@ -89,7 +89,7 @@ def test_fine_detail_has_the_contrast_of_a_full_decode(mode, side, monkeypatch):
     wanted = fine_contrast(saved(image=exact, quality=85))
     regained = made(data, profile(side))
     assert regained.provenance["decode_scale"] != 1
-    assert fine_contrast(regained.data) == pytest.approx(wanted, rel=0.02)
+    assert fine_contrast(regained.data) == pytest.approx(wanted, rel=0.03)
     monkeypatch.setattr(reduction, "CALM", 100.0)
     left_alone = made(data, profile(side))
     assert fine_contrast(left_alone.data) < 0.985 * fine_contrast(regained.data)
