@@ -220,7 +220,13 @@ class BatchItemQuerySet(models.QuerySet["BatchItem"]):
         return newest[:most]
 
     def claimable(self) -> BatchItemQuerySet:
-        return self.filter(state=BatchItem.State.QUEUED, available_at__lte=now())
+        """Those whose time has come, the first due first.
+
+        In the order of ``item_queued``, which no other index has: by number alone, a planner may go by
+        the primary key and read all that is done again before each claim.
+        """
+        due = self.filter(state=BatchItem.State.QUEUED, available_at__lte=now())
+        return due.order_by("available_at", "id")
 
 
 class BatchItem(models.Model):
@@ -262,7 +268,9 @@ class BatchItem(models.Model):
             )
         ]
         indexes = [
-            models.Index(fields=["batch", "id"], condition=Q(state="queued"), name="item_queued"),
+            models.Index(
+                fields=["batch", "available_at", "id"], condition=Q(state="queued"), name="item_queued"
+            ),
             models.Index(fields=["lease_until"], condition=Q(state="running"), name="item_running"),
             models.Index(fields=["batch", "id"], name="item_batch"),
             # Counting and listing by outcome read this index alone.

@@ -32,13 +32,11 @@ def _reclaim(items: BatchItemQuerySet) -> int:
 
 def _take_back(item: BatchItem) -> int:
     # The token says that it is still the lease that we judged.
-    held = BatchItem.objects.filter(pk=item.pk, state=BatchItem.State.RUNNING, lease_token=item.lease_token)
+    held = BatchItem.objects.filter(pk=item.pk, lease_token=item.lease_token)
     if is_alive(item.lease_holder):
         # It lost its database, not its life: the file did not kill it.
         charges = min(1, item.attempts)
-        return held.update(
-            state=BatchItem.State.QUEUED, available_at=now(), attempts=F("attempts") - charges, **UNLEASED
-        )
+        return held.update(state=BatchItem.State.QUEUED, attempts=F("attempts") - charges, **UNLEASED)
     if item.attempts >= MAX_ATTEMPTS:
         return quarantine(item, held, "its process was ended, by memory or by a fault in a decoder")
-    return held.update(state=BatchItem.State.QUEUED, available_at=now(), **UNLEASED)
+    return held.update(state=BatchItem.State.QUEUED, **UNLEASED)

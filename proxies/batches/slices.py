@@ -39,7 +39,7 @@ def run_slice(number: int, generation: int) -> int:
 def due_batch() -> Batch | None:
     """The batch to serve next: a standing one, else the one that has waited longest."""
     # A value, not EXISTS: PostgreSQL would join that, and read all items that were done before the first.
-    first = BatchItem.objects.claimable().filter(batch=OuterRef("pk")).order_by("id").values("pk")[:1]
+    first = BatchItem.objects.claimable().filter(batch=OuterRef("pk")).values("pk")[:1]
     return (
         Batch.objects.alias(first=Subquery(first))
         .filter(

@@ -99,12 +99,16 @@ class Work:
             self.put_back(item, after=timedelta(seconds=_FIRST_DELAY))
 
     def put_back(self, item: BatchItem, *, after: timedelta = timedelta(0), **values: Any) -> None:
-        """Give an item back uncharged, to be begun again, by whomever, ``after`` some time."""
+        """Give an item back uncharged, to be begun again, by whomever, ``after`` some time.
+
+        Without such a time it keeps its place among those that wait.
+        """
         self._unsettled.pop(item.pk, None)
         charges = 1 if item.pk in self._in_hand else 0
+        if after:
+            values["available_at"] = now() + after
         self._ours(item).update(
             state=BatchItem.State.QUEUED,
-            available_at=now() + after,
             attempts=F("attempts") - charges,
             **UNLEASED,
             **values,
@@ -116,21 +120,26 @@ class Work:
             self.put_back(item)
 
     def _claim(self) -> list[BatchItem]:
-        """Take a few items that wait, by one conditional UPDATE."""
-        waiting = BatchItem.objects.claimable().filter(batch=self.batch).order_by("id")
+        """Take a few items that wait.
+
+        Between the two statements nobody else can take them: PostgreSQL has locked the rows, SQLite the
+        whole database. To ask for their state once more would have a planner whose statistics are old
+        read the index of all that wait.
+        """
+        waiting = BatchItem.objects.claimable().filter(batch=self.batch)
         if connection.features.has_select_for_update_skip_locked:
             # Several claimers at one moment pass by each other's rows instead of waiting for them.
             waiting = waiting.select_for_update(skip_locked=True)
         with transaction.atomic():
             ids = list(waiting.values_list("pk", flat=True)[:CLAIM])
             held = BatchItem.objects.filter(pk__in=ids)
-            held.filter(state=BatchItem.State.QUEUED).update(
+            held.update(
                 state=BatchItem.State.RUNNING,
                 lease_token=self._token,
                 lease_holder=this_holder(),
                 lease_until=now() + ITEM_LEASE,
             )
-            items = list(held.filter(lease_token=self._token).order_by("id")) if ids else []
+            items = list(held.order_by("available_at", "id"))
         self._unsettled |= {item.pk: item for item in items}
         return items
 
@@ -165,9 +174,8 @@ class Work:
         return self._held([item.pk])
 
     def _held(self, ids: Iterable[int]) -> BatchItemQuerySet:
-        return BatchItem.objects.filter(
-            pk__in=list(ids), lease_token=self._token, state=BatchItem.State.RUNNING
-        )
+        # Only what is running has a token; to ask for the state as well would lead to the index of that.
+        return BatchItem.objects.filter(pk__in=list(ids), lease_token=self._token)
 
     def _is_over(self) -> bool:
         if self._is_time_up():

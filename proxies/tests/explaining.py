@@ -29,6 +29,8 @@ from proxies.tests.crashing import photo
 LARGE = ("proxies_batchitem", "proxies_proxy", "media_files_mediafile")
 # Indexes of what waits or is in hand alone: to read one from end to end is to read that and no more.
 PARTIAL = ("item_queued", "item_running")
+# What finds rows by their number, in the words of either database.
+OF_A_ROW = ("proxies_batchitem_pkey", "USING INTEGER PRIMARY KEY")
 FILES = 100_000
 WAITING = 1_000
 
@@ -106,6 +108,56 @@ def _is_scan(line: str, sql: str) -> bool:
     # In the statement's own words: a table of a subquery goes by another name.
     name = scanned[1]
     return name in LARGE or any(re.search(rf'"{table}" {name}\b', sql) for table in LARGE)
+
+
+def stray_claims() -> dict[str, list[str]]:
+    """The indexes beside their own that claiming and settling go by, in a ledger that has just been filled.
+
+    They are asked for at moments when a planner is easily led astray: while its statistics still tell of an
+    empty table, and when the first items of a large batch are done, so that whoever goes by number reads
+    them all again.
+    """
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("ALTER TABLE proxies_batchitem SET (autovacuum_enabled = false)")
+            cursor.execute("VACUUM ANALYZE proxies_batchitem")
+    file = MediaFile.objects.create(file=ContentFile(photo(1), "photo.jpg"))
+    batch = lifecycle.start("image-proxy", Selection(MediaFile.objects.all()), {})
+    waits = batch.items.get()
+    _multiply(waits, FILES, file_id=f"{file.pk} + n")
+    found = {"statistics of an empty table": _stray(batch)}
+    for percent in (0, 5, 20, 50):
+        done = batch.items.filter(pk__lt=waits.pk + FILES * percent // 100, state=BatchItem.State.QUEUED)
+        done.update(state=BatchItem.State.DONE, outcome=Outcome.CREATED)
+        found[f"{percent} % done, statistics from before"] = _stray(batch)
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE proxies_batchitem")
+        found[f"{percent} % done"] = _stray(batch)
+    return found
+
+
+def _stray(batch: Batch) -> list[str]:
+    def claim_and_settle() -> None:
+        work = Work(batch, lambda: False)
+        item = next(iter(work))
+        work.charge(item)
+        work.put_back_the_rest()
+        slices.due_batch()
+
+    with CaptureQueriesContext(connection) as captured:
+        claim_and_settle()
+    explain = "EXPLAIN" if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN"
+    stray = []
+    for sql in [query["sql"] for query in captured.captured_queries]:
+        if not re.match("SELECT|UPDATE", sql) or "proxies_batchitem" not in sql:
+            continue
+        with connection.cursor() as cursor:
+            cursor.execute(f"{explain} {sql}")
+            plan = " ".join(str(row[-1]) for row in cursor.fetchall())
+        own = ("item_queued",) if '"available_at" <=' in sql else OF_A_ROW
+        if not any(index in plan for index in own):
+            stray.append(f"{plan}: {sql}")
+    return stray
 
 
 def all_scans() -> dict[str, list[str]]:

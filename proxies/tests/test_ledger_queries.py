@@ -28,6 +28,16 @@ def test_nothing_reads_a_whole_table(installation: Installation) -> None:
     assert {act: scans for act, scans in json.loads(printed).items() if scans} == {}
 
 
+@pytest.mark.every_backend
+def test_claims_go_by_their_own_index_whatever_the_planner_knows(installation: Installation) -> None:
+    printed = installation.shell("""
+        import json
+        from proxies.tests.explaining import stray_claims
+        print(json.dumps(stray_claims()))
+    """)
+    assert {moment: stray for moment, stray in json.loads(printed).items() if stray} == {}
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_proxy_costs_the_same_few_statements_in_a_batch_of_any_size(settings, tmp_path) -> None:
     settings.NOVAPROXY_ON_SAVE = "off"
