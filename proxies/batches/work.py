@@ -120,11 +120,11 @@ class Work:
             self.put_back(item)
 
     def _claim(self) -> list[BatchItem]:
-        """Take a few items that wait.
+        """Take a few items that wait, by one conditional UPDATE.
 
-        Between the two statements nobody else can take them: PostgreSQL has locked the rows, SQLite the
-        whole database. To ask for their state once more would have a planner whose statistics are old
-        read the index of all that wait.
+        The condition is that nobody holds them, not that they wait, which a planner whose statistics are
+        old would look up in the index of all that wait. (Nor can they be done by now: PostgreSQL has
+        locked the rows, SQLite the database.)
         """
         waiting = BatchItem.objects.claimable().filter(batch=self.batch)
         if connection.features.has_select_for_update_skip_locked:
@@ -133,13 +133,13 @@ class Work:
         with transaction.atomic():
             ids = list(waiting.values_list("pk", flat=True)[:CLAIM])
             held = BatchItem.objects.filter(pk__in=ids)
-            held.update(
+            held.filter(lease_token=None).update(
                 state=BatchItem.State.RUNNING,
                 lease_token=self._token,
                 lease_holder=this_holder(),
                 lease_until=now() + ITEM_LEASE,
             )
-            items = list(held.order_by("available_at", "id"))
+            items = list(held.filter(lease_token=self._token).order_by("available_at", "id"))
         self._unsettled |= {item.pk: item for item in items}
         return items
 
