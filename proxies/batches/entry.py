@@ -49,3 +49,15 @@ def insert_items(batch: Batch, files: QuerySet[Any]) -> None:
         quoted = ", ".join(connection.ops.quote_name(name) for name in columns)
         table = connection.ops.quote_name(BatchItem._meta.db_table)
         cursor.execute(f"INSERT INTO {table} ({quoted}) {sql}", parameters)
+
+
+def refresh_statistics() -> None:
+    """Have PostgreSQL look at the ledger anew, as one does after loading much.
+
+    By itself it does so a minute later. Until then its planner believes in the ledger as it was, and of an
+    empty one any index seems as good as the right one. SQLite's planner goes by the indexes alone.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            # Where a vacuum holds the table, it will look as well.
+            cursor.execute(f"ANALYZE (SKIP_LOCKED) {connection.ops.quote_name(BatchItem._meta.db_table)}")

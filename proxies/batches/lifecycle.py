@@ -14,7 +14,7 @@ from media_files.errors import MediaError
 from proxies import signals
 from proxies.batches import lanes, operations
 from proxies.batches.counts import refresh_counts
-from proxies.batches.entry import insert_items
+from proxies.batches.entry import insert_items, refresh_statistics
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
 from proxies.holders import is_alive, is_dead, this_holder
@@ -69,12 +69,16 @@ def start(
         holder=this_holder(),
         plan=planned.as_json() if planned else {},
     )
+    pages = 0
     for page in selection.pages():
+        pages += 1
         files = operations.get(operation).annotate(page, batch.parameters)
         if not with_settled:
             files = files.filter(outcome__in=[outcome.value for outcome in NEEDS_WORK])
         with transaction.atomic():
             insert_items(batch, files)
+    if pages > 1:
+        refresh_statistics()
     Batch.objects.filter(pk=batch.pk).update(started_at=now())
     batch.refresh_from_db()
     refresh_counts([batch], exact=True)
