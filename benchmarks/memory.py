@@ -21,14 +21,30 @@ _SIDE: Final = 512
 
 
 class Picture(NamedTuple):
+    """A noisy picture: of all pictures, JPEGs with much grain are reduced the least while they are decoded.
+
+    Attributes:
+        kind: format and variant.
+        megapixels: width times height, in millions.
+        suffix: of the file's name.
+        options: of its encoder.
+        mode: Pillow's.
+        shape: width divided by height.
+    """
+
     kind: str
-    megapixels: int
+    megapixels: float
     suffix: str
     options: Mapping[str, Any]
     mode: str = "RGB"
+    shape: float = 1.0
 
 
 PICTURES: Final = (
+    # The largest that is held whole, the largest that is not reduced at 16 : 9, and a panorama.
+    Picture("JPEG, baseline", 9.4, ".jpg", {"quality": 90}, shape=3 / 2),
+    Picture("JPEG, baseline", 22.7, ".jpg", {"quality": 90}, shape=16 / 9),
+    Picture("JPEG, baseline", 100, ".jpg", {"quality": 90}, shape=8.0),
     Picture("JPEG, baseline", 24, ".jpg", {"quality": 90}),
     Picture("JPEG, baseline", 48, ".jpg", {"quality": 90}),
     Picture("JPEG, baseline", 100, ".jpg", {"quality": 90}),
@@ -44,7 +60,7 @@ PICTURES: Final = (
     Picture("HEIC", 12, ".heic", {"quality": 40}),
     Picture("AVIF", 24, ".avif", {"quality": 60, "speed": 10}),
 )
-_IN_SHORT: Final = 6
+_IN_SHORT: Final = 9
 
 
 def measure(options: Options) -> Answer:
@@ -54,7 +70,13 @@ def measure(options: Options) -> Answer:
     files = [_write(picture, folder) for picture in pictures]
     told = ask("memory", *files, environment={"NOVAPROXY_MAX_MEMORY": "0"})
     rows = [
-        [picture.kind, number(picture.megapixels), number(above), number(above / picture.megapixels, 2)]
+        [
+            picture.kind,
+            number(picture.megapixels),
+            f"{picture.shape:.3g} : 1",
+            number(above),
+            number(above / picture.megapixels, 2),
+        ]
         for picture, above in zip(pictures, told, strict=True)
     ]
     baseline = [
@@ -62,24 +84,26 @@ def measure(options: Options) -> Answer:
         for picture, above in zip(pictures, told, strict=True)
         if picture.kind == "JPEG, baseline" and picture.megapixels <= 100
     ]
-    columns = ("kind", "megapixels", "MB above idle", "bytes a pixel")
+    columns = ("kind", "megapixels", "shape", "MB above idle", "bytes a pixel")
     note = (
         "Peak resident set of a forked process that makes one proxy by the service, above what it had "
-        "before. Of a progressive JPEG, libjpeg holds all coefficients; the other formats decode whole."
+        "before. A large baseline JPEG is resized while it is decoded; of a progressive one libjpeg holds "
+        "all coefficients; the other formats decode whole."
     )
     goal = Goal("Memory: MB above idle, baseline JPEG up to 100 megapixels", max(baseline), BASELINE_LIMIT)
     return Answer([Table("Memory", columns, rows, [note])], [goal])
 
 
 def _write(picture: Picture, folder: Path) -> Path:
-    path = folder / f"{picture.mode}-{picture.kind.replace(', ', '-')}-{picture.megapixels}{picture.suffix}"
+    height = round(math.sqrt(picture.megapixels * 1_000_000 / picture.shape))
+    width = round(height * picture.shape)
+    path = folder / f"{picture.mode}-{picture.kind.replace(', ', '-')}-{width}x{height}{picture.suffix}"
     if path.exists():
         return path
-    side = math.isqrt(picture.megapixels * 1_000_000)
     tile = Image.merge("RGB", [Image.effect_noise((_SIDE, _SIDE), 40) for _ in range(3)])
-    whole = Image.new(picture.mode, (side, side))
-    for left in range(0, side, _SIDE):
-        for top in range(0, side, _SIDE):
+    whole = Image.new(picture.mode, (width, height))
+    for left in range(0, width, _SIDE):
+        for top in range(0, height, _SIDE):
             whole.paste(tile, (left, top))
     if picture.suffix == ".heic":
         pillow_heif.register_heif_opener()

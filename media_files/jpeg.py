@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final, NamedTuple
 
 from PIL import Image, JpegImagePlugin
@@ -39,12 +39,18 @@ _FILLER: Final = bytes((0x5A, 0xC3, 0x17, 0x9E, 0x64, 0xB1, 0x2D, 0x88)) * 64
 _GREY: Final = range(126, 131)
 
 
+def _nothing() -> None:
+    """Nobody waits for the rows."""
+
+
 class JpegSource(io.RawIOBase):
     """A stream of a JPEG file that ends in the end-of-image marker, whether the file does or not.
 
     Attributes:
         end_supplied: whether the decoder read beyond the end of the file.
         hole_seen: whether a run of zero bytes was read, `HOLE_BYTES` long or longer, anywhere in the file.
+        before_read: called before the decoder is given the next piece of the file. By then it has decoded
+            whatever rows the pieces before hold.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -53,6 +59,7 @@ class JpegSource(io.RawIOBase):
         self._last = b""
         self.end_supplied = False
         self.hole_seen = False
+        self.before_read: Callable[[], None] = _nothing
 
     def readable(self) -> bool:
         return True
@@ -61,6 +68,7 @@ class JpegSource(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
+        self.before_read()
         data = self._stream.read(size)
         if not data and not self.end_supplied:
             self.end_supplied = True
@@ -113,8 +121,10 @@ def find_damage(source: JpegSource, decoded: Image.Image) -> str | None:
 
 def _ends_in_grey(image: Image.Image) -> bool:
     """Whether the last row is what libjpeg fills in where data are missing: 128 in every component."""
-    samples = image.crop((0, image.height - 1, image.width, image.height)).tobytes()
-    return min(samples) in _GREY and max(samples) in _GREY
+    last = image.crop((0, image.height - 1, image.width, image.height))
+    # Decoded into memory of the caller's, RGB lies there with a fourth byte, which counts for nothing.
+    components = last.split()[: len(image.getbands())]
+    return all(level in _GREY for component in components for level in component.getextrema())
 
 
 class _Segment(NamedTuple):

@@ -14,19 +14,17 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import BinaryIO, Final, Literal
 
-from PIL import Image, JpegImagePlugin
+from PIL import Image
 
-from media_files import codecs
-from media_files.damage import verify, watch
 from media_files.decoding import named_errors
 from media_files.errors import CorruptImage
 from media_files.inspection import DEFAULT_LIMITS, FIRST_SIDEWAYS, ImageFacts, Limits, Opened, open_image
-from proxies.colour import Coloured, drop_opaque_alpha, is_transparent, may_be_transparent, to_8_bit, to_srgb
+from proxies.colour import Coloured, drop_opaque_alpha, is_transparent, to_srgb
 from proxies.encoding import Encoded, encode
 from proxies.likeness import SMALLEST, Verdict, compare, fine_averages
 from proxies.profiles import ProxyProfile
-from proxies.reduction import Reduction, reduce
-from proxies.resizing import Resizer, resize
+from proxies.resizing import Resizer
+from proxies.sources import Source, source_of
 
 __all__ = [
     "Reason",
@@ -144,11 +142,9 @@ def render(
     with open_image(stream, limits) as opened:
         target = calculate_target_dimensions(opened.facts.width, opened.facts.height, profile)
         stored_target = target if opened.turn < FIRST_SIDEWAYS else target[::-1]
-        decoded, reduction = _decode(opened, stream, stored_target)
+        source = source_of(opened, stream, stored_target, limits)
         with named_errors(opened.facts.format):
-            pixels = to_8_bit(decoded, alpha=may_be_transparent(decoded))
-            source = _Source(opened, pixels, reduction)
-            made, encoded = _make_checked(source, stored_target, profile, resizer)
+            made, encoded = _make_checked(_Picture(opened, source), stored_target, profile, resizer)
         provenance: dict[str, Json] = {
             **made.provenance,
             "quality": encoded.quality,
@@ -165,39 +161,12 @@ def render(
     )
 
 
-def _decode(opened: Opened, stream: BinaryIO, target: tuple[int, int]) -> tuple[Image.Image, Reduction]:
-    """The pixels, at a smaller scale where the format can.
-
-    Raises:
-        CorruptImage: the decoder complains, or says nothing but has left pixels out.
-    """
-    image = opened.image
-    with named_errors(opened.facts.format, pixels=opened.facts.width * opened.facts.height):
-        reduction = Reduction((0, 0, *image.size))
-        verify(stream, opened.png)
-        decoded = codecs.decode(image, stream)
-        if decoded is not None:
-            return decoded, reduction
-        find_damage = watch(image, stream, opened.png)
-        if isinstance(image, JpegImagePlugin.JpegImageFile):
-            reduction = reduce(image, opened.facts.bytes, target)
-        image.load()
-        damage = find_damage()
-    if damage is not None:
-        raise CorruptImage(
-            f"The {opened.facts.format} picture is damaged or incomplete: {damage}. "
-            "Send the original file again."
-        )
-    return image, reduction
-
-
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """A decoded picture: its header, its pixels with 8 bits a sample, and how they were decoded."""
+class _Picture:
+    """What is known of a picture, and its pixels as they are stored."""
 
     opened: Opened
-    pixels: Image.Image
-    reduction: Reduction
+    source: Source
 
     def finished(self, image: Image.Image) -> Coloured:
         """A small version of the stored pixels, upright and in sRGB."""
@@ -219,7 +188,7 @@ def is_sampled(data: bytes) -> bool:
 
 
 def _make_checked(
-    source: _Source, target: tuple[int, int], profile: ProxyProfile, resizer: Resizer
+    picture: _Picture, target: tuple[int, int], profile: ProxyProfile, resizer: Resizer
 ) -> tuple[_Made, Encoded]:
     """The proxy; of a sample of one in `SAMPLE_ONE_IN`, it is made sure that it shows its original.
 
@@ -228,35 +197,36 @@ def _make_checked(
     Raises:
         CorruptImage: what was made shows something else, whichever way it is made.
     """
-    made = _make(source, target, resizer)
-    encoded = encode(made.image, profile, resizer, source.reduction.luma_gains)
-    if not is_sampled(encoded.data) or _likeness(source, made.image) == "alike":
+    gains = picture.source.reduction.luma_gains
+    made = _make(picture, target, resizer)
+    encoded = encode(made.image, profile, resizer, gains)
+    if not is_sampled(encoded.data) or _likeness(picture, made.image) == "alike":
         return made, encoded
-    made = _make(source, target, "pillow")
-    if _likeness(source, made.image) == "different":
+    made = _make(picture, target, "pillow")
+    if _likeness(picture, made.image) == "different":
         raise CorruptImage(
             "The proxy that was made does not show what the original shows, so it was not kept. "
             "Save the picture anew in an image editor and send that."
         )
-    return made, encode(made.image, profile, "pillow", source.reduction.luma_gains)
+    return made, encode(made.image, profile, "pillow", gains)
 
 
-def _likeness(source: _Source, proxy: Image.Image) -> Verdict:
+def _likeness(picture: _Picture, proxy: Image.Image) -> Verdict:
     """Whether a proxy shows its original, reduced by other means than it was made by.
 
     Asked before the encoding, whose own losses would hide small faults.
     """
     if min(proxy.size) < SMALLEST:
         return "alike"
-    original = source.finished(fine_averages(source.pixels, source.reduction.box))
-    converted = original.profile == "converted" or source.pixels.mode in ("CMYK", "LAB")
+    original = picture.finished(picture.source.averages())
+    converted = original.profile == "converted" or picture.source.mode in ("CMYK", "LAB")
     return compare(original.image, fine_averages(proxy), converted=converted)
 
 
-def _make(source: _Source, target: tuple[int, int], resizer: Resizer) -> _Made:
-    opened = source.opened
-    small, resized_by = resize(source.pixels, target, source.reduction.box, resizer)
-    coloured = source.finished(small)
+def _make(picture: _Picture, target: tuple[int, int], resizer: Resizer) -> _Made:
+    opened = picture.opened
+    small, resized_by = picture.source.resized(target, resizer)
+    coloured = picture.finished(small)
     provenance: dict[str, Json] = {
         "decode_scale": _decode_scale(opened),
         "orientation": opened.facts.orientation,

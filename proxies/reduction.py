@@ -56,10 +56,15 @@ def reduce(image: JpegImagePlugin.JpegImageFile, file_bytes: int, target: tuple[
     detail = grain(image, file_bytes)
     margin = MARGINS[bisect_right((CALM, GRAINY), detail)]
     width, height = (max(1, math.ceil(side * margin)) for side in target)
-    drafted = image.draft(None, (width, height))
-    box: Box = (0, 0, *image.size) if drafted is None else drafted[1]
+    box = draft(image, (width, height))
     unharmed = image.size == stored or detail < CALM
     return Reduction(box, None if unharmed else luma_gains(max(box) / max(target)))
+
+
+def draft(image: JpegImagePlugin.JpegImageFile, smallest: tuple[int, int]) -> Box:
+    """Have ``image`` decoded as small as it may be for ``smallest`` px, and tell what of that it fills."""
+    drafted = image.draft(None, smallest)
+    return (0, 0, *image.size) if drafted is None else drafted[1]
 
 
 def grain(image: JpegImagePlugin.JpegImageFile, file_bytes: int) -> float:

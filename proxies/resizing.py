@@ -21,6 +21,9 @@ except ImportError:  # no wheel for this machine: Linux on Arm, musl
 Resizer = Literal["auto", "pillow"]
 Box = tuple[float, float, float, float]
 
+LANCZOS_SUPPORT: Final = 3
+"""How far the filter reaches to either side, in pixels of the smaller picture."""
+
 SIMD_MODES: Final = ("L", "RGB", "RGBA", "CMYK")
 
 CHECK_TOLERANCE: Final = 2

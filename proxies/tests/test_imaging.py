@@ -20,7 +20,7 @@ from media_files.errors import CorruptImage, FileTooLarge, ImageTooLarge
 from media_files.inspection import Limits, inspect
 from media_files.tests.craft import chunk, exif, jpeg_with, picture, png, saved
 from media_files.tests.test_inspection import LAB, SRGB, swapped_profile
-from proxies import imaging, resizing
+from proxies import imaging, resizing, sources
 from proxies.imaging import (
     Reason,
     Rendered,
@@ -553,7 +553,7 @@ class TestLikeness:
             small, by = resizing.resize(image, size, box, resizer)
             return small.transpose(Image.Transpose.ROTATE_180), by
 
-        monkeypatch.setattr(imaging, "resize", turned)
+        monkeypatch.setattr(sources, "resize", turned)
         with pytest.raises(CorruptImage, match="does not show"):
             made(saved(image=photograph()), self.PROFILE)
 

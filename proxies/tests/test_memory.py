@@ -1,12 +1,16 @@
-"""The memory that a process keeps for its next picture."""
+"""The memory that a picture takes, and what a process keeps of it for the next one."""
 
 from __future__ import annotations
 
 import ctypes
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from media_files.tests.craft import saved
 
 PAGES_OF_ONE = 4000 * 3000 * 4 // 4096
 MEASURE = """
@@ -37,3 +41,51 @@ def pages_for_ten_pictures(first: str) -> int:
 def test_the_next_picture_takes_the_memory_of_the_last():
     assert pages_for_ten_pictures("") > 5 * PAGES_OF_ONE, "the C library keeps it of itself now"
     assert pages_for_ten_pictures("keep_freed_memory()") < PAGES_OF_ONE / 10
+
+
+LEAST_FOR_ANY = 8 << 20
+MOST_FOR_A_BASELINE_JPEG = 64 << 20
+PEAK = """
+import io, sys
+from pathlib import Path
+from media_files.inspection import inspect
+from proxies.imaging import render
+from proxies.memory import keep_freed_memory
+from proxies.profiles import NOVA
+
+def taken(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+def make(path):
+    with open(path, "rb") as stream:
+        render(stream, inspect(stream), NOVA)
+
+keep_freed_memory()
+make(sys.argv[1])
+before = taken("VmRSS")
+make(sys.argv[2])
+print(taken("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell the peak")
+@pytest.mark.parametrize(
+    "size",
+    [(3770, 2513), (5374, 3583), (6368, 3582), (12000, 2600)],
+    ids=["held whole", "3 : 2", "16 : 9", "panorama"],
+)
+def test_a_baseline_jpeg_takes_64_mb_at_the_most(tmp_path, size):
+    small, large = tmp_path / "small.jpg", tmp_path / "large.jpg"
+    # Grain is what is reduced the least while it is decoded.
+    tile = Image.merge("RGB", [Image.effect_noise((500, 500), 40) for _ in range(3)])
+    whole = Image.new("RGB", size)
+    for left in range(0, size[0], tile.width):
+        for top in range(0, size[1], tile.height):
+            whole.paste(tile, (left, top))
+    small.write_bytes(saved(image=whole.crop((0, 0, 1000, 1000))))
+    large.write_bytes(saved(image=whole, quality=90))
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, small, large], capture_output=True, text=True, check=True
+    )
+    assert LEAST_FOR_ANY < int(done.stdout) < MOST_FOR_A_BASELINE_JPEG
