@@ -14,6 +14,7 @@ from rest_framework import mixins, serializers, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.pagination import Cursor, CursorPagination
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
@@ -28,6 +29,7 @@ from media_files.storage import media_storage
 
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
+PAGING: Final = frozenset({"cursor", "page_size"})
 # What the form of a page of this site brings along.
 _CSRF_FIELD: Final = "csrfmiddlewaretoken"
 
@@ -122,7 +124,7 @@ class MediaFileSerializer(serializers.ModelSerializer[MediaFile]):
 class StrictFilterSet(filters.FilterSet):
     """Filters of which a misspelt one is an error: it would else answer with everything."""
 
-    ALSO_KNOWN = frozenset({"cursor", "page_size"})
+    ALSO_KNOWN = PAGING
 
     def is_valid(self) -> bool:
         valid = bool(super().is_valid())
@@ -133,6 +135,27 @@ class StrictFilterSet(filters.FilterSet):
                     Any, self.form.error_class([f"Unknown parameter. Known are: {known}."])
                 )
         return valid and not unknown
+
+
+class StrictAddressMixin(viewsets.ViewSet):
+    """A parameter that an address does not take is an error: ``?dry_run=true`` would else start a batch."""
+
+    FILTERED = frozenset({"list", "items"})
+    """Actions whose filters judge their parameters."""
+
+    PAGED = frozenset({"analyses"})
+    """Actions that answer with pages of everything."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        # A method that is not there has no action, and is answered with 405.
+        if self.action is None or self.action in self.FILTERED:
+            return
+        known = PAGING if self.action in self.PAGED else frozenset()
+        if unknown := sorted(set(request.query_params) - known):
+            told = f"Known are: {', '.join(sorted(known))}." if known else "This address takes none."
+            advice = "" if request.method in SAFE_METHODS else " Say it in the body."
+            raise ValidationError({key: [f"Unknown parameter. {told}{advice}"] for key in unknown})
 
 
 class MomentFilter(filters.IsoDateTimeFilter):
@@ -160,6 +183,7 @@ class MediaFileFilter(StrictFilterSet):
 
 
 class MediaFileViewSet(
+    StrictAddressMixin,
     mixins.ListModelMixin,
     mixins.RetrieveModelMixin,
     mixins.DestroyModelMixin,

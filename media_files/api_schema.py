@@ -37,13 +37,13 @@ _INVALID: Final = {
     "description": "By the name of each field, what is wrong with it; or `detail`.",
 }
 _ALWAYS: Final[dict[int, Any]] = {
+    400: _INVALID,
     401: DetailSerializer,
     403: DetailSerializer,
     429: DetailSerializer,
     503: FaultSerializer,
 }
-_WITH_BODY: Final[dict[int, Any]] = {400: _INVALID, 413: FaultSerializer, 415: DetailSerializer}
-_PAGED: Final[dict[int, Any]] = {400: _INVALID}
+_WITH_BODY: Final[dict[int, Any]] = {413: FaultSerializer, 415: DetailSerializer}
 _ONE: Final[dict[int, Any]] = {404: DetailSerializer}
 
 
@@ -56,8 +56,6 @@ class Schema(AutoSchema):
         found = dict(_ALWAYS)
         if self.method == "POST":
             found |= _WITH_BODY
-        if self._is_list_view():
-            found |= _PAGED
         if "{" in self.path:
             found |= _ONE
         found |= getattr(self.view, "further_errors", {}).get(getattr(self.view, "action", ""), {})

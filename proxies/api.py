@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from media_files.api import NewestFirst, StrictFilterSet, StrictSerializer
+from media_files.api import NewestFirst, StrictAddressMixin, StrictFilterSet, StrictSerializer
 from media_files.api_schema import FaultSerializer
 from media_files.inspection import CONTENT_TYPES
 from media_files.models import MediaFile
@@ -176,6 +176,7 @@ class ProxyFilter(StrictFilterSet):
 
 
 class ProxyViewSet(
+    StrictAddressMixin,
     mixins.ListModelMixin,
     mixins.RetrieveModelMixin,
     mixins.DestroyModelMixin,

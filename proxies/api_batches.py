@@ -15,7 +15,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from media_files.api import MediaFileFilter, NewestFirst, StrictFilterSet, StrictSerializer
+from media_files.api import (
+    MediaFileFilter,
+    NewestFirst,
+    StrictAddressMixin,
+    StrictFilterSet,
+    StrictSerializer,
+)
 from media_files.api_schema import DetailSerializer
 from media_files.console import counted
 from media_files.models import MediaFile
@@ -79,7 +85,7 @@ class FilesFilter(ProxyFilterMixin, MediaFileFilter):
     ALSO_KNOWN = frozenset()
 
 
-class ProxyBatchViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
+class ProxyBatchViewSet(StrictAddressMixin, mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
     """Batches, by their number or by their ``job_id``."""
 
     queryset = Batch.objects.filter(standing=None).select_related("created_by", "changed_by")

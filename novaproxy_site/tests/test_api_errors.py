@@ -12,6 +12,7 @@ from media_files.models import MediaFile
 from media_files.tests.pictures import jpeg
 from novaproxy_site.tests.api_client import Api
 from novaproxy_site.tests.api_fixtures import START
+from proxies.models import Batch
 
 pytestmark = pytest.mark.django_db
 
@@ -169,3 +170,38 @@ def test_each_field_of_a_batch_is_told_in_sentences(api, library, case):
         (said,) = told[field]
         assert said.startswith(sentence)
         assert len(said) < 300
+
+
+# -- Parameters of addresses that take none -----------------------------------------------------
+
+WISHES = {
+    "a batch": ("POST", START, "dry_run"),
+    "a proxy": ("POST", "/api/files/{pk}/create-image-proxy", "force"),
+    "an analysis": ("POST", "/api/files/{pk}/analyze", "provider"),
+    "an upload": ("POST", "/api/files", "uploader"),
+    "a file to be deleted": ("DELETE", "/api/files/{pk}", "dry_run"),
+    "a file": ("GET", "/api/files/{pk}", "fields"),
+    "a file's bytes": ("GET", "/api/files/{pk}/content", "size"),
+    "a list without filters": ("GET", "/api/files/{pk}/analyses", "provider"),
+}
+
+
+@pytest.mark.parametrize("case", WISHES)
+def test_a_wish_in_an_address_that_takes_none_is_refused_and_nothing_is_done(case):
+    user = get_user_model().objects.create_superuser("root")
+    client = Api()
+    client.force_authenticate(user)
+    row = MediaFile.objects.get(pk=client.upload(SMALL).json()["id"])
+    method, path, key = WISHES[case]
+    response = client.generic(method, f"{path.format(pk=row.pk)}?{key}=true", "{}", "application/json")
+    assert response.status_code == 400
+    (message,) = response.json()[key]
+    assert message.startswith("Unknown parameter.")
+    assert message.endswith("Say it in the body.") == (method != "GET")
+    assert MediaFile.objects.filter(pk=row.pk).exists()
+    assert not Batch.objects.exists()
+    assert not row.proxies.exists()
+
+
+def test_a_method_that_is_not_there_stays_405(api):
+    assert api.generic("PUT", "/api/files?dry_run=true", "{}", "application/json").status_code == 405
