@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from media_files.tests.fixtures import add, everything, folders, inline, off  # noqa: F401
+from proxies.resizing import Resizer
 from proxies.tests.driving import RunningWorker
+
+
+@pytest.fixture(params=get_args(Resizer))
+def resizer(request: pytest.FixtureRequest) -> Any:
+    return request.param
 
 
 @pytest.fixture

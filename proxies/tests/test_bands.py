@@ -21,7 +21,7 @@ from proxies.bands import resize_while_decoding
 from proxies.imaging import Rendered
 from proxies.profiles import NOVA
 from proxies.resizing import resize
-from proxies.tests.test_imaging import FAST, SMALL, made, needs_simd, photograph
+from proxies.tests.rendering import FAST, SMALL, made, needs_simd, photograph
 
 MIRRORED = Image.Transpose.FLIP_LEFT_RIGHT
 ROWS = 24
@@ -29,8 +29,10 @@ NOISE = Image.frombytes("L", (512, 512), random.Random(7).randbytes(512 * 512))
 
 
 def textured(size: tuple[int, int], mode: str) -> Image.Image:
+    """Detail everywhere, and nowhere so strong that a resizer's overshoots are cut off at black or white."""
     slope = Image.linear_gradient("L").resize(size)
-    return Image.merge("RGB", (slope, NOISE.resize(size), slope.rotate(180))).convert(mode)
+    whole = Image.merge("RGB", (slope, NOISE.resize(size), slope.rotate(180)))
+    return whole.point([64 + level // 2 for level in range(256)] * 3).convert(mode)
 
 
 def opened(data: bytes, scale: int = 1) -> JpegImagePlugin.JpegImageFile:

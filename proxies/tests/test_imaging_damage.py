@@ -18,7 +18,7 @@ from media_files.errors import CorruptImage, MediaError
 from media_files.tests.craft import chunk, jpeg_with, picture, saved
 from media_files.tests.craft import png as craft_png
 from proxies.profiles import NOVA
-from proxies.tests.test_imaging import made, photograph, pixels
+from proxies.tests.rendering import made, photograph, pixels
 
 PROFILE = replace(NOVA, shorter_side=120)
 PHOTOGRAPH = photograph((480, 360))

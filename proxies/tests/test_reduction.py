@@ -13,7 +13,7 @@ from media_files.tests.craft import saved
 from proxies import reduction
 from proxies.profiles import ProxyProfile
 from proxies.reduction import CALM, GRAINY, grain
-from proxies.tests.test_imaging import SMALL, made
+from proxies.tests.rendering import SMALL, made
 
 SIDE = 800
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from proxies import resizing
 from proxies.resizing import SIMD_MODES, resize, simd_is_trusted
-from proxies.tests.test_imaging import FAST, needs_simd, photograph
+from proxies.tests.rendering import FAST, needs_simd, photograph
 
 
 @pytest.fixture

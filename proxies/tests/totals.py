@@ -1,0 +1,12 @@
+"""Reading the last line that a command prints with ``--json``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxies.outcomes import Outcome
+
+
+def outcomes(totals: dict[str, Any]) -> dict[str, int]:
+    """The counts that are not zero."""
+    return {outcome.value: totals[outcome] for outcome in Outcome if totals[outcome]}
