@@ -37,6 +37,8 @@ _RESTARTS: Final = 8
 # Any bits would do that are no run of one code; 0xff would begin a marker.
 _FILLER: Final = bytes((0x5A, 0xC3, 0x17, 0x9E, 0x64, 0xB1, 0x2D, 0x88)) * 64
 _GREY: Final = range(126, 131)
+_MOST_JUDGED: Final = 3_000_000
+"""Pixels, so that it takes little beside the picture itself."""
 
 
 def _nothing() -> None:
@@ -114,9 +116,21 @@ def find_damage(source: JpegSource, decoded: Image.Image) -> str | None:
         return "the end of the file is all zeros"
     if source.hole_seen and _has_hole(data):
         return "a part of the file is all zeros"
-    if (source.end_supplied or _ends_in_grey(decoded)) and not _is_complete(data, decoded.size):
+    if (source.end_supplied or _ends_in_grey(decoded)) and not _is_complete(data, _judged_at(decoded)):
         return "it holds fewer pixels than its header promises"
     return None
+
+
+def _judged_at(decoded: Image.Image) -> tuple[int, int]:
+    """At what size to decode a picture only to judge it.
+
+    In a sequential file the end of the scan holds whole blocks, which show in any size; in a progressive one
+    it may hold fine detail alone.
+    """
+    width, height = decoded.size
+    while width * height > _MOST_JUDGED and "progressive" not in decoded.info:
+        width, height = width // 2, height // 2
+    return width, height
 
 
 def _ends_in_grey(image: Image.Image) -> bool:
@@ -158,18 +172,20 @@ def _is_complete(data: bytes, size: tuple[int, int]) -> bool:
     taken for the missing pixels. So the picture is decoded twice, at the scale of ``size``, once with bits
     appended to every scan, and the two must be equal.
     """
-    as_is, filled, at = [], [], 0
+    as_is: list[bytes | memoryview] = []
+    filled: list[bytes | memoryview] = []
+    view, at = memoryview(data), 0
     for segment in _segments(data):
         if segment.marker == _SCAN:
-            piece = data[at : segment.data_end]
+            piece = view[at : segment.data_end]
             as_is.append(piece)
             filled += [piece, _filler_after(piece)]
             at = segment.data_end
-    rest = data[at:] + END_OF_IMAGE
-    return _decoded([*as_is, rest], size) == _decoded([*filled, rest], size)
+    rest = view[at:], END_OF_IMAGE
+    return _decoded([*as_is, *rest], size) == _decoded([*filled, *rest], size)
 
 
-def _filler_after(scan: bytes) -> bytes:
+def _filler_after(scan: memoryview) -> bytes:
     """Bits to append to a scan, with the restart markers that a decoder may wait for, in their order."""
     restarts = _RESTART.findall(scan)
     following = restarts[-1][1] + 1 if restarts else 0
@@ -177,7 +193,7 @@ def _filler_after(scan: bytes) -> bytes:
     return _FILLER + b"".join(bytes((0xFF, 0xD0 + number)) + _FILLER for number in order)
 
 
-def _decoded(pieces: list[bytes], size: tuple[int, int]) -> bytes:
+def _decoded(pieces: list[bytes | memoryview], size: tuple[int, int]) -> bytes:
     with JpegImagePlugin.JpegImageFile(io.BytesIO(b"".join(pieces))) as image:
         image.draft(None, size)
         return image.tobytes()

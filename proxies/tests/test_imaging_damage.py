@@ -45,6 +45,10 @@ def with_height(data: bytes, height: int) -> bytes:
 
 
 class TestJpeg:
+    @pytest.fixture(autouse=True, params=[jpeg._MOST_JUDGED, 10_000], ids=["", "judged small"])
+    def _judged(self, request, monkeypatch):
+        monkeypatch.setattr(jpeg, "_MOST_JUDGED", request.param)
+
     @pytest.mark.parametrize("mode", MODES)
     @pytest.mark.parametrize("kind", JPEG_KINDS)
     def test_without_its_end_marker_it_is_whole(self, kind, mode):
