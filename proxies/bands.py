@@ -107,8 +107,8 @@ class _Bands:
         self._done = 0
 
     def resize_decoded(self) -> None:
-        """Resizes the next band, if all that it needs has been decoded."""
-        if self._done < self.made.height and self._rows.is_decoded(self._needed()[1] - 1):
+        """Resizes the bands for which all that they need has been decoded."""
+        while self._done < self.made.height and self._rows.is_decoded(self._needed()[1] - 1):
             self._resize_next()
 
     def resize_all(self) -> None:
