@@ -246,7 +246,8 @@ def run_s3(folder: Path) -> Iterator[S3Server]:
         *("-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false"),
         "-s3.allowDeleteBucketNotEmpty=false",
         *(f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.telemetry=false"),
-        *(f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}"),
+        # Each bucket takes a volume, of which there would be one for each free GB of the disk.
+        *(f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", "-volume.max=10000"),
         *(f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}"),
         *(f"-admin.port={admin}", f"-admin.port.grpc={admin_grpc}", "-admin.ui=false"),
         *(f"-metricsPort={metrics}", "-webdav=false"),
