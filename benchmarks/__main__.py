@@ -34,6 +34,11 @@ PACKAGES: Final = (
     "opencv-python-headless", "easy-thumbnails", "sorl-thumbnail", "django-imagekit", "django-pictures",
 )  # fmt: skip
 
+_OF_THE_SHORT_FORM: Final = """\
+The short form is a rehearsal: three files stand for all, and batches of 16 are start-up for the most part.
+Whether a goal holds is for the full form to say.
+"""
+
 
 def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
@@ -57,6 +62,8 @@ def main(arguments: Sequence[str]) -> int:
         goals += question["goals"]
         print("\n".join(question_lines(question)), flush=True)
         _keep(name, question, path)
+    if given.short:
+        print(_OF_THE_SHORT_FORM)
     print("\n".join(goal_lines(goals)))
     print(f"Written to {path}.")
     return 0
