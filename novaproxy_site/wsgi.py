@@ -4,10 +4,15 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from novaproxy_site.starting import wrong_settings_end_it
 from proxies.memory import keep_freed_memory, watch_memory
 
+# gunicorn's own code for an application that cannot be loaded: it gives up rather than try again.
+_CANNOT_BE_LOADED = 4
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "novaproxy_site.settings")
-application = get_wsgi_application()
+with wrong_settings_end_it(_CANNOT_BE_LOADED):
+    application = get_wsgi_application()
 # A request may render, with the same memory as a worker.
 keep_freed_memory()
 watch_memory()

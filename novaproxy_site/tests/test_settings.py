@@ -100,6 +100,22 @@ def test_a_bad_value_is_told_with_its_name_and_without_a_traceback(install, case
     assert "[" not in ended.stderr, "a sentence, and no list of Python's"
 
 
+def test_gunicorn_tells_it_likewise_and_gives_up(tmp_path):
+    environment = clean_environment(os.environ) | {
+        "DJANGO_SETTINGS_MODULE": "novaproxy_site.settings",
+        "NOVAPROXY_DATA_DIR": str(tmp_path),
+        "DEBUG": "perhaps",
+    }
+    command = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--no-control-socket"]
+    ended = subprocess.run(
+        [*command, "novaproxy_site.wsgi"],
+        env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert ended.returncode == 4
+    assert 'Environment variable "DEBUG" is invalid: Not a valid boolean.' in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_the_data_folder_holds_everything(tmp_path):
     source = "print(s.DATABASES['default']['NAME'], s.STATIC_ROOT, s.MEDIA_ROOT)"
     places = read_settings(tmp_path, source, DATABASE_URL="unset").stdout.split()
