@@ -48,9 +48,10 @@ _REMAINS = """## What remains
 * **WebP**: libvips and sharp have libwebp scale while it decodes, which loses eighty times the fidelity. The
   libraries that we keep offer no such decode, and Pillow opens each picture with two canvases of its size.
 * **Memory** of a baseline JPEG stays below the goal because one that would take more than 38 MB decoded is
-  resized while it is decoded. That takes up to a fifth more CPU time, for memory that is given back must be
-  had anew. It concerns pictures with much grain of 10 to 19 megapixels (23 at 16 : 9) and those of four times
-  as many, others of 10 megapixels at 3 : 2, and panoramas.
+  resized while it is decoded. That takes up to a tenth more CPU time where the system has large pages, and a
+  fifth where it has none, for memory that is given back must be had anew. It concerns pictures with much
+  grain of 10 to 19 megapixels (23 at 16 : 9) and those of four times as many, others of 10 megapixels at
+  3 : 2, and panoramas.
 * **Memory** of PNG, WebP, TIFF, HEIC and AVIF grows with the picture: they are decoded whole, PNG and WebP
   into a copy of 3 bytes a pixel besides Pillow's of 4.
 * The four Django libraries do not wait for the disk; ours does. That is wall time, not CPU time.

@@ -14,7 +14,6 @@ from rest_framework import mixins, serializers, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.pagination import Cursor, CursorPagination
-from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
@@ -154,7 +153,7 @@ class StrictAddressMixin(viewsets.ViewSet):
         known = PAGING if self.action in self.PAGED else frozenset()
         if unknown := sorted(set(request.query_params) - known):
             told = f"Known are: {', '.join(sorted(known))}." if known else "This address takes none."
-            advice = "" if request.method in SAFE_METHODS else " Say it in the body."
+            advice = " Say it in the body." if request.method == "POST" else ""
             raise ValidationError({key: [f"Unknown parameter. {told}{advice}"] for key in unknown})
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-# Raised by one whenever `render` gives other pixels or bytes for the same input, so that proxies of
-# the older recipe count as stale.
+# Raised by one whenever `render` gives other pixels for the same input, single levels of rounding aside, so
+# that proxies of the older recipe count as stale.
 RECIPE_VERSION: Final = 3
 
 
