@@ -35,7 +35,8 @@ from media_files.models import MediaFile
 from proxies.admin_operations import OperationsMixin, operation_url
 from proxies.batches import operations
 from proxies.conf import conf
-from proxies.models import BatchItem, Proxy, Quarantine, WorkerState
+from proxies.image_operation import ImageProxyOperation
+from proxies.models import Batch, BatchItem, Proxy, Quarantine, WorkerState
 from proxies.plain_words import PROXY_STATES, duration
 from proxies.queries import proxy_state_of
 from proxies.reports import savings_percent
@@ -127,7 +128,9 @@ class ProxyFileAdminMixin(OperationsMixin):
         return super().media + forms.Media(css={"all": ["proxies/admin.css"]})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[MediaFile]:
-        waits = BatchItem.objects.unfinished().filter(file=OuterRef("pk"))
+        # What waits for an analysis, or in a batch that was stopped, is not on its way to a proxy.
+        making = {"batch__operation": ImageProxyOperation.name, "batch__state": Batch.State.RUNNING}
+        waits = BatchItem.objects.unfinished().filter(file=OuterRef("pk"), **making)
         return (
             super()
             .get_queryset(request)

@@ -23,7 +23,7 @@ from media_files.storage import LocalStorage
 from media_files.tests import pictures
 from media_files.tests.fixtures import files_in
 from novaproxy_site.tests.admin_pages import messages_of, staff_with
-from proxies.models import BatchItem, Proxy
+from proxies.models import Batch, BatchItem, Proxy
 from proxies.services import ImageProxyService
 
 LIST = reverse("admin:media_files_mediafile_changelist")
@@ -270,6 +270,26 @@ def test_the_page_of_a_file_tells_what_was_done_with_it(admin_client: Client, ad
     page = admin_client.get(change_url(row)).content.decode()
     assert "It ends &lt;too&gt; early." in page
     assert "New uploads" in page
+
+
+@pytest.mark.parametrize(
+    ("operation", "state", "shown"),
+    [
+        ("image-proxy", "running", "queued"),
+        ("image-proxy", "paused", "missing"),
+        ("image-proxy", "cancelled", "missing"),
+        ("analyze-nova", "running", "missing"),
+    ],
+)
+def test_only_what_a_running_batch_makes_is_on_its_way(
+    admin_client: Client, add: Adds, operation: str, state: str, shown: str
+) -> None:
+    row = add(pictures.jpeg())
+    BatchItem.objects.all().delete()
+    batch = Batch.objects.create(operation=operation, state=state)
+    BatchItem.objects.create(batch=batch, file=row)
+    page = admin_client.get(LIST).content.decode()
+    assert re.findall(r'class="np-badge np-(\w+)"', page) == [shown]
 
 
 def test_a_new_file_makes_the_proxy_stale_and_is_queued(
