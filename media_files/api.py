@@ -8,11 +8,12 @@ from typing import Any, Final, cast
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import QuerySet
 from django.http import HttpResponseBase
+from django.utils.datastructures import MultiValueDict
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, serializers, status, viewsets
 from rest_framework.decorators import action
-from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.exceptions import APIException, NotFound, ValidationError
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -89,7 +90,8 @@ class OneFileField(serializers.FileField):
 
     def get_value(self, dictionary: Any) -> Any:
         name = str(self.field_name)
-        files = dictionary.getlist(name)
+        # A request without a body gives a plain dictionary.
+        files = dictionary.getlist(name) if isinstance(dictionary, MultiValueDict) else []
         if len(files) > 1:
             raise ValidationError(
                 {name: [f"{len(files)} files came in one upload. Send each with a request of its own."]}
@@ -127,13 +129,26 @@ class StrictFilterSet(filters.FilterSet):
 
     def is_valid(self) -> bool:
         valid = bool(super().is_valid())
+        for key, value in (self.data or {}).items():
+            if isinstance(value, str) and not _is_text(value):
+                self.errors[key] = cast(
+                    Any, self.form.error_class(["That is no text: half a character is in it."])
+                )
         if unknown := sorted(set(self.data or ()) - set(self.filters) - self.ALSO_KNOWN):
             known = ", ".join([*self.filters, *sorted(self.ALSO_KNOWN)])
             for key in unknown:
                 self.errors[key] = cast(
                     Any, self.form.error_class([f"Unknown parameter. Known are: {known}."])
                 )
-        return valid and not unknown
+        return valid and not self.errors
+
+
+class LengthRequired(APIException):
+    """A body in chunks announces no length, and would be taken for none."""
+
+    status_code = status.HTTP_411_LENGTH_REQUIRED
+    default_detail = "A body in chunks is not read here. Send it whole, with its Content-Length."
+    default_code = "length_required"
 
 
 class StrictAddressMixin(viewsets.ViewSet):
@@ -147,6 +162,8 @@ class StrictAddressMixin(viewsets.ViewSet):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
+        if "HTTP_TRANSFER_ENCODING" in request.META:
+            raise LengthRequired
         # A method that is not there has no action, and is answered with 405.
         if self.action is None or self.action in self.FILTERED:
             return
@@ -253,6 +270,14 @@ def _no_cursor() -> ValidationError:
     return ValidationError(
         {"cursor": ["That is no cursor of this list. Follow `next` and `previous` as they are given."]}
     )
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # JSON can name halves of surrogate pairs
+        return False
+    return True
 
 
 def _is_id(text: str) -> bool:

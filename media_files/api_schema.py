@@ -43,7 +43,7 @@ _ALWAYS: Final[dict[int, Any]] = {
     429: DetailSerializer,
     503: FaultSerializer,
 }
-_WITH_BODY: Final[dict[int, Any]] = {413: FaultSerializer, 415: DetailSerializer}
+_WITH_BODY: Final[dict[int, Any]] = {411: DetailSerializer, 413: FaultSerializer, 415: DetailSerializer}
 _ONE: Final[dict[int, Any]] = {404: DetailSerializer}
 
 

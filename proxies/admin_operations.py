@@ -17,7 +17,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IS_POPUP_VAR, IncorrectLookupParameters
 from django.contrib.admin.views.main import ERROR_FLAG, PAGE_VAR, ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import BigIntegerField, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -152,7 +152,9 @@ class OperationsMixin(FileModelAdmin):
         try:
             ids = [int(id_) for id_ in request.GET[IDS].split(",")]
         except ValueError:
-            raise NothingSelected("That address names no files. Select them in the list.") from None
+            ids = []
+        if not ids or max(map(abs, ids)) > BigIntegerField.MAX_BIGINT:
+            raise NothingSelected("That address names no files. Select them in the list.")
         return Chosen(Selection(MediaFile.objects.all(), ids), [], is_filter=False)
 
     def _chosen_by_filter(self, request: HttpRequest, query: str) -> Chosen:

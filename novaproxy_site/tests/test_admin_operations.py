@@ -119,7 +119,9 @@ def test_an_operation_that_is_not_there_is_not_found(admin_client: Client) -> No
     assert admin_client.get(f"{page}?filter=").status_code == 404
 
 
-@pytest.mark.parametrize("query", ["", "ids=", "ids=1,two", "filter=created_at__gte%3Dsoon"])
+@pytest.mark.parametrize(
+    "query", ["", "ids=", "ids=1,two", f"ids=1,{2**64}", "filter=created_at__gte%3Dsoon"]
+)
 def test_an_address_that_names_no_files_leads_back_to_the_list(admin_client: Client, query: str) -> None:
     for method in (admin_client.get, admin_client.post):
         response = method(f"{PAGE}?{query}", follow=True)

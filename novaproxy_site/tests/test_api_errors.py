@@ -205,3 +205,25 @@ def test_a_wish_in_an_address_that_takes_none_is_refused_and_nothing_is_done(cas
 
 def test_a_method_that_is_not_there_stays_405(api):
     assert api.generic("PUT", "/api/files?dry_run=true", "{}", "application/json").status_code == 405
+
+
+# -- Bodies that are not there ------------------------------------------------------------------
+
+
+def test_an_upload_without_a_body_is_told_what_is_missing(api):
+    response = api.generic("POST", "/api/files")
+    assert (response.status_code, response.json()) == (400, {"file": ["No file was submitted."]})
+
+
+@pytest.mark.parametrize("path", ["/api/files", START])
+def test_a_body_in_chunks_is_not_taken_for_none(api, path):
+    response = api.generic("POST", path, HTTP_TRANSFER_ENCODING="chunked")
+    assert response.status_code == 411
+    assert "Content-Length" in response.json()["detail"]
+    assert not Batch.objects.exists()
+
+
+def test_half_a_character_is_no_filter(api):
+    response = api.send_as("application/json", START, '{"filter": {"name": "\\ud800"}}')
+    assert (response.status_code, list(response.json())) == (400, ["filter"])
+    assert not Batch.objects.exists()
