@@ -185,3 +185,16 @@ def test_a_refusal_is_shown_in_the_list(admin_client: Client, nova: Service, kee
     nova.faults.append(Refused(400, "ValidationException", "Too odd"))
     AnalysisService().analyze(keep())
     assert "rejected" in text_of(admin_client.get(LIST))
+
+
+def test_a_failure_is_told_of_on_the_page_of_its_file(
+    admin_client: Client, nova: Service, keep: Keep
+) -> None:
+    file = keep()
+    nova.faults.append(Refused(400, "ValidationException", "Too odd"))
+    AnalysisService().analyze(file)
+    page = f"/admin/media_files/mediafile/{file.pk}/change/"
+    assert "Too odd" in text_of(admin_client.get(page))
+    # One that is being asked has said nothing yet.
+    Analysis.objects.update(status="started", error="", message="")
+    assert "started" in text_of(admin_client.get(page))
