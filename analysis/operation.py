@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from django import forms
@@ -19,6 +20,7 @@ from analysis.readiness import readiness
 from analysis.wishes import Run, parameters_of
 from media_files.models import MediaFile
 from proxies.batches import lifecycle, sweeper
+from proxies.batches.lifecycle import WrongState
 from proxies.batches.operations import Operation, Parameters, profile_field, register
 from proxies.batches.selection import Selection
 from proxies.batches.work import Work
@@ -74,7 +76,8 @@ class AnalyzeOperation(Operation):
             run.require_price()
             line = CallLine(run, work)
         except NotConfigured as error:
-            lifecycle.pause(work.batch, reason=str(error), code=error.code)
+            with suppress(WrongState):  # another worker, or a person, was faster
+                lifecycle.pause(work.batch, reason=str(error), code=error.code)
             return
         line.run()
 

@@ -12,6 +12,7 @@ from analysis import budgets, line
 from analysis.models import Analysis
 from analysis.planning import AnalysisPlan
 from analysis.tests import saying
+from analysis.tests.conftest import forget
 from analysis.tests.wire import Refused, Service
 from analysis.wishes import parameters_of
 from media_files.models import MediaFile
@@ -144,6 +145,22 @@ def test_what_is_not_set_pauses_before_the_first(rekognition: Service, keep: Kee
     assert rekognition.requests == 0
     assert (batch.state, batch.paused_code) == (Batch.State.PAUSED, "not_configured")
     assert "NOVAPROXY_ANALYSIS_BIOMETRICS" in batch.paused_reason
+
+
+def test_workers_that_find_the_same_missing_pause_the_batch_once(
+    nova: Service, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(2):
+        keep(seed=seed)
+    batch = start()
+    slices = [Work(Batch.objects.get(pk=batch.pk), lambda: False) for _ in range(2)]
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    forget()
+    for work in slices:
+        perform(work)
+    batch.refresh_from_db()
+    assert (batch.state, batch.paused_code, nova.requests) == (Batch.State.PAUSED, "not_configured", 0)
+    assert "AWS_ACCESS_KEY_ID" in batch.paused_reason
 
 
 def test_a_profile_that_the_settings_have_no_more_pauses(nova: Service, keep: Keep, settings: Any) -> None:
