@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
@@ -128,19 +129,22 @@ class StrictFilterSet(filters.FilterSet):
     ALSO_KNOWN = PAGING
 
     def is_valid(self) -> bool:
-        valid = bool(super().is_valid())
-        for key, value in (self.data or {}).items():
-            if isinstance(value, str) and not _is_text(value):
-                self.errors[key] = cast(
-                    Any, self.form.error_class(["That is no text: half a character is in it."])
-                )
-        if unknown := sorted(set(self.data or ()) - set(self.filters) - self.ALSO_KNOWN):
-            known = ", ".join([*self.filters, *sorted(self.ALSO_KNOWN)])
-            for key in unknown:
-                self.errors[key] = cast(
-                    Any, self.form.error_class([f"Unknown parameter. Known are: {known}."])
-                )
-        return valid and not self.errors
+        super().is_valid()
+        for key, fault in self._faults():
+            self.errors[key] = cast(Any, self.form.error_class([fault]))
+        return not self.errors
+
+    def _faults(self) -> Iterator[tuple[str, str]]:
+        data = self.data or {}
+        known = ", ".join([*self.filters, *sorted(self.ALSO_KNOWN)])
+        for key, value in sorted(data.items()):
+            times = len(data.getlist(key)) if isinstance(data, MultiValueDict) else 1
+            if key not in self.filters and key not in self.ALSO_KNOWN:
+                yield key, f"Unknown parameter. Known are: {known}."
+            elif times > 1:
+                yield key, f"Given {times} times. Only one would count: give it once."
+            elif isinstance(value, str) and not _is_text(value):
+                yield key, "That is no text: half a character is in it."
 
 
 class LengthRequired(APIException):

@@ -182,6 +182,7 @@ def test_the_list_is_filtered(api, library, case):
 
 
 BAD_FILTERS = {
+    "a filter given twice": ("type=image&type=video", "type"),
     "an unknown type": ("type=audio", "type"),
     "an unknown state": ("proxy_state=old", "proxy_state"),
     "no date": ("updated_since=yesterday", "updated_since"),
