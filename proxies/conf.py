@@ -85,12 +85,15 @@ def _profile(name: str, wishes: Any) -> ProxyProfile:
     if not isinstance(wishes, Mapping) or not set(wishes) <= {*_RANGES, "formats"}:
         raise ImproperlyConfigured(f"{where} is an object with {', '.join(_RANGES)} and formats at the most.")
     values: dict[str, Any] = {"shorter_side": None, **wishes}
-    for key, (least, most) in _RANGES.items():
-        value = values.get(key)
-        if value is not None and (type(value) is not int or not least <= value <= most):
+    for key in _RANGES.keys() & wishes.keys():
+        (least, most), value = _RANGES[key], wishes[key]
+        if value is None and key == "shorter_side":
+            continue
+        if type(value) is not int or not least <= value <= most:
             raise ImproperlyConfigured(f"{where}: {key} is a whole number from {least} to {most:,}.")
     formats = values.get("formats", sorted(NOVA.formats))
-    if not isinstance(formats, list) or not set(formats) <= _READ or not set(formats) >= _WRITTEN:
+    are_words = isinstance(formats, list) and all(isinstance(name, str) for name in formats)
+    if not are_words or not _WRITTEN <= set(formats) <= _READ:
         raise ImproperlyConfigured(
             f"{where}: formats is a list of {', '.join(sorted(_READ))}, JPEG and PNG among them: "
             "those two are what proxies are written in."

@@ -100,11 +100,37 @@ def test_a_bad_value_is_told_with_its_name_and_without_a_traceback(install, case
     assert "[" not in ended.stderr, "a sentence, and no list of Python's"
 
 
-def test_gunicorn_tells_it_likewise_and_gives_up(tmp_path):
+PROFILES = {
+    "no object": "[]",
+    "an unknown wish": '{"small": {"height": 512}}',
+    "out of range": '{"small": {"quality": 500}}',
+    "a name of ours": '{"nova": {}}',
+    "no wishes": '{"a": 5}',
+    "nothing for a number": '{"small": {"quality": null}}',
+    "formats that are no words": '{"small": {"formats": [["JPEG"]]}}',
+}
+
+
+@pytest.mark.parametrize("case", PROFILES)
+def test_profiles_that_cannot_be_are_refused_at_the_start(install, case):
+    ended = install(NOVAPROXY_PROFILES=PROFILES[case]).manage("check", check=False)
+    assert ended.returncode == 2
+    assert "NOVAPROXY_PROFILES" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("DEBUG", "perhaps", 'Environment variable "DEBUG" is invalid: Not a valid boolean.'),
+        ("NOVAPROXY_PROFILES", "[]", "NOVAPROXY_PROFILES is an object of profiles"),
+    ],
+)
+def test_gunicorn_tells_it_likewise_and_gives_up(tmp_path, name, value, told):
     environment = clean_environment(os.environ) | {
         "DJANGO_SETTINGS_MODULE": "novaproxy_site.settings",
         "NOVAPROXY_DATA_DIR": str(tmp_path),
-        "DEBUG": "perhaps",
+        name: value,
     }
     command = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--no-control-socket"]
     ended = subprocess.run(
@@ -112,7 +138,7 @@ def test_gunicorn_tells_it_likewise_and_gives_up(tmp_path):
         env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert ended.returncode == 4
-    assert 'Environment variable "DEBUG" is invalid: Not a valid boolean.' in ended.stderr
+    assert told in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
