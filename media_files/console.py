@@ -66,7 +66,7 @@ class Tool(PlainCommand):
             # A name that the terminal's alphabet lacks must not end the run.
             sys.stdout.reconfigure(errors="backslashreplace")
         if not self.sets_up:
-            _refuse_missing_library()
+            refuse_missing_library()
         try:
             went_well = self.work(**options)
             self.stdout.flush()
@@ -95,7 +95,7 @@ class Tool(PlainCommand):
         self.stdout.write(json.dumps(values, cls=DjangoJSONEncoder, ensure_ascii=ascii_only))
 
 
-def _refuse_missing_library() -> None:
+def refuse_missing_library() -> None:
     """SQLite would make an empty database of one that is only asked, and a dry run a file.
 
     Raises:

@@ -12,6 +12,7 @@ COMMANDS = {
     "JSON": ["create_image_proxies", "--json"],
     "import": ["import_media", "."],
     "analysis": ["analyze_images"],
+    "worker": ["worker"],
 }
 
 
@@ -21,7 +22,7 @@ def test_a_library_that_is_not_set_up_is_left_as_it_is(install, case):
     (installation.folder / "novaproxy.sqlite3").unlink()
     installation.manage("check")
     before = tree(installation.folder)
-    ended = installation.manage(*COMMANDS[case], check=False)
+    ended = installation.manage(*COMMANDS[case], check=False, timeout=30)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("The library has not been set up yet: there is no database at ")
     assert "`manage.py migrate`" in ended.stderr

@@ -215,7 +215,8 @@ def test_a_task_may_end_early_when_a_stop_is_asked(start):
 
 
 def test_a_worker_outlives_its_database(start, tmp_path):
-    """Here it has no tables yet, as on the first start of an installation."""
+    """Here it has no tables yet, as while an installation is being set up."""
+    (tmp_path / "novaproxy.sqlite3").touch()
     with closing(Installation(tmp_path)) as installation:
         worker = start(installation=installation)
         worker.wait_for(lambda: "does not answer" in worker.read_output(), what="it to notice")

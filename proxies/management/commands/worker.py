@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandParser
 
-from media_files.console import PlainCommand, UsageError
+from media_files.console import PlainCommand, UsageError, refuse_missing_library
 from proxies.pulse import VARIABLE, Pulse
 from proxies.worker import GRACE, Supervisor, Times, cluster_command
 
@@ -22,7 +22,7 @@ class Command(PlainCommand):
     """Run the supervisor, or, when the supervisor calls it, the cluster."""
 
     help = "Works off the queue until Ctrl-C, TERM or HUP stops it. Run one on each machine."
-    # A worker starts before the database is there to be asked, and waits for it.
+    # A worker starts before the database answers, or has its tables, and waits for it.
     requires_migrations_checks = False
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -60,6 +60,7 @@ class Command(PlainCommand):
             raise UsageError("--workers: at least 1 process is needed.")
         if stalled_after <= 0 or grace <= 0:
             raise UsageError("--stalled-after, --grace: more than 0 seconds are needed.")
+        refuse_missing_library()
         self._supervise(workers, Times(stalled_after=stalled_after, grace=grace))
 
     def _supervise(self, workers: int, times: Times) -> None:
