@@ -18,7 +18,7 @@ from media_files.models import MediaFile
 from proxies.models import Proxy
 from proxies.outcomes import Outcome
 from proxies.profiles import ProxyProfile
-from proxies.queries import is_quarantined, needs_proxy, with_settled
+from proxies.queries import is_quarantined, known_failures, needs_proxy, with_settled
 
 _WORD = re.compile(r"\w+")
 
@@ -60,9 +60,13 @@ def with_outcome(
 ) -> QuerySet[Any]:
     """Annotate the outcome that a run would have for each file, and what the ledger says of settled ones."""
     known = Exists(Analysis.objects.done().filter(file=OuterRef("pk"), provider=provider))
+    failures = known_failures(profile)
+    # Of which nothing can be sent; by force questions are asked again, and no proxies made again.
+    is_broken = Q(Exists(failures), sent_sha256=None)
     whens = [
         When(~Q(file_type=MediaFile.FileType.IMAGE), then=_word(Outcome.FAILED)),
         When(is_quarantined(), then=_word(Outcome.QUARANTINED)),
+        When(is_broken, then=_word(Outcome.FAILED)),
     ]
     if requests and not force:
         answered = (Q(is_answered(provider, request, of_this_file=True)) for request in requests)
@@ -70,7 +74,7 @@ def with_outcome(
     whens.append(When(known, then=_word(Outcome.REPLACED)))
     outcome = Case(*whens, default=_word(Outcome.CREATED), output_field=CharField())
     judged = files.annotate(sent_sha256=sent_sha256(profile)).annotate(outcome=outcome)
-    return with_settled(judged, video="A video. Only images are analysed.")
+    return with_settled(judged, video="A video. Only images are analysed.", failures=failures)
 
 
 # -- Search ----------------------------------------------------------------------------------------

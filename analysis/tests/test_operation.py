@@ -16,13 +16,13 @@ from analysis.tests.conftest import forget
 from analysis.tests.wire import Refused, Service
 from analysis.wishes import parameters_of
 from media_files.models import MediaFile
-from media_files.tests.pictures import jpeg, mp4
+from media_files.tests.pictures import corrupt_jpeg, jpeg, mp4
 from proxies.batches import lifecycle
 from proxies.batches.operations import FixedParameter
 from proxies.batches.selection import Selection
 from proxies.batches.slices import perform
 from proxies.batches.work import Work
-from proxies.models import Batch, Proxy
+from proxies.models import Batch, Proxy, ProxyFailure
 from proxies.outcomes import Outcome
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -106,6 +106,24 @@ def test_bytes_that_were_answered_before_cost_nothing_in_a_plan(nova: Service, k
     assert (plan.outcomes[Outcome.CREATED], plan.calls, plan.calls_saved) == (1, 0, 1)
     assert outcomes(run(start())) == {"reused": 2}
     assert len(nova.paid) == 1
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_file_that_is_known_to_be_broken_is_planned_as_failed_and_costs_nothing(
+    nova: Service, keep: Keep, force: bool
+) -> None:
+    """Nothing can be sent of it, whether what was answered before is to be asked again or not."""
+    keep(corrupt_jpeg())
+    assert outcomes(run(start())) == {"failed:corrupt": 1}
+    keep(jpeg(300, 200))
+    plan = lifecycle.plan("analyze-nova", Selection(MediaFile.objects.all()), parameters_of(force=force))
+    assert isinstance(plan, AnalysisPlan)
+    assert (plan.outcomes, plan.calls, plan.to_be_made) == ({"created": 1, "failed": 1}, 1, 0)
+    batch = start(force=force)
+    item = batch.items.get(outcome=Outcome.FAILED)
+    assert (item.error, item.attempts) == ("corrupt", 0)
+    assert item.message == ProxyFailure.objects.get().message
+    assert outcomes(run(batch)) == {"created": 1, "failed:corrupt": 1}
 
 
 def test_many_calls_are_in_flight_once_one_was_answered(nova: Service, keep: Keep, settings: Any) -> None:
