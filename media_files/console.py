@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, SystemCheckError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import Error as DatabaseError
 from django.db import connection
@@ -45,6 +45,9 @@ class PlainCommand(BaseCommand):
                 raise
             self.stderr.write(str(error))
             sys.exit(error.returncode)
+        except SystemCheckError as error:
+            error.returncode = EXIT_USAGE  # Django's is 1, which here says that some files failed
+            raise
 
 
 class Tool(PlainCommand):

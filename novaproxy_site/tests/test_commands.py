@@ -45,6 +45,14 @@ def test_what_was_wrong_is_said_without_the_name_of_a_class(installation, name):
     assert ended.stderr.strip()
 
 
+@pytest.mark.parametrize("name", ["create_image_proxies", "worker"])
+def test_what_a_check_refuses_is_wrong_usage_too(install, name):
+    ended = install(CSRF_TRUSTED_ORIGINS="photos.example.org").manage(name, check=False, timeout=30)
+    assert ended.returncode == 2
+    assert "(4_0.E001)" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_who_looks_for_the_cause_gets_the_traceback(installation):
     ended = installation.manage("create_image_proxies", "--limit", "0", "--traceback", check=False)
     assert "Traceback" in ended.stderr
