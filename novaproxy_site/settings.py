@@ -128,8 +128,17 @@ def _secret_key(given: str) -> str:
             "SECRET_KEY is not set, and DEBUG is off. Set SECRET_KEY to a long random string, the same on "
             "every machine of this installation: sessions and queued tasks are signed with it."
         )
-    path = DATA_DIR / "secret_key"
-    DATA_DIR.mkdir(parents=True, exist_ok=True)
+    try:
+        DATA_DIR.mkdir(parents=True, exist_ok=True)
+        return _kept_secret(DATA_DIR / "secret_key")
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"NOVAPROXY_DATA_DIR is {DATA_DIR}, which cannot hold the data: {error.strerror}. Name a folder "
+            "that this user may write to, or may make."
+        ) from error
+
+
+def _kept_secret(path: Path) -> str:
     try:
         with path.open("x") as file:
             path.chmod(0o600)

@@ -70,6 +70,14 @@ class TestSecretKey:
         read_settings(tmp_path / "data", "print(s.SECRET_KEY)", SECRET_KEY="given")
         assert not (tmp_path / "data" / "secret_key").exists()
 
+    @pytest.mark.parametrize("given", ["/proc/nowhere", "/dev/null"], ids=["not to be made", "a file"])
+    def test_a_folder_that_cannot_hold_it_is_told(self, install, given):
+        variables = {"NOVAPROXY_DATA_DIR": given, "DATABASE_URL": "sqlite://:memory:", "SECRET_KEY": ""}
+        ended = install(**variables).manage("check", check=False)
+        assert ended.returncode == 2
+        assert ended.stderr.startswith(f"NOVAPROXY_DATA_DIR is {given}, which cannot hold the data: ")
+        assert len(ended.stderr.splitlines()) == 1
+
     def test_without_debug_it_must_be_given(self, tmp_path):
         ended = read_settings(tmp_path, "", SECRET_KEY="unset", DEBUG="0")
         assert ended.returncode
