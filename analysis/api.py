@@ -20,7 +20,7 @@ from analysis.providers.base import Wishes
 from analysis.providers.nova import LONGEST_QUESTION
 from analysis.queries import saying, with_label
 from analysis.services import AnalysisService
-from analysis.wishes import parameters_of
+from analysis.wishes import BUDGET_DIGITS, BUDGET_PLACES, parameters_of
 from media_files.api import StrictFilterSet, StrictSerializer
 from media_files.models import MediaFile
 from proxies.api import ProfileField
@@ -104,7 +104,9 @@ class BudgetField(serializers.DecimalField):
     """US dollars, at which a batch pauses; null for those of the settings."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_digits=9, decimal_places=4, min_value=0, allow_null=True, **kwargs)
+        super().__init__(
+            max_digits=BUDGET_DIGITS, decimal_places=BUDGET_PLACES, min_value=0, allow_null=True, **kwargs
+        )
 
 
 class AnalyzeBatchSerializer(WishesSerializer, BatchRequestSerializer):

@@ -17,7 +17,7 @@ from analysis.providers import aws
 from analysis.providers.nova import LONGEST_QUESTION
 from analysis.queries import with_outcome
 from analysis.readiness import readiness
-from analysis.wishes import Run, parameters_of
+from analysis.wishes import BUDGET_DIGITS, BUDGET_PLACES, Run, parameters_of
 from media_files.models import MediaFile
 from proxies.batches import lifecycle, sweeper
 from proxies.batches.lifecycle import WrongState
@@ -46,8 +46,8 @@ class AnalyzeOperation(Operation):
             "max_cost": forms.DecimalField(
                 required=False,
                 min_value=0,
-                max_digits=9,
-                decimal_places=4,
+                max_digits=BUDGET_DIGITS,
+                decimal_places=BUDGET_PLACES,
                 label="Budget",
                 help_text="US dollars, at which the batch pauses. Empty for that of the settings.",
             ),

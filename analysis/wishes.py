@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Final
 
 from analysis.conf import conf
 from analysis.errors import NotConfigured
@@ -14,6 +14,11 @@ from analysis.providers.base import Request, Usage, Wishes
 from analysis.services import AnalysisService
 from proxies.conf import conf as proxies_conf
 from proxies.profiles import ProxyProfile
+
+# Of a budget in US dollars, at every door.
+BUDGET_DIGITS: Final = 9
+BUDGET_PLACES: Final = 4
+_TOO_MUCH: Final = 10 ** (BUDGET_DIGITS - BUDGET_PLACES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,7 @@ def budget_of(given: object) -> Decimal | None:
     """US dollars; those of the settings where nothing is given; None for no limit.
 
     Raises:
-        ValueError: it is no sum of money.
+        ValueError: it is no sum of money, or more than any door takes.
     """
     if given in (None, ""):
         return conf().budget
@@ -127,4 +132,6 @@ def budget_of(given: object) -> Decimal | None:
         raise ValueError(f"{given!r} is no sum of money, as 2.50.") from None
     if not amount.is_finite() or amount < 0:
         raise ValueError(f"{given!r} is no sum of money, as 2.50.")
+    if amount >= _TOO_MUCH:
+        raise ValueError(f"A budget of {given!r} is too much: it must be less than ${_TOO_MUCH:,}.")
     return amount

@@ -95,6 +95,8 @@ def test_access_denied_stops_the_run_after_the_first(library: Installation, serv
 BAD = {
     "limit": ["--limit", "0"],
     "money": ["--max-cost", "much"],
+    "more money than there is": ["--max-cost", "1e400"],
+    "more money than the API takes": ["--max-cost", "100000"],
     "question": ["--provider", "rekognition", "--question", "Who?"],
     "features": ["--provider", "rekognition", "--features", "horoscope"],
     "biometrics": ["--provider", "rekognition", "--features", "faces"],
