@@ -15,7 +15,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from dotenv import load_dotenv
-from environs import Env, validate
+from environs import Env, ValidationError, validate
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -113,8 +113,8 @@ NOVAPROXY_API_RATE = env.str(
     "NOVAPROXY_API_RATE",
     "",
     validate=validate.Regexp(
-        r"^(\d+/(second|minute|hour|day))?$",
-        error="no rate, as 600/minute (or second, hour, day)",
+        r"^([1-9]\d*/(second|minute|hour|day))?$",
+        error="no rate from 1 up, as 600/minute (or second, hour, day)",
     ),
 )
 
@@ -164,9 +164,17 @@ NOVAPROXY_LONGEST_SIDE = env.int("NOVAPROXY_LONGEST_SIDE", 8000, validate=valida
 NOVAPROXY_QUALITY = env.int("NOVAPROXY_QUALITY", 85, validate=validate.Range(min=1, max=95))
 NOVAPROXY_MAX_PIXELS = env.int("NOVAPROXY_MAX_PIXELS", 250_000_000, validate=validate.Range(min=1))
 NOVAPROXY_MAX_UPLOAD = env.int("NOVAPROXY_MAX_UPLOAD", 1024 * 1024 * 1024, validate=validate.Range(min=1))
+
+
+def _takes_a_process(megabytes: int) -> None:
+    # 90 MB with no picture in hand, and what is kept of those before.
+    if megabytes and megabytes < 200:
+        raise ValidationError("no process does with less than 200 MB; 0 is for no limit")
+
+
 # Megabytes for each process that decodes: what a WebP of the most pixels takes, and some more. Other formats
 # take a third of it (docs/formats.md).
-NOVAPROXY_MAX_MEMORY = env.int("NOVAPROXY_MAX_MEMORY", 4608, validate=validate.Range(min=0))
+NOVAPROXY_MAX_MEMORY = env.int("NOVAPROXY_MAX_MEMORY", 4608, validate=_takes_a_process)
 NOVAPROXY_ON_SAVE = env.str("NOVAPROXY_ON_SAVE", "queue", validate=validate.OneOf(["queue", "inline", "off"]))
 NOVAPROXY_RESIZER = env.str("NOVAPROXY_RESIZER", "auto", validate=validate.OneOf(["auto", "pillow"]))
 # Further profiles by name, as {"small": {"shorter_side": 512, "longest_side": 4000}}.

@@ -95,6 +95,9 @@ BAD = {
     "no broker": ("NOVAPROXY_BROKER", "rabbit"),
     "no database": ("DATABASE_URL", "novaproxy.sqlite3"),
     "no worker": ("NOVAPROXY_WORKERS", "0"),
+    "a rate that lets nobody in": ("NOVAPROXY_API_RATE", "0/minute"),
+    "no memory for any process": ("NOVAPROXY_MAX_MEMORY", "199"),
+    "less than no memory": ("NOVAPROXY_MAX_MEMORY", "-1"),
 }
 
 
@@ -106,6 +109,17 @@ def test_a_bad_value_is_told_with_its_name_and_without_a_traceback(install, case
     assert f'Environment variable "{name}" is invalid: ' in ended.stderr
     assert "Traceback" not in ended.stderr
     assert "[" not in ended.stderr, "a sentence, and no list of Python's"
+
+
+def test_what_is_near_to_these_is_taken(tmp_path):
+    for memory, rate in (("0", ""), ("200", "10/second")):
+        shown = read_settings(
+            tmp_path,
+            "print(s.NOVAPROXY_MAX_MEMORY, s.NOVAPROXY_API_RATE, sep=',')",
+            NOVAPROXY_MAX_MEMORY=memory,
+            NOVAPROXY_API_RATE=rate,
+        )
+        assert shown.stdout == f"{memory},{rate}\n"
 
 
 PROFILES = {
