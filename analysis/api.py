@@ -13,14 +13,16 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from analysis.api_errors import AnalysisFaultSerializer
 from analysis.errors import NotConfigured
 from analysis.models import Analysis
 from analysis.providers import get, names
 from analysis.providers.base import Wishes
 from analysis.providers.nova import LONGEST_QUESTION
 from analysis.queries import saying, with_label
+from analysis.readiness import readiness
 from analysis.services import AnalysisService
-from analysis.wishes import BUDGET_DIGITS, BUDGET_PLACES, parameters_of
+from analysis.wishes import BUDGET_DIGITS, BUDGET_PLACES, Run, parameters_of
 from media_files.api import StrictFilterSet, StrictSerializer
 from media_files.models import MediaFile
 from proxies.api import ProfileField
@@ -196,6 +198,7 @@ class AnalysisBatchMixin(ProxyBatchViewSet):
     """Analyses of many files."""
 
     resume_body = ResumeSerializer
+    further_errors = {**ProxyBatchViewSet.further_errors, "analyze": {409: AnalysisFaultSerializer}}
 
     @extend_schema(
         request=AnalyzeBatchSerializer,
@@ -214,4 +217,21 @@ class AnalysisBatchMixin(ProxyBatchViewSet):
             features=wanted["features"],
             max_cost=wanted["max_cost"],
         )
+        _require_setup(Run.of(wanted["provider"], parameters), dry_run=wanted["dry_run"])
         return self.start(f"analyze-{wanted['provider']}", wanted, parameters)
+
+
+def _require_setup(run: Run, *, dry_run: bool) -> None:
+    """Nothing, where a batch would not pause at once, as far as is known this moment.
+
+    A plan is made without credentials and prices as well, and says which are missing.
+
+    Raises:
+        NotConfigured: the message says what to set.
+    """
+    run.provider.requests(run.wishes)
+    if dry_run:
+        return
+    if missing := readiness.missing():
+        raise NotConfigured(" ".join(missing))
+    run.require_price()

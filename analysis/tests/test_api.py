@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -150,6 +151,38 @@ def test_a_batch_takes_the_filters_of_the_search(api: Api, nova: Service, keep: 
     api.send(f"/api/files/{found.pk}/analyze")
     body = {"filter": {"label": "lighthouse"}, "dry_run": True, "force": True}
     assert api.send("/api/batch/analyze", body).json()["total_files"] == 1
+
+
+@pytest.mark.parametrize(
+    ("feature", "setting"),
+    [("faces", "NOVAPROXY_ANALYSIS_BIOMETRICS"), ("custom-labels", "NOVAPROXY_ANALYSIS_CUSTOM_MODELS")],
+)
+def test_a_batch_of_what_is_off_names_the_setting(
+    api: Api, rekognition: Service, keep: Keep, feature: str, setting: str
+) -> None:
+    body = {"file_ids": [keep().pk], "provider": "rekognition", "features": [feature]}
+    for dry_run in (True, False):
+        response = api.send("/api/batch/analyze", {**body, "dry_run": dry_run})
+        assert (response.status_code, response.json()["error"]) == (409, "not_configured")
+        assert setting in response.json()["message"]
+    assert not Batch.objects.filter(standing=None).exists()
+
+
+def test_a_batch_that_would_pause_at_once_for_what_is_missing_is_not_started(
+    api: Api, nova: Service, keep: Keep, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"file_ids": [keep().pk], "max_cost": "1"}
+    settings.NOVAPROXY_ANALYSIS_MODEL = "eu.amazon.nova-2-lite-v1:0"
+    unpriced = api.send("/api/batch/analyze", body)
+    assert (unpriced.status_code, unpriced.json()["error"]) == (409, "not_configured")
+    assert "prices.toml" in unpriced.json()["message"]
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    forget()
+    readiness.missing(patience=60)  # however busy the machine
+    nobody = api.send("/api/batch/analyze", {"file_ids": body["file_ids"]})
+    assert (nobody.status_code, nobody.json()["error"]) == (409, "not_configured")
+    assert "AWS_ACCESS_KEY_ID" in nobody.json()["message"]
+    assert not Batch.objects.filter(standing=None).exists()
 
 
 @pytest.fixture
