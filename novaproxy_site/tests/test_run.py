@@ -170,6 +170,13 @@ def test_a_port_that_is_taken_is_told_before_anything_is_done(install):
     assert not (installation.folder / "api_token").exists()
 
 
+@pytest.mark.parametrize("port", ["0", "65536", "-1"])
+def test_a_port_that_nobody_could_be_led_to_is_told(install, port):
+    ended = install().manage("run", f"--port={port}", check=False, timeout=30)
+    assert ended.returncode == 2
+    assert ended.stderr == f"There is no port {port}. Choose one from 1 to 65535: PORT=.\n"
+
+
 def test_a_folder_that_is_not_there_is_told(installation):
     (port,) = free_ports(1)
     ended = installation.manage("run", "--photos", "/nowhere/at/all", "--port", str(port), check=False)

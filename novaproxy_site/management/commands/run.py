@@ -175,11 +175,14 @@ def _token() -> str:
 
 
 def _check_port(port: int) -> None:
+    # Of 0 the system would make one of its choice, which nobody is told.
+    if not 1 <= port <= 65_535:
+        raise UsageError(f"There is no port {port}. Choose one from 1 to 65535: PORT=.")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_HOST, port))
-        except (OSError, OverflowError) as error:
+        except OSError as error:
             raise UsageError(
                 f"Port {port} of {_HOST} cannot be had ({error}). Choose another: PORT=."
             ) from error
