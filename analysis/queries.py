@@ -9,9 +9,23 @@ from operator import and_
 from typing import Any
 
 from django.db import connection
-from django.db.models import Case, CharField, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models import (
+    Case,
+    CharField,
+    Exists,
+    F,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    TextField,
+    Value,
+    When,
+)
 from django.db.models.expressions import Combinable
 
+from analysis import providers
+from analysis.errors import ImageTooSmall
 from analysis.models import Analysis, AnalysisLabel
 from analysis.providers.base import Request
 from media_files.models import MediaFile
@@ -66,7 +80,7 @@ def with_outcome(
     whens = [
         When(~Q(file_type=MediaFile.FileType.IMAGE), then=_word(Outcome.FAILED)),
         When(is_quarantined(), then=_word(Outcome.QUARANTINED)),
-        When(is_broken, then=_word(Outcome.FAILED)),
+        When(is_broken | _is_too_small(provider), then=_word(Outcome.FAILED)),
     ]
     if requests and not force:
         answered = (Q(is_answered(provider, request, of_this_file=True)) for request in requests)
@@ -74,7 +88,32 @@ def with_outcome(
     whens.append(When(known, then=_word(Outcome.REPLACED)))
     outcome = Case(*whens, default=_word(Outcome.CREATED), output_field=CharField())
     judged = files.annotate(sent_sha256=sent_sha256(profile)).annotate(outcome=outcome)
-    return with_settled(judged, video="A video. Only images are analysed.", failures=failures)
+    settled = with_settled(judged, video="A video. Only images are analysed.", failures=failures)
+    return _with_too_small(settled, provider)
+
+
+def _is_too_small(provider: str) -> Q:
+    """Whether a side of the original, which no proxy enlarges, is shorter than the service reads."""
+    side = providers.get(provider).shortest_side
+    return Q(file_type=MediaFile.FileType.IMAGE) & (Q(width__lt=side) | Q(height__lt=side))
+
+
+def _with_too_small(settled: QuerySet[Any], provider: str) -> QuerySet[Any]:
+    """What the ledger says of these, beside what it says of others."""
+    service = providers.get(provider)
+    message = f"{service.label} needs {service.shortest_side} px a side. Use a larger picture."
+    applies = Q(outcome=Outcome.FAILED.value) & _is_too_small(provider)
+    told: QuerySet[Any] = settled.annotate(
+        settled_error=Case(
+            When(applies, then=Value(ImageTooSmall.code)),
+            default=F("settled_error"),
+            output_field=CharField(),
+        ),
+        settled_message=Case(
+            When(applies, then=Value(message)), default=F("settled_message"), output_field=TextField()
+        ),
+    )
+    return told
 
 
 # -- Search ----------------------------------------------------------------------------------------

@@ -146,11 +146,13 @@ class Provider(ABC):
         name: in URLs, in the ledger, in rows.
         label: for people.
         service: boto3's name of it.
+        shortest_side: px; what is smaller is planned as failed, as `check` refuses it.
     """
 
     name: ClassVar[str]
     label: ClassVar[str]
     service: ClassVar[str]
+    shortest_side: ClassVar[int] = 1
 
     @abstractmethod
     def requests(self, wishes: Wishes) -> list[Request]:

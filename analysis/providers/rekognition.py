@@ -70,6 +70,7 @@ class RekognitionProvider(Provider):
     name = "rekognition"
     label = "Rekognition"
     service = "rekognition"
+    shortest_side = LIMITS.shortest_side
 
     def requests(self, wishes: Wishes) -> list[Request]:
         if wishes.question:

@@ -126,6 +126,22 @@ def test_a_file_that_is_known_to_be_broken_is_planned_as_failed_and_costs_nothin
     assert outcomes(run(batch)) == {"created": 1, "failed:corrupt": 1}
 
 
+def test_a_picture_that_is_too_small_is_planned_as_failed_and_costs_nothing(
+    rekognition: Service, keep: Keep
+) -> None:
+    for size in ((300, 80), (300, 79), (79, 300)):
+        keep(jpeg(*size))
+    keep(mp4())
+    selection = Selection(MediaFile.objects.all())
+    plan = lifecycle.plan("analyze-rekognition", selection, parameters_of(features=["labels"]))
+    assert isinstance(plan, AnalysisPlan)
+    assert (plan.outcomes, plan.calls) == ({"created": 1, "failed": 3}, 1)
+    batch = lifecycle.start("analyze-rekognition", selection, parameters_of(features=["labels"]))
+    assert outcomes(batch) == {"": 1, "failed:too_small": 2, "failed:not_an_image": 1}
+    told = batch.items.filter(error="too_small").values_list("message", flat=True)
+    assert all("Rekognition needs 80 px a side" in message for message in told)
+
+
 def test_many_calls_are_in_flight_once_one_was_answered(nova: Service, keep: Keep, settings: Any) -> None:
     settings.NOVAPROXY_ANALYSIS_CALLS_IN_FLIGHT = 4
     nova.seconds = 0.2
