@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from django import forms
@@ -11,6 +12,7 @@ from django.db.models import QuerySet
 from media_files.models import MediaFile
 from proxies.assembly import AssemblyLine
 from proxies.batches import lifecycle
+from proxies.batches.lifecycle import WrongState
 from proxies.batches.operations import Operation, Parameters, profile_field, register
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
@@ -51,7 +53,8 @@ class ImageProxyOperation(Operation):
             profile = _profile(parameters)
         except KeyError as missing:
             reason = f"There is no profile {missing} any more. Set it in NOVAPROXY_PROFILES."
-            lifecycle.pause(work.batch, reason=reason, code="not_configured")
+            with suppress(WrongState):  # another worker, or a person, was faster
+                lifecycle.pause(work.batch, reason=reason, code="not_configured")
             return
         service = ImageProxyService(profile=profile)
         AssemblyLine(service, work, force=_force(parameters)).run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any, Final
 
 from django.core.management.base import OutputWrapper
@@ -10,6 +11,7 @@ from django.core.management.base import OutputWrapper
 from media_files.console import Interrupted, NowAndThen, Tool, UsageError, progress_bar
 from proxies.batches import lifecycle, local
 from proxies.batches.counts import counts_of
+from proxies.batches.lifecycle import WrongState
 from proxies.batches.local import HeldElsewhere
 from proxies.models import Batch
 
@@ -36,14 +38,15 @@ class RunsBatches(Tool):
         """
         take_over(batch)
         if batch.state == Batch.State.PAUSED:
-            lifecycle.resume(batch)
+            with suppress(WrongState):  # a person was faster
+                lifecycle.resume(batch)
         total = counts_of(batch, exact=True)["total"]
         with progress_bar(total) as bar:
             show = self._follow(batch, bar)
             try:
                 local.run(batch, workers or os.cpu_count() or 1, show)
             except (KeyboardInterrupt, BrokenPipeError):
-                if batch.state == Batch.State.RUNNING:
+                with suppress(WrongState):  # it has ended, or was paused before
                     lifecycle.pause(batch, reason="The command was interrupted.")
                 raise
         if batch.state != Batch.State.COMPLETED:

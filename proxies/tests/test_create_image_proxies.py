@@ -6,11 +6,14 @@ import json
 from functools import partial
 
 import pytest
+from django.utils.timezone import now
 
 from media_files.models import MediaFile
 from media_files.tests.commands import run_command
 from media_files.tests.fixtures import files_in
 from media_files.tests.pictures import encoded, jpeg, mp4
+from proxies.batches.slices import perform
+from proxies.batches.work import Work
 from proxies.models import Batch, Proxy, Quarantine
 from proxies.outcomes import Outcome
 from proxies.services import ImageProxyService
@@ -201,6 +204,39 @@ class TestOtherBatches:
         ended = run("--batch", batch.pk, "--retry-failed", "--no-dry-run")
         assert ended.code == 2
         assert "Nothing" in ended.err
+
+
+@pytest.mark.django_db
+class TestSomebodyElseWasFaster:
+    """Each change finds the batch as another process has just left it."""
+
+    def test_to_pause_it_for_want_of_a_profile(self, add, off):
+        batch = Batch.objects.create(operation="image-proxy", parameters={"profile": "moon"})
+        for _ in range(2):
+            perform(Work(batch, lambda: False))
+        assert (batch.state, batch.paused_code) == ("paused", "not_configured")
+
+    def test_to_resume_it(self, monkeypatch):
+        batch = Batch.objects.create(
+            operation="image-proxy", executor="local", state="paused", started_at=now()
+        )
+        monkeypatch.setattr(
+            "proxies.local_runs.take_over", lambda batch: Batch.objects.update(state="running")
+        )
+        assert run("--batch", batch.pk, "--no-dry-run").code == 0
+
+    def test_to_cancel_it_before_ctrl_c(self, monkeypatch):
+        def interrupted(*arguments: object) -> None:
+            Batch.objects.update(state="cancelled")
+            raise KeyboardInterrupt
+
+        batch = Batch.objects.create(
+            operation="image-proxy", executor="local", state="running", started_at=now()
+        )
+        monkeypatch.setattr("proxies.batches.local.run", interrupted)
+        ended = run("--batch", batch.pk, "--no-dry-run")
+        assert ended.code == 130
+        assert "Interrupted" in ended.err
 
 
 @pytest.mark.django_db(transaction=True)
