@@ -7,15 +7,17 @@ from contextlib import suppress
 from typing import Any, Final
 
 from django.core.management.base import OutputWrapper
+from django.utils.timezone import now
 
 from media_files.console import Interrupted, NowAndThen, Tool, UsageError, progress_bar
 from proxies.batches import lifecycle, local
 from proxies.batches.counts import counts_of
 from proxies.batches.lifecycle import WrongState
 from proxies.batches.local import HeldElsewhere
-from proxies.models import Batch
+from proxies.models import Batch, BatchItem
 
 SECONDS_BETWEEN_LINES: Final = 10.0
+SECONDS_BETWEEN_QUESTIONS: Final = 1.0
 
 
 class RunsBatches(Tool):
@@ -55,10 +57,16 @@ class RunsBatches(Tool):
     def _follow(self, batch: Batch, bar: Any) -> Any:
         """What shows the progress: a bar on a terminal, else a line now and then."""
         is_time_to_tell = NowAndThen(SECONDS_BETWEEN_LINES)
+        is_time_to_ask = NowAndThen(SECONDS_BETWEEN_QUESTIONS)
+        told: set[str] = set()
 
         def show() -> None:
             counts = counts_of(batch)
             bar.update(counts["done"] - bar.n)
+            if is_time_to_ask() and (item := _put_off_last(batch)) and item.error not in told:
+                told.add(item.error)
+                with bar.external_write_mode():
+                    say(self.stderr, f"Put off: {item.message}")
             if bar.disable and not self.as_json and is_time_to_tell():
                 self.stdout.write(f"{counts['done']} of {counts['total']} done")
                 self.stdout.flush()
@@ -83,6 +91,15 @@ def take_over(batch: Batch) -> None:
         local.take_over(batch)
     except HeldElsewhere as error:
         raise UsageError(str(error)) from error
+
+
+def _put_off_last(batch: Batch) -> BatchItem | None:
+    """The item that waits longest for a storage or a service to come back: its message says for which.
+
+    The last by its time, which an index finds; those before it have met much the same.
+    """
+    waiting = batch.items.filter(state=BatchItem.State.QUEUED, available_at__gt=now())
+    return waiting.exclude(error="").order_by("-available_at", "-id").first()
 
 
 def say(out: OutputWrapper, text: str) -> None:

@@ -12,6 +12,7 @@ from media_files.models import MediaFile
 from media_files.tests.commands import run_command
 from media_files.tests.fixtures import files_in
 from media_files.tests.pictures import encoded, jpeg, mp4
+from novaproxy_site.tests.installation import wait_for
 from proxies.batches.slices import perform
 from proxies.batches.work import Work
 from proxies.models import Batch, Proxy, Quarantine
@@ -255,3 +256,25 @@ def test_queue_with_nothing_to_do_makes_no_batch(add, off):
     add(encoded("PNG", 20, 20))
     assert run("--no-dry-run", "--queue").out == "Nothing is to be done.\n"
     assert not Batch.objects.exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["plain", "JSON"])
+def test_why_files_are_put_off_is_said_once(installation, tmp_path, options):
+    installation.shell("""
+        import io
+        from media_files.services import add_file
+        from media_files.tests.pictures import jpeg
+        for seed in range(3):
+            add_file(io.BytesIO(jpeg(seed=seed)), f"{seed}.jpg")
+    """)
+    # A file where the folder of the proxies is to be: nothing can be written there, as on a full disk.
+    in_the_way = installation.folder / "media" / "proxy_image"
+    in_the_way.touch()
+    said = tmp_path / "said"
+    with said.open("w") as output:
+        command = installation.popen("create_image_proxies", "--no-dry-run", *options, output=output)
+    wait_for(lambda: "Put off: " in said.read_text(), what="the reason")
+    in_the_way.unlink()
+    assert command.wait(60) == 0
+    (told,) = (line for line in said.read_text().splitlines() if line.startswith("Put off: "))
+    assert "Not a directory" in told
