@@ -4,7 +4,7 @@ PORT ?= 8000
 BIN := .venv/bin
 TESTS ?=
 
-.PHONY: run test lint bench chaos fuzz docs-formats lock clean
+.PHONY: run test lint bench chaos simulation-proof fuzz docs-formats lock clean
 
 # Set up, import (PHOTOS=folder), make the proxies, serve on 127.0.0.1:$(PORT) until Ctrl-C.
 run: .venv/installed
@@ -22,13 +22,24 @@ lint: .venv/installed-dev
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check
 
-# Workers, database and queue taken away again and again, with dice of today's; ROUNDS=25 takes a quarter of an hour.
+# Workers, database and queue taken away again and again, with dice of today's; ROUNDS=25 takes a quarter of an
+# hour. Then SEEDS runs of the simulation from seed FIRST on, shared over the cores, until one fails.
+# Then every tenth of these seeds on PostgreSQL, unless it is not installed (69).
 ROUNDS ?= 25
+SEEDS ?= 100000
+FIRST ?= $$(date +%j%H%M0000)
 chaos: .venv/installed-dev
 	NOVAPROXY_CHAOS_ROUNDS=$(ROUNDS) NOVAPROXY_CHAOS_SEED=$${SEED:-$$(date +%j%H%M)} \
 		$(BIN)/pytest -n 2 -p no:randomly --tb=short proxies/tests/test_batches_chaos.py \
 		proxies/tests/test_crash_points.py proxies/tests/test_kills.py proxies/tests/test_worker.py \
-		proxies/tests/test_supervisor.py
+		proxies/tests/test_supervisor.py novaproxy_site/tests/test_files_and_rows.py \
+		novaproxy_site/tests/test_on_postgres.py novaproxy_site/tests/test_signals.py
+	first=$(FIRST); $(BIN)/python -m proxies.tests.simulation $$first $(SEEDS) --shared && \
+		{ $(BIN)/python -m proxies.tests.simulation $$first $$(($(SEEDS) / 10)) --step 10 --postgres || [ $$? -eq 69 ]; }
+
+# Take back one fix after the other, and show that the simulation finds each. MUTANT=name searches for one.
+simulation-proof: .venv/installed-dev
+	$(BIN)/python -m proxies.tests.simulation --proof $(or $(WITHIN),10000) $(if $(MUTANT),--mutant $(MUTANT))
 
 # Mutations of real pictures through inspection and rendering; findings are kept in fuzz-findings/.
 SECONDS_OF_FUZZING ?= 600

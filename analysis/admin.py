@@ -10,18 +10,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Prefetch, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import truncatechars
 from django.template.loader import render_to_string
-from django.urls import reverse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from analysis.forgetting import forget
 from analysis.models import Analysis
 from analysis.queries import saying, with_label
 from analysis.readiness import readiness
+from analysis.results import kept
 from media_files.admin import (
     AddedFilter,
     DeletesInPages,
@@ -45,6 +49,8 @@ _CAPTION: Final = 120
 _MODEL: Final = 18
 # Answers that a file's page lists.
 _LAST: Final = 10
+# The name of the page that asks before a picture is forgotten.
+_FORGET: Final = "media_files_mediafile_forget"
 # What a picture may be drawn over with, by the key in a result.
 KINDS: Final = {"objects": "Objects", "text": "Text"}
 
@@ -90,9 +96,35 @@ class AnalysisFileAdminMixin(FileModelAdmin):
         by_name = Q(pk__in=named.order_by().values("pk"))
         return queryset.filter(by_name | saying(search_term) | with_label(search_term)), False
 
+    def get_urls(self) -> list[URLPattern]:
+        page = path("<path:pk>/forget/", self.admin_site.admin_view(self.forget_view), name=_FORGET)
+        return [page, *super().get_urls()]
+
+    def forget_view(self, request: HttpRequest, pk: str) -> HttpResponse:
+        """Ask (GET), then delete the file with everything that models were sent and said of it (POST)."""
+        row = self.get_object(request, pk)
+        if row is None:
+            raise Http404
+        if not self.has_delete_permission(request, row):
+            raise PermissionDenied
+        if request.method == "POST":
+            name = str(row)
+            forget(row)
+            self.message_user(request, f"{name} was deleted and forgotten.", messages.SUCCESS)
+            return HttpResponseRedirect(reverse("admin:media_files_mediafile_changelist"))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Forget {row}",
+            "opts": self.opts,
+            "file": row,
+            "answers": Analysis.objects.filter(file=row).count(),
+        }
+        return TemplateResponse(request, "analysis/forget.html", context)
+
     def cards(self, request: HttpRequest, row: MediaFile) -> list[SafeString]:
         context = {
             "file": row,
+            "may_forget": self.has_delete_permission(request, row),
             "analyses": Analysis.objects.filter(file=row).defer("raw")[:_LAST],
         }
         return [*super().cards(request, row), render_to_string("analysis/file_card.html", context, request)]  # type: ignore[misc]
@@ -136,7 +168,7 @@ class AnalysisAdmin(TitledList, ShownByTemplate, DeletesInPages, MadeByTheMachin
 
     @admin.display(description="preview")
     def thumbnail(self, row: Analysis) -> SafeString:
-        return thumbnail(next(iter(row.file.proxies.all()), None), str(row.file))
+        return thumbnail(next(iter(row.original.proxies.all()), None), str(row.file))
 
     @admin.display(description="file", ordering="file__original_name")
     def file_name(self, row: Analysis) -> str:
@@ -172,9 +204,9 @@ class AnalysisAdmin(TitledList, ShownByTemplate, DeletesInPages, MadeByTheMachin
             "analysis": row,
             "state": self.state(row),
             "picture_url": picture_url(row),
-            "is_of_today": row.source_fingerprint == row.file.fingerprint,
+            "is_of_today": row.source_fingerprint == row.original.fingerprint,
             "layers": layers(row),
-            "raw": json.dumps(row.raw, indent=2, ensure_ascii=False),
+            "raw": json.dumps(kept(row.raw), indent=2, ensure_ascii=False),
             "others": Analysis.objects.filter(file=row.file).exclude(pk=row.pk).defer("raw")[:_LAST],
         }
 
@@ -212,7 +244,7 @@ def picture_url(row: Analysis) -> str:
 
     A browser turns an original by its EXIF orientation by itself, so boxes lie right on either.
     """
-    proxy = next(iter(row.file.proxies.all()), None)
+    proxy = next(iter(row.original.proxies.all()), None)
     if proxy is not None:
         return reverse("proxy-content", args=[proxy.pk])
     return reverse("file-content", args=[row.file_id])

@@ -15,6 +15,7 @@ from rest_framework.response import Response
 
 from analysis.api_errors import AnalysisFaultSerializer
 from analysis.errors import NotConfigured
+from analysis.forgetting import forget
 from analysis.models import Analysis
 from analysis.providers import get, names
 from analysis.providers.base import Wishes
@@ -137,7 +138,7 @@ class AnalysisPlanSerializer(OutcomesSerializer):
     price_date = serializers.DateField(allow_null=True)
     price_source = serializers.CharField()
     missing = serializers.ListField(
-        child=serializers.CharField(), help_text="What has to be set before anything can be asked."
+        child=serializers.CharField(), help_text="Settings that are missing before analysis can run."
     )
 
 
@@ -163,7 +164,7 @@ class AnalysisFilterMixin(StrictFilterSet):
 
 
 class AnalysisActionsMixin(viewsets.GenericViewSet[MediaFile]):
-    """What models say of a file."""
+    """Analyses of a file."""
 
     @extend_schema(request=AnalyzeSerializer, responses={200: AnalyzedSerializer, 201: AnalyzedSerializer})
     @action(detail=True, methods=["post"])
@@ -183,6 +184,13 @@ class AnalysisActionsMixin(viewsets.GenericViewSet[MediaFile]):
             {"outcome": result.outcome, "analyses": AnalysisSerializer(result.analyses, many=True).data},
             status=status.HTTP_201_CREATED if asked else status.HTTP_200_OK,
         )
+
+    @extend_schema(request=None, responses={204: None})
+    @action(detail=True, methods=["post"])
+    def forget(self, request: Request, pk: str | None = None) -> Response:
+        """Delete this file at once, with all answers about its bytes and all copies that were sent."""
+        forget(self.get_object())
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(responses=AnalysisSerializer(many=True), filters=False)
     @action(detail=True)

@@ -1,41 +1,86 @@
-"""Settings that cost, that send pictures elsewhere, or that cannot work, are told of at start."""
+"""Report at start settings that cost money, that send pictures elsewhere, or that cannot work."""
 
 from __future__ import annotations
 
+import os
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from analysis.conf import conf
 from analysis.providers.rekognition import CUSTOM, FEATURES
+from media_files.storage import is_amazon_endpoint
 
-_OURS: Final = "amazonaws.com"
+# Models of Amazon that are called by an inference profile only.
+_BY_PROFILE_ONLY: Final = ("amazon.nova-2", "amazon.nova-premier")
+
+
+# Where the profiles of each prefix may be called from: Bedrock user guide, "Supported Regions and models for
+# inference profiles", November 2026.
+_CALLED_FROM: Final = {
+    "us": ("us-east-", "us-west-"),
+    "us-gov": ("us-gov-",),
+    "ca": ("ca-",),
+    "sa": ("sa-",),
+    "eu": ("eu-",),
+    "jp": ("ap-northeast-1", "ap-northeast-3"),
+    "au": ("ap-southeast-2", "ap-southeast-4"),
+    "apac": ("ap-",),
+    "global": ("",),
+}
 
 
 @register
 def check_model(**kwargs: Any) -> list[CheckMessage]:
-    """Where a model id leads."""
-    model = conf().model_id
-    messages: list[CheckMessage] = []
-    if model.startswith("global."):
-        messages.append(
+    """Check where a model id leads, and whether it can be called from the region."""
+    model, region = conf().model_id, _region()
+    told = f"NOVAPROXY_ANALYSIS_MODEL is {model!r}"
+    prefix = model.partition(".")[0]
+    if prefix == "global":
+        return [
             Warning(
-                f"NOVAPROXY_ANALYSIS_MODEL is {model!r}: pictures may be read in any region of the world.",
+                f"{told}: pictures may be read in any region of the world.",
                 hint="Use the profile of your region (us.…) where they must not leave it.",
                 id="analysis.W001",
             )
-        )
-    elif model.startswith("amazon.nova-2"):
-        messages.append(
+        ]
+    if model.startswith(_BY_PROFILE_ONLY):
+        return [
             Warning(
-                f"NOVAPROXY_ANALYSIS_MODEL is {model!r}: Bedrock refuses Nova 2 by its bare id.",
-                hint=f"Use an inference profile, us.{model} for instance.",
+                f"{told}, a bare model id: Bedrock refuses it and takes only inference profiles.",
+                hint=f"Use {_prefix_of(region)}.{model}.",
                 id="analysis.W002",
             )
+        ]
+    if not region or _is_callable(model, prefix, region):
+        return []
+    return [
+        Warning(
+            f"{told}, which cannot be called from the region {region}.",
+            hint=f"Use a model id that begins with {_prefix_of(region)}., or set NOVAPROXY_ANALYSIS_REGION.",
+            id="analysis.W005",
         )
-    return messages
+    ]
+
+
+def _region() -> str:
+    """Return the region by the environment; looking it up in AWS's files would load botocore."""
+    return conf().region or os.environ.get("AWS_DEFAULT_REGION", "")
+
+
+def _is_callable(model: str, prefix: str, region: str) -> bool:
+    if model.startswith("arn:"):
+        of_model = model.split(":")[3:4]
+        return of_model in ([], [""], [region])
+    return prefix not in _CALLED_FROM or region.startswith(_CALLED_FROM[prefix])
+
+
+def _prefix_of(region: str) -> str:
+    """Return the narrowest prefix that serves the region."""
+    return next(
+        (prefix for prefix, begins in _CALLED_FROM.items() if region and region.startswith(begins)), "us"
+    )
 
 
 @register
@@ -94,13 +139,12 @@ def check_buckets(**kwargs: Any) -> list[CheckMessage]:
     foreign = {
         alias: str(endpoint)
         for alias, storage in settings.STORAGES.items()
-        if (endpoint := storage.get("OPTIONS", {}).get("endpoint_url"))
-        and not (urlsplit(str(endpoint)).hostname or "").endswith(_OURS)
+        if not is_amazon_endpoint(endpoint := storage.get("OPTIONS", {}).get("endpoint_url"))
     }
     return [
         Warning(
             f"The bucket of {alias} is at {endpoint}, where Amazon's services cannot read.",
-            hint="Set NOVAPROXY_ANALYSIS_SEND=bytes to embed the pictures in the requests.",
+            hint="Pictures are embedded in the requests. Set NOVAPROXY_ANALYSIS_SEND=bytes to confirm that.",
             id="analysis.W004",
         )
         for alias, endpoint in sorted(foreign.items())

@@ -8,16 +8,21 @@ from typing import Final
 from django.db import IntegrityError, transaction
 from django.utils.timezone import now
 
+from analysis import budgets
 from analysis.conf import conf
 from analysis.errors import AnalysisBusy
 from analysis.models import Analysis
 from analysis.providers import aws
-from proxies.holders import is_alive, is_dead, this_holder
+from proxies.holders import liveness, this_holder
 
 # For what comes before a call, as its place in the rate and the writing of a copy.
 _SPARE: Final = timedelta(minutes=10)
 # Somebody else may be as fast in breaking off a dead one's call and asking again; no more often than this.
 _TRIES: Final = 5
+_BROKEN_OFF: Final = (
+    "The process ended before the answer arrived, and the call may have been billed. It is counted at its "
+    "expected cost."
+)
 
 
 def take(row: Analysis, *, calls: int) -> None:
@@ -29,14 +34,14 @@ def take(row: Analysis, *, calls: int) -> None:
     # Longer than all of them with their tries: who still holds a started call then is dead, wherever he is.
     row.holder = this_holder()
     row.until = now() + _SPARE + timedelta(seconds=calls * aws.ATTEMPTS * conf().timeout)
-    same = Analysis.objects.started().filter(**{name: getattr(row, name) for name in Analysis.KEY})
+    same = Analysis.everything.started().filter(**{name: getattr(row, name) for name in Analysis.KEY})
     for _ in range(_TRIES):
         if _is_written(row):
             return
         held = same.first()
-        if held is not None and not _is_broken_off(held):
+        if held is not None and not _is_broken_off(held, liveness([held.holder]).get(held.holder)):
             raise AnalysisBusy(
-                f"The same is being asked about the same picture, for file {held.file_id}. Ask again shortly."
+                "The same question about the same bytes is being answered right now. Ask again shortly."
             )
         if held is not None:
             break_off(held)
@@ -44,22 +49,28 @@ def take(row: Analysis, *, calls: int) -> None:
 
 
 def break_off(row: Analysis) -> bool:
-    """Say of a started call that its process ended before the answer came; False where that was said."""
-    return bool(
-        Analysis.objects.started()
-        .filter(pk=row.pk)
-        .update(
-            status=Analysis.Status.FAILED,
-            error="broken_off",
-            message="The process that asked ended before the answer came; the call may have been paid for.",
-            finished_at=now(),
-        )
-    )
+    """Record that a started call's process ended before the answer came; False where that was recorded.
+
+    It counts against the budget with what it was expected to cost, unless it had not been reached yet.
+    """
+    with transaction.atomic():
+        started = Analysis.everything.started().filter(pk=row.pk).select_for_update(no_key=True).first()
+        if started is None:
+            return False
+        if not started.reserved:
+            started.cost = None
+        budgets.settle(started, started.cost)
+        started.status, started.finished_at = Analysis.Status.FAILED, now()
+        started.error, started.message = "broken_off", _BROKEN_OFF
+        started.save(update_fields=["status", "finished_at", "error", "message", "cost"])
+    return True
 
 
 def settle_broken_off() -> int:
     """Break off what the dead had started, whom nobody may follow; return how many there were."""
-    return sum(break_off(row) for row in Analysis.objects.started().iterator() if _is_broken_off(row))
+    started = list(Analysis.everything.started())
+    is_running = liveness(row.holder for row in started)
+    return sum(break_off(row) for row in started if _is_broken_off(row, is_running.get(row.holder)))
 
 
 def _is_written(row: Analysis) -> bool:
@@ -73,7 +84,7 @@ def _is_written(row: Analysis) -> bool:
     return True
 
 
-def _is_broken_off(row: Analysis) -> bool:
-    if is_dead(row.holder):
-        return True
-    return not is_alive(row.holder) and row.until is not None and row.until < now()
+def _is_broken_off(row: Analysis, is_running: bool | None) -> bool:
+    if is_running is None:
+        return row.until is not None and row.until < now()
+    return not is_running

@@ -29,9 +29,11 @@ class AnalysisConf:
         calls_in_flight: for each worker process.
         calls_per_second: to each provider, over all workers.
         budget: US dollars for each batch; None for no limit.
+        daily_budget: US dollars for the single requests of each day (UTC); None for no limit.
         features: what Rekognition is asked for.
         custom_models: ARNs of Rekognition's custom label models.
         biometrics: whether faces and celebrities may be asked for.
+        trash_days: for which answers are kept after their file was deleted; 0 for none.
         min_confidence: percent; what Rekognition is less sure of is not returned.
     """
 
@@ -47,10 +49,12 @@ class AnalysisConf:
     calls_in_flight: int
     calls_per_second: float
     budget: Decimal | None
+    daily_budget: Decimal | None
     features: tuple[str, ...]
     custom_models: tuple[str, ...]
     biometrics: bool
     min_confidence: float
+    trash_days: int
 
 
 @lru_cache(maxsize=1)
@@ -69,10 +73,12 @@ def conf() -> AnalysisConf:
         calls_in_flight=settings.NOVAPROXY_ANALYSIS_CALLS_IN_FLIGHT,
         calls_per_second=settings.NOVAPROXY_ANALYSIS_CALLS_PER_SECOND,
         budget=settings.NOVAPROXY_ANALYSIS_BUDGET or None,
+        daily_budget=settings.NOVAPROXY_ANALYSIS_DAILY_BUDGET or None,
         features=tuple(settings.NOVAPROXY_ANALYSIS_FEATURES),
         custom_models=tuple(settings.NOVAPROXY_ANALYSIS_CUSTOM_MODELS),
         biometrics=settings.NOVAPROXY_ANALYSIS_BIOMETRICS,
         min_confidence=settings.NOVAPROXY_ANALYSIS_MIN_CONFIDENCE,
+        trash_days=settings.NOVAPROXY_TRASH_DAYS,
     )
 
 

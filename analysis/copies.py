@@ -15,14 +15,15 @@ from typing import Any, Final, cast
 
 from django.core.files.storage import storages
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
+from django.utils.timezone import now
 
 from analysis.conf import conf
 from analysis.models import SentCopy
 from analysis.providers.base import Place
 from media_files.errors import MediaError
 from media_files.models import MediaFile
-from media_files.storage import media_storage
+from media_files.storage import Stored, media_storage
 from proxies.models import Proxy
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,11 @@ _AT_ONCE: Final = 200
 def name_of(sha256: str, format: str) -> str:
     """A copy is named by its bytes: the same bytes are the same object."""
     return f"sha256/{sha256[:2]}/{sha256}.{format.lower().replace('jpeg', 'jpg')}"
+
+
+def can_be_read() -> bool:
+    """Return whether there is an analysis bucket that Amazon's services can read from."""
+    return bool(conf().bucket) and media_storage(ANALYSIS).is_amazon
 
 
 def place_of(name: str) -> Place:
@@ -63,6 +69,16 @@ def put(name: str, content: bytes, content_type: str) -> None:
     media_storage(ANALYSIS).put(name, content, content_type=content_type)
 
 
+def stat(place: Place) -> Stored:
+    """Ask the bucket for the copy. Touches no database.
+
+    Raises:
+        SourceMissing: it is not there.
+        StorageError: as the storage says.
+    """
+    return media_storage(ANALYSIS).stat(place.key.removeprefix(place_of("").key))
+
+
 def confirm(place: Place, sha256: str) -> None:
     """The copy is there: it is not put again."""
     if not _rows(place).update(is_there=True):
@@ -84,14 +100,15 @@ def doubt(sha256: str) -> None:
     if not (conf().bucket and sha256):
         return
     if SentCopy.objects.filter(sha256=sha256).update(is_doubtful=True):
-        transaction.on_commit(partial(_look_into, sha256))
+        transaction.on_commit(partial(_look_into, sha256), robust=True)
 
 
 def remove_left_over() -> int:
     """Look into what is still in doubt; return how many copies went."""
     if not conf().bucket:
         return 0
-    return _remove_all(_doubtful().order_by("id")[:_AT_ONCE])
+    # The least recently tried first: one that cannot be removed must not hide those behind it.
+    return _remove_all(_doubtful().order_by(F("tried_at").asc(nulls_first=True), "id")[:_AT_ONCE])
 
 
 def _look_into(sha256: str) -> None:
@@ -111,9 +128,10 @@ def _remove_all(doubtful: Iterable[SentCopy]) -> int:
         try:
             gone += _remove(copy)
         except MediaError as error:
-            # The next would wait for the same bucket.
             logger.warning("Could not remove %s yet; the sweeper tries again: %s", copy, error)
-            break
+            SentCopy.objects.filter(pk=copy.pk).update(tried_at=now())
+            if error.transient:
+                break  # the next would wait for the same bucket
     return gone
 
 

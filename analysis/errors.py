@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
-from media_files.errors import MediaError
+from media_files.errors import MediaError, StorageError
 
 
 class AnalysisError(MediaError):
@@ -40,10 +39,18 @@ class WrongRegion(NotConfigured):
     code = "wrong_region"
 
 
+class BudgetUsedUp(AnalysisError):
+    """Single requests have cost what they may cost in a day."""
+
+    code = "budget"
+    http_status = 409
+
+
 class ImageTooSmall(AnalysisError):
     """A side is shorter than the service reads."""
 
     code = "too_small"
+    blames_file = True
 
 
 class AnalysisBusy(AnalysisError):
@@ -52,7 +59,6 @@ class AnalysisBusy(AnalysisError):
     code = "busy"
     http_status = 503
     transient = True
-    AGAIN_AFTER: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,22 @@ class AccessDenied(ProviderError):
     stops_batch = True
 
 
+class ServiceNotConfigured(NotConfigured, ProviderError):
+    """The service refuses the model or the parameters that the settings name."""
+
+
+class ServiceWrongRegion(WrongRegion, ProviderError):
+    """The service is not available in the region, or cannot read a bucket of another one."""
+
+
+class QuotaReached(ProviderError):
+    """A quota that does not refill within minutes, such as tokens per day, is used up."""
+
+    code = "quota"
+    http_status = 409
+    stops_batch = True
+
+
 class ModelMissing(ProviderError):
     """The model or its version is not there, or not running."""
 
@@ -125,7 +147,7 @@ class ModelMissing(ProviderError):
 
 
 class RequestRejected(ProviderError):
-    """The service does not take this image or this question."""
+    """The service refuses this image or this question."""
 
     code = "rejected"
 
@@ -136,8 +158,12 @@ class ObjectMissing(ProviderError):
     code = "object_missing"
 
 
+class ProxyDamaged(StorageError):
+    """The proxy's file is missing or has other bytes than recorded. The next try makes it again."""
+
+
 class CopyMissing(ObjectMissing):
-    """Our copy has gone from the analysis bucket: it is put there anew at the next try."""
+    """Our copy is no longer in the analysis bucket. The next try puts it there again."""
 
     transient = True
     http_status = 503
@@ -159,3 +185,4 @@ class ContentFiltered(ProviderError):
     """The service withheld the answer."""
 
     code = "content_filtered"
+    blames_file = True

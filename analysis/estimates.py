@@ -41,7 +41,7 @@ def answer_tokens(provider: Provider, request: Request) -> int | None:
 @lru_cache(maxsize=64)
 def _learned(provider: str, model: str, version: str, moment: int) -> int | None:
     newest = (
-        Analysis.objects.done()
+        Analysis.everything.done()
         .filter(provider=provider, model=model, request_version=version, reused_from=None)
         .order_by("-id")[:_SAMPLE]
     )

@@ -7,26 +7,27 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
-
-from django.db import DatabaseError, transaction
+from typing import Any, Final
 
 from analysis import budgets, claims, rates
+from analysis.budgets import Grant
 from analysis.conf import conf
-from analysis.errors import AnalysisBusy, AnalysisError
-from analysis.services import Analysed, AnalysisService, Heard, Job
+from analysis.errors import AnalysisError
+from analysis.jobs import Analysed, Heard, Job
+from analysis.services import AnalysisService
 from analysis.wishes import Run
+from media_files.database import OUTAGES
 from media_files.errors import MediaError
 from proxies.batches import lifecycle
 from proxies.batches.lifecycle import WrongState
 from proxies.batches.work import Work
 from proxies.models import BatchItem
-from proxies.services import ProxyBusy
+from proxies.pulse import answers_awaited
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +65,14 @@ class CallLine:
     def __init__(self, run: Run, work: Work) -> None:
         self._run = run
         self._work = work
-        self._service: AnalysisService = run.service(work.batch.pk)
+        self._parameters = work.batch.parameters
+        self._service: AnalysisService = run.service(work.batch.pk, is_stopping=work.is_stopping)
         self._waiting: deque[Piece] = deque()
         self._flying: list[Piece] = []
+        # The next one, while calls in flight hold what is left of the budget.
+        self._unfunded: Piece | None = None
+        # Open while answers are awaited, so that a stop waits for them.
+        self._awaited = ExitStack()
         self._pool = _pool(os.getpid(), conf().calls_in_flight)
         # No further file is begun; and no call either, for it would meet what another has met.
         self._is_stopped = self._is_in_vain = False
@@ -75,7 +81,8 @@ class CallLine:
         """Until the work gives no more items, and the last call has been recorded."""
         items = iter(self._work)
         try:
-            while self._begin_some(items) or self._waiting or self._flying:
+            while self._begin_some(items) or self._waiting or self._flying or self._unfunded:
+                self._fund_again()
                 self._send_due()
                 self._record_answered()
         finally:
@@ -85,7 +92,7 @@ class CallLine:
 
     def _begin_some(self, items: Iterator[BatchItem]) -> bool:
         """Take up what there is room for; False where there is nothing left to take up."""
-        while not self._is_stopped and self._has_room():
+        while not self._is_stopped and not self._unfunded and self._has_room():
             item = next(items, None)
             if item is None:
                 return False
@@ -102,45 +109,75 @@ class CallLine:
             return
         try:
             job = self._service.begin(item.file_id)
-        except (AnalysisBusy, ProxyBusy) as busy:
-            self._work.put_back(item, after=busy.AGAIN_AFTER)
         except MediaError as error:
             self._fail(item, error)
-        except Exception as fault:
-            self._break(item, fault)
-            raise
+        except BaseException as fault:  # noqa: BLE001 - `failed` raises what the next item would meet
+            self._work.failed(item, fault)
         else:
+            self._take_up(item, job)
+
+    def _take_up(self, item: BatchItem, job: Job) -> None:
+        try:
+            # What follows is waiting, which is no risk: a kill during it is not the file's fault.
+            self._work.survived(item)
             self._reserve(item, job)
+        except BaseException as fault:  # noqa: BLE001 - as above
+            with suppress(*OUTAGES):
+                self._service.abandon(job)
+            self._work.failed(item, fault)
 
     def _reserve(self, item: BatchItem, job: Job) -> None:
-        """Settle at once what costs nothing; for the rest set money aside and take a place in the rate."""
+        """Settle at once what costs nothing; for the rest reserve its cost and take a place in the rate."""
+        piece = Piece(item, job, 0.0)
         if not job.calls:
-            self._finish(Piece(item, job, 0.0), [])
+            self._finish(piece, [])
             return
-        if not self._service.set_aside(job, self._run.budget):
-            self._service.abandon(job)
-            self._work.put_back(item)
+        grant = self._service.reserve(job, self._run.budget)
+        if grant is Grant.GRANTED:
+            piece.moment = rates.reserve(self._run.provider.name, conf().calls_per_second, len(job.calls))
+            self._waiting.append(piece)
+        elif grant is Grant.WAIT:
+            self._unfunded = piece
+        else:
+            self._give_back(piece)
+            # No call is in flight now, in any process: this is the final sum.
             spent = budgets.spent(self._work.batch.pk)
             self._stop(
-                f"The budget of ${self._run.budget} is used up: ${spent:.4f} are spent. Go on with a larger "
-                "one; what was answered is not paid for twice.",
+                f"The budget of ${self._run.budget} is used up: ${spent:.4f} was spent. Resume with a larger "
+                "budget; answers that were paid for are kept.",
                 budgets.USED_UP,
                 is_in_vain=False,
+                parameters=self._parameters,
             )
+
+    def _fund_again(self) -> None:
+        """Try once more to reserve the cost of the file that waits for it."""
+        piece, self._unfunded = self._unfunded, None
+        if piece is None:
             return
-        moment = rates.reserve(self._run.provider.name, conf().calls_per_second, len(job.calls))
-        self._waiting.append(Piece(item, job, moment))
+        if self._is_stopped or self._work.is_stopping():
+            self._give_back(piece)
+            return
+        self._take_up(piece.item, piece.job)
+        if self._unfunded and not self._waiting and not self._flying:
+            # Other processes hold it: those that died no longer do, and the others settle in time.
+            claims.settle_broken_off()
+            if self._work.is_over():
+                self._is_stopped = True
 
     # -- The calls -------------------------------------------------------------------------------
 
     def _send_due(self) -> None:
-        while self._waiting and (self._waiting[0].moment <= time.time() or self._is_in_vain):
+        is_in_vain = self._is_in_vain or self._work.is_stopping()
+        while self._waiting and (self._waiting[0].moment <= time.time() or is_in_vain):
             piece = self._waiting.popleft()
-            if self._is_in_vain:
+            if is_in_vain:
                 self._give_back(piece)
-            else:
-                piece.future = self._pool.submit(self._service.carry_out, piece.job)
-                self._flying.append(piece)
+                continue
+            if not self._flying:
+                self._awaited.enter_context(answers_awaited())
+            piece.future = self._pool.submit(self._service.carry_out, piece.job)
+            self._flying.append(piece)
 
     def _record_answered(self) -> None:
         """Record what has been answered; wait for it no longer than until the next call is due."""
@@ -153,18 +190,14 @@ class CallLine:
         futures = [piece.future for piece in self._flying if piece.future is not None]
         answered, _ = wait(futures, patience, FIRST_COMPLETED)
         for piece in [piece for piece in self._flying if piece.future in answered]:
-            self._finish(piece, self._heard(piece))
+            try:
+                self._finish(piece, piece.future.result() if piece.future else [])
+            except BaseException as fault:  # noqa: BLE001 - as above
+                self._break_off(piece)
+                self._work.failed(piece.item, fault)
             self._flying.remove(piece)
-
-    def _heard(self, piece: Piece) -> list[Heard]:
-        """What a file's calls came to."""
-        if piece.future is None:
-            return []
-        try:
-            return piece.future.result()
-        except Exception as fault:
-            self._break(piece.item, fault)
-            raise
+        if not self._flying:
+            self._awaited.close()
 
     # -- Ends ------------------------------------------------------------------------------------
 
@@ -184,7 +217,9 @@ class CallLine:
 
     def _settle(self, item: BatchItem, result: Analysed) -> None:
         """The item's end, in the transaction of its answers."""
-        if result.error is None:
+        if result.is_partial:
+            self._work.put_back(item)
+        elif result.error is None:
             self._work.record(item, result.outcome, [])
         elif isinstance(result.error, AnalysisError) and result.error.stops_batch:
             self._work.put_back(item)
@@ -198,17 +233,19 @@ class CallLine:
         else:
             self._work.fail(item, error)
 
-    def _break(self, item: BatchItem, fault: Exception) -> None:
-        """A fault without a name is ours: it counts, and is not hidden."""
-        logger.error("The analysis of file %s broke off", item.file_id, exc_info=fault)
-        self._work.crashed(item, fault)
+    def _break_off(self, piece: Piece) -> None:
+        """Record that a file's calls were made, perhaps paid for, and came to nothing."""
+        with suppress(*OUTAGES):
+            self._service.break_off(piece.job)
 
-    def _stop(self, reason: str, code: str, *, is_in_vain: bool = True) -> None:
+    def _stop(
+        self, reason: str, code: str, *, is_in_vain: bool = True, parameters: Mapping[str, Any] | None = None
+    ) -> None:
         """Pause the batch: every further file would meet the same, and so would calls that are still to be
-        made, unless they are not ``in_vain``."""
+        made, unless they are not ``in_vain``. With ``parameters``, only while the batch has these."""
         self._is_stopped, self._is_in_vain = True, self._is_in_vain or is_in_vain
         with suppress(WrongState):  # another worker, or a person, was faster
-            lifecycle.pause(self._work.batch, reason=reason, code=code)
+            lifecycle.pause(self._work.batch, reason=reason, code=code, parameters=parameters)
 
     def _give_back(self, piece: Piece) -> None:
         self._service.abandon(piece.job)
@@ -216,17 +253,17 @@ class CallLine:
 
     def _clear(self) -> None:
         """Leave nothing behind where the work broke off: no call is begun, those in flight are told of."""
-        for piece in self._waiting:
+        for piece in [*self._waiting, *([self._unfunded] if self._unfunded else [])]:
             self._give_back(piece)
+        self._unfunded = None
         for piece in self._flying:
             if piece.future is not None and piece.future.cancel():
                 self._give_back(piece)
                 continue
-            with suppress(DatabaseError), transaction.atomic():
-                for call in piece.job.calls:
-                    claims.break_off(call.row)
+            self._break_off(piece)
         self._waiting.clear()
         self._flying.clear()
+        self._awaited.close()
 
 
 @lru_cache(maxsize=1)

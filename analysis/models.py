@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.deletion import Collector
 from django.utils.timezone import now
 
+from analysis.conf import conf
 from analysis.results import Result
 from media_files.models import MediaFile
 from proxies.models import Batch, Proxy
+
+
+def keep_answers(collector: Collector, field: Any, rows: Any, using: str) -> None:
+    """Keep the answers of files that are deleted, without them, for the trash period.
+
+    The same bytes may come back, and need not be paid for again. With a period of 0 the answers go as well.
+    """
+    if not conf().trash_days:
+        models.CASCADE(collector, field, rows, using)
+        return
+    # In this order: the second column is what the first one's rows are found by.
+    collector.add_field_update(Analysis._meta.get_field("removed_at"), now(), rows)
+    collector.add_field_update(field, None, rows)
 
 
 class AnalysisQuerySet(models.QuerySet["Analysis"]):
@@ -30,6 +45,18 @@ class AnalysisQuerySet(models.QuerySet["Analysis"]):
         """The newest answer of each model about each file, where the file is still the one it speaks of."""
         return self.done().filter(is_newest=True, source_fingerprint=F("file__fingerprint"))
 
+    def left_behind(self) -> AnalysisQuerySet:
+        """Answers whose file was deleted."""
+        return self.filter(file=None)
+
+
+class AnalysesOfFiles(models.Manager.from_queryset(AnalysisQuerySet)):  # type: ignore[misc]
+    """The answers whose file is there: what every list, search and count shows."""
+
+    def get_queryset(self) -> AnalysisQuerySet:
+        found: AnalysisQuerySet = super().get_queryset().filter(file__isnull=False)
+        return found
+
 
 class Analysis(models.Model):
     """One question to one model about one file, and its answer.
@@ -47,7 +74,14 @@ class Analysis(models.Model):
         PROXY = "proxy"
         ORIGINAL = "original"
 
-    file = models.ForeignKey(MediaFile, on_delete=models.CASCADE, related_name="analyses")
+    file = models.ForeignKey(
+        MediaFile,
+        null=True,
+        on_delete=keep_answers,
+        related_name="analyses",
+        help_text="None once the file was deleted: the answer is then kept for the trash period.",
+    )
+    removed_at = models.DateTimeField(null=True, editable=False, help_text="When the file was deleted.")
     provider = models.CharField(max_length=32)
     model = models.CharField(max_length=512, help_text="Of Nova its id, of Rekognition the feature.")
     request_version = models.CharField(max_length=64, help_text="Changes with all that decides the question.")
@@ -71,6 +105,9 @@ class Analysis(models.Model):
     cost = models.DecimalField(
         "estimated cost in US dollars", max_digits=14, decimal_places=9, null=True, blank=True
     )
+    reserved = models.BigIntegerField(
+        default=0, editable=False, help_text="Nano-dollars that the budget holds for this call."
+    )
     price_date = models.DateField(null=True, blank=True)
     price_source = models.CharField(max_length=255, blank=True)
     latency = models.FloatField("seconds for the answer", null=True, blank=True)
@@ -87,7 +124,9 @@ class Analysis(models.Model):
     created_at = models.DateTimeField(default=now)
     finished_at = models.DateTimeField(null=True, blank=True)
 
-    objects = AnalysisQuerySet.as_manager()
+    objects = AnalysesOfFiles()
+    # Those of deleted files among them: for claims, reuse and money.
+    everything = AnalysisQuerySet.as_manager()
 
     # What two calls must not share at one moment, and what an answer is reused by.
     KEY: ClassVar = ("sha256", "provider", "model", "request_version")
@@ -111,10 +150,22 @@ class Analysis(models.Model):
             ),
             models.Index(fields=["file", "provider", "model"], name="analysis_of_file"),
             models.Index(fields=["provider", "model", "-id"], name="analysis_newest"),
+            models.Index(fields=["removed_at"], condition=Q(file=None), name="analysis_removed"),
         ]
 
     def __str__(self) -> str:
         return f"{self.provider} {self.model} of file {self.file_id}"
+
+    @property
+    def original(self) -> MediaFile:
+        """The file.
+
+        Raises:
+            MediaFile.DoesNotExist: it was deleted; `objects` has no such answer.
+        """
+        if self.file is None:
+            raise MediaFile.DoesNotExist
+        return self.file
 
 
 class AnalysisLabel(models.Model):
@@ -152,6 +203,7 @@ class SentCopy(models.Model):
     sha256 = models.CharField(max_length=64, db_index=True)
     is_there = models.BooleanField(default=False, help_text="It has been put, and not been missed since.")
     is_doubtful = models.BooleanField(default=False)
+    tried_at = models.DateTimeField(null=True, editable=False, help_text="When its removal failed last.")
     created_at = models.DateTimeField(default=now)
 
     class Meta:
@@ -176,14 +228,36 @@ class CallRate(models.Model):
         return self.provider
 
 
-class Spending(models.Model):
-    """What a batch has spent and set aside for the calls in flight: exact, so in whole nano-dollars."""
+class Account(models.Model):
+    """What calls have cost, and what is reserved for those in flight: exact, so in whole nano-dollars."""
+
+    nano_dollars = models.BigIntegerField(default=0)
+    nano_reserved = models.BigIntegerField(default=0)
+
+    class Meta:
+        abstract = True
+        default_permissions = ()
+
+
+class Spending(Account):
+    """The account of a batch."""
 
     batch = models.OneToOneField(Batch, on_delete=models.CASCADE, primary_key=True, related_name="+")
-    nano_dollars = models.BigIntegerField(default=0)
 
     class Meta:
         default_permissions = ()
 
     def __str__(self) -> str:
         return f"batch {self.batch_id}"
+
+
+class DaySpending(Account):
+    """The account of a day's single requests."""
+
+    day = models.DateField(primary_key=True, help_text="UTC")
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.day.isoformat()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from django import forms
 from django.db.models import QuerySet
 
-from analysis import claims, copies
+from analysis import budgets, claims, copies, forgetting
 from analysis.errors import NotConfigured
 from analysis.line import CallLine
 from analysis.planning import AnalysisPlan, plan_analyses
@@ -17,13 +18,15 @@ from analysis.providers import aws
 from analysis.providers.nova import LONGEST_QUESTION
 from analysis.queries import with_outcome
 from analysis.readiness import readiness
-from analysis.wishes import BUDGET_DIGITS, BUDGET_PLACES, Run, parameters_of
+from analysis.wishes import BUDGET_DIGITS, BUDGET_PLACES, Run, budget_of, parameters_of
 from media_files.models import MediaFile
 from proxies.batches import lifecycle, sweeper
 from proxies.batches.lifecycle import WrongState
 from proxies.batches.operations import Operation, Parameters, profile_field, register
 from proxies.batches.selection import Selection
 from proxies.batches.work import Work
+from proxies.models import Batch
+from proxies.queries import IMAGE_PROXY
 
 
 class AnalyzeOperation(Operation):
@@ -34,6 +37,7 @@ class AnalyzeOperation(Operation):
     plan_template = "analysis/plan.html"
     started_template = "analysis/started.html"
     waits = True
+    uses = (IMAGE_PROXY,)
     changeable = ("max_cost",)
     options: ClassVar = {"force": "Ask again what was answered before, and pay for it again."}
 
@@ -60,6 +64,14 @@ class AnalyzeOperation(Operation):
             question=given.get("question") or "",
             max_cost=given.get("max_cost"),
         )
+
+    def remaining(self, parameters: Parameters, before: Batch) -> dict[str, Any]:
+        budget = budget_of(parameters.get("max_cost"))
+        left = None if budget is None else max(Decimal(0), budget - budgets.spent(before.pk))
+        return {**parameters, "max_cost": None if left is None else str(left)}
+
+    def spent(self, batches: Sequence[int]) -> dict[int, Decimal]:
+        return dict.fromkeys(batches, Decimal(0)) | budgets.spent_by(batches)
 
     def annotate(self, files: QuerySet[MediaFile], parameters: Parameters) -> QuerySet[Any]:
         run = self.run(parameters)
@@ -116,5 +128,6 @@ class AnalyzeRekognition(AnalyzeOperation):
 
 sweeper.also(claims.settle_broken_off)
 sweeper.also(copies.remove_left_over)
+sweeper.also(forgetting.delete_expired)
 register(AnalyzeNova())
 register(AnalyzeRekognition())

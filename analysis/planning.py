@@ -12,7 +12,7 @@ from django.db.models import Avg, Count, Q, QuerySet, Sum
 from analysis import prices
 from analysis.errors import NotConfigured
 from analysis.estimates import expected_cost, most_cost
-from analysis.providers.base import Image
+from analysis.providers.base import Image, Request
 from analysis.queries import is_answered, sent_bytes, with_outcome
 from analysis.wishes import Run
 from proxies.batches.plan import Plan
@@ -124,13 +124,18 @@ def _add_page(plan: AnalysisPlan, calls: list[int], files: QuerySet[Any], run: R
     work = files.filter(to_do)
     count = work.count()
     for number, request in enumerate(run.possible_requests):
-        answered = (
-            0
-            if run.force
-            else work.filter(is_answered(run.provider.name, request, of_this_file=False)).count()
-        )
-        calls[number] += count - answered
-        plan.calls_saved += answered
+        asked = count if run.force else _asked(work, run.provider.name, request)
+        calls[number] += asked
+        plan.calls_saved += count - asked
+
+
+def _asked(work: QuerySet[Any], provider: str, request: Request) -> int:
+    """Return how many questions have no answer yet; files of the same bytes share one."""
+    unanswered = work.exclude(is_answered(provider, request, of_this_file=False))
+    found = unanswered.aggregate(
+        different=Count("sent_sha256", distinct=True), unmade=Count("pk", filter=Q(sent_sha256=None))
+    )
+    return int(found["different"] + found["unmade"])
 
 
 def _add_cost(plan: AnalysisPlan, calls: list[int], run: Run) -> None:

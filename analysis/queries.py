@@ -32,7 +32,7 @@ from media_files.models import MediaFile
 from proxies.models import Proxy
 from proxies.outcomes import Outcome
 from proxies.profiles import ProxyProfile
-from proxies.queries import is_quarantined, known_failures, needs_proxy, with_settled
+from proxies.queries import IMAGE_PROXY, is_quarantined, known_failures, needs_proxy, with_settled
 
 _WORD = re.compile(r"\w+")
 
@@ -54,8 +54,11 @@ def sent_bytes(profile: ProxyProfile) -> Case:
 
 
 def is_answered(provider: str, request: Request, *, of_this_file: bool) -> Exists:
-    """Whether the question about the bytes in ``sent_sha256`` has been answered, for this file or for any."""
-    answers = Analysis.objects.answering(
+    """Whether the question about the bytes in ``sent_sha256`` has been answered, for this file or for any.
+
+    Any includes files that were deleted within the trash period.
+    """
+    answers = Analysis.everything.answering(
         sha256=OuterRef("sent_sha256"),  # type: ignore[arg-type]
         provider=provider,
         model=request.model,
@@ -73,13 +76,14 @@ def with_outcome(
     force: bool = False,
 ) -> QuerySet[Any]:
     """Annotate the outcome that a run would have for each file, and what the ledger says of settled ones."""
+    operation = f"analyze-{provider}"
     known = Exists(Analysis.objects.done().filter(file=OuterRef("pk"), provider=provider))
     failures = known_failures(profile)
     # Of which nothing can be sent; by force questions are asked again, and no proxies made again.
     is_broken = Q(Exists(failures), sent_sha256=None)
     whens = [
         When(~Q(file_type=MediaFile.FileType.IMAGE), then=_word(Outcome.FAILED)),
-        When(is_quarantined(), then=_word(Outcome.QUARANTINED)),
+        When(_is_left_alone(operation), then=_word(Outcome.QUARANTINED)),
         When(is_broken | _is_too_small(provider), then=_word(Outcome.FAILED)),
     ]
     if requests and not force:
@@ -88,8 +92,15 @@ def with_outcome(
     whens.append(When(known, then=_word(Outcome.REPLACED)))
     outcome = Case(*whens, default=_word(Outcome.CREATED), output_field=CharField())
     judged = files.annotate(sent_sha256=sent_sha256(profile)).annotate(outcome=outcome)
-    settled = with_settled(judged, video="A video. Only images are analysed.", failures=failures)
+    settled = with_settled(
+        judged, video="A video. Only images are analysed.", operation=operation, failures=failures
+    )
     return _with_too_small(settled, provider)
+
+
+def _is_left_alone(operation: str) -> Q:
+    """Quarantined for this operation, or for the making of the proxy that would be sent."""
+    return Q(is_quarantined(operation)) | Q(is_quarantined(IMAGE_PROXY), sent_sha256=None)
 
 
 def _is_too_small(provider: str) -> Q:

@@ -1,13 +1,13 @@
-"""What follows from a change to an original or a proxy: copies that nobody needs any more."""
+"""What follows from a change to an original or a proxy: copies without a file, calls without a row."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.db.models.signals import post_delete, pre_save
+from django.db.models.signals import post_delete, pre_delete, pre_save
 from django.dispatch import receiver
 
-from analysis import copies
+from analysis import budgets, copies
 from analysis.conf import conf
 from media_files.models import MediaFile
 from proxies.models import Proxy
@@ -17,6 +17,12 @@ from proxies.models import Proxy
 @receiver(post_delete, sender=Proxy)
 def doubt_copies_of_deleted(instance: MediaFile | Proxy, **kwargs: Any) -> None:
     copies.doubt(instance.sha256)
+
+
+@receiver(pre_delete, sender=MediaFile)
+def count_calls_in_flight(instance: MediaFile, **kwargs: Any) -> None:
+    if not conf().trash_days:  # else they outlive the file, and are counted when they are answered
+        budgets.settle_deleted(instance)
 
 
 @receiver(pre_save, sender=MediaFile)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 
 from analysis.models import Analysis
 from analysis.queries import with_outcome
@@ -22,7 +23,17 @@ _CHUNK: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One file of the report, with the answers that it has now."""
+    """One file of the report.
+
+    Attributes:
+        file: its row.
+        provider: that was asked.
+        outcome: the contract's word; the item's state while it is unfinished.
+        error, message: why it failed.
+        attempts: of its item.
+        analyses: the answers that it has now.
+        made: the calls of this run for it, failed ones included.
+    """
 
     file: Any
     provider: str
@@ -31,13 +42,16 @@ class Line:
     message: str = ""
     attempts: int = 0
     analyses: list[Analysis] = field(default_factory=list)
+    made: list[Analysis] = field(default_factory=list)
 
     @property
     def cost(self) -> Decimal:
-        """What this run paid for the file, in dollars; nothing for what was reused."""
-        if self.outcome not in NEEDS_WORK:
-            return Decimal(0)
-        return sum((row.cost or Decimal(0) for row in self.analyses), Decimal(0))
+        """What this run paid for the file, in US dollars, for answers that could not be used as well."""
+        return sum((row.cost or Decimal(0) for row in self.made), Decimal(0))
+
+    @property
+    def bytes_sent(self) -> int:
+        return sum(row.bytes for row in self.made if row.usage and row.reused_from_id is None)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -79,8 +93,7 @@ class Totals:
     def add(self, line: Line) -> None:
         self.outcomes[line.outcome] += 1
         self.cost += line.cost
-        if line.outcome in NEEDS_WORK:
-            self.bytes_sent += sum(row.bytes for row in line.analyses)
+        self.bytes_sent += line.bytes_sent
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -92,36 +105,47 @@ class Totals:
 
 def planned_lines(files: QuerySet[MediaFile], run: Run) -> Iterator[Line]:
     """What would become of each file; reads the rows in chunks."""
-    for file in _stream(files, run):
+    for file in _stream(files, run, force=run.force):
         yield Line(file, run.provider.name, file.outcome, file.settled_error, file.settled_message)
 
 
-def done_lines(files: QuerySet[MediaFile], run: Run, batch: Batch | None) -> Iterator[Line]:
+def done_lines(
+    files: QuerySet[MediaFile], run: Run, batches: Sequence[Batch], *, since: datetime
+) -> Iterator[Line]:
     """What became of each file: by its item where it was worked on, else by its row.
 
-    Both are read in the order of the files' ids and joined as they go by.
+    Both are read in the order of the files' ids and joined as they go by. Items that finished before
+    ``since`` belong to an earlier run and are left out.
     """
-    items = _items(batch)
+    name, numbers = run.provider.name, {batch.pk for batch in batches}
+    items = _items(batches, since)
     item = next(items, None)
-    for file in _stream(files, run):
+    # What was just answered is answered: without force each file shows its outcome by its row.
+    for file in _stream(files, run, force=False):
         while item is not None and item.file_id < file.pk:
             item = next(items, None)
-        answers = [row for row in file.analyses.all() if row.is_newest and row.provider == run.provider.name]
+        rows = file.analyses.all()
+        answers = [row for row in rows if row.is_newest and row.provider == name]
+        made = [row for row in rows if row.batch_id in numbers and row.created_at >= since]
         if item is not None and item.file_id == file.pk:
             outcome = item.outcome or item.state
             shown = [] if outcome in (Outcome.FAILED, Outcome.QUARANTINED) else answers
-            yield Line(file, run.provider.name, outcome, item.error, item.message, item.attempts, shown)
+            yield Line(file, name, outcome, item.error, item.message, item.attempts, shown, made)
         elif file.outcome not in NEEDS_WORK:
             shown = answers if file.outcome == Outcome.REUSED else []
-            yield Line(
-                file, run.provider.name, file.outcome, file.settled_error, file.settled_message, 0, shown
-            )
+            yield Line(file, name, file.outcome, file.settled_error, file.settled_message, 0, shown)
 
 
-def _stream(files: QuerySet[MediaFile], run: Run) -> Iterator[Any]:
-    annotated = with_outcome(files, run.provider.name, run.requests, run.profile).order_by("pk")
-    yield from annotated.prefetch_related("analyses").iterator(chunk_size=_CHUNK)
+def _stream(files: QuerySet[MediaFile], run: Run, *, force: bool) -> Iterator[Any]:
+    annotated = with_outcome(files, run.provider.name, run.requests, run.profile, force=force)
+    rows = Prefetch("analyses", Analysis.objects.defer("raw"))
+    yield from annotated.order_by("pk").prefetch_related(rows).iterator(chunk_size=_CHUNK)
 
 
-def _items(batch: Batch | None) -> Iterator[BatchItem]:
-    return iter(()) if batch is None else batch.items.order_by("file_id").iterator(chunk_size=_CHUNK)
+def _items(batches: Sequence[Batch], since: datetime) -> Iterator[BatchItem]:
+    if not batches:
+        return iter(())
+    items = BatchItem.objects.filter(batch__in=batches).exclude(
+        state=BatchItem.State.DONE, finished_at__lt=since
+    )
+    return items.order_by("file_id", "-id").iterator(chunk_size=_CHUNK)

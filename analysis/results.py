@@ -1,8 +1,8 @@
 """What an analysis says of a picture: one schema for all providers, with a version.
 
-Whatever comes from a model is untrusted: it is measured here before it is kept, and is text, never markup,
-wherever it is shown. Boxes are ratios (0 to 1) of the upright original, from its upper left corner. What is
-sent always stands upright and has the original's shape, so the ratios of the one are those of the other.
+Everything that a model says is untrusted: `analysis.reading` reads it before it is kept, and it is text,
+never markup, wherever it is shown. Boxes are ratios (0 to 1) of the upright original, from its upper left
+corner. What is sent is upright and has the original's shape, so its ratios are those of the original.
 """
 
 from __future__ import annotations
@@ -13,14 +13,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from analysis.errors import MalformedOutput
-
 VERSION: Final = 1
 
 # More than any picture has, and little enough for one row.
-_MOST_ENTRIES: Final = 1000
+MOST_ENTRIES: Final = 1000
 _LONGEST_NAME: Final = 255
-_LONGEST_TEXT: Final = 20_000
+LONGEST_TEXT: Final = 20_000
+# Of a raw answer: levels of nesting, values, characters. The longest answers of today's models have a tenth.
+_DEEPEST: Final = 40
+_MOST_VALUES: Final = 200_000
+_MOST_CHARACTERS: Final = 2_000_000
+LEFT_OUT: Final = f"(left out: nested deeper than {_DEEPEST} levels)"
+# Of PostgreSQL's bigint, which is far above every count.
+_LARGEST_INTEGER: Final = 1 << 63
 # Characters that files are found by: PostgreSQL takes no more than a megabyte of words.
 _LONGEST_SEARCHED: Final = 200_000
 # PostgreSQL keeps neither NUL nor halves of surrogate pairs; the other control characters show as nothing.
@@ -63,6 +68,7 @@ class Result:
         text: what can be read in it.
         objects: things and persons, with their boxes.
         safety: what somebody may not want to see.
+        dropped: entries, and boxes or confidences of entries, that could not be read and were left out.
     """
 
     caption: str = ""
@@ -71,6 +77,32 @@ class Result:
     text: list[Found] = field(default_factory=list)
     objects: list[Found] = field(default_factory=list)
     safety: list[Found] = field(default_factory=list)
+    dropped: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was found or said."""
+        return not any((self.caption, self.answer, self.labels, self.text, self.objects, self.safety))
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Result:
+        """Return the result that `as_json` stored."""
+
+        def found(kind: str) -> list[Found]:
+            return [
+                Found(each["name"], each.get("confidence"), Box(**each["box"]) if each.get("box") else None)
+                for each in stored.get(kind, [])
+            ]
+
+        return cls(
+            caption=stored.get("caption", ""),
+            answer=stored.get("answer", ""),
+            labels=found("labels"),
+            text=found("text"),
+            objects=found("objects"),
+            safety=found("safety"),
+            dropped=stored.get("dropped", 0),
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The result as it is kept, with the version of its schema."""
@@ -93,99 +125,59 @@ class Result:
         return said[:_LONGEST_SEARCHED]
 
 
-# -- Reading what came -----------------------------------------------------------------------------
+# -- Keeping what came -----------------------------------------------------------------------------
 
 
-def text_of(value: object, what: str, *, longest: int = _LONGEST_TEXT) -> str:
-    """Untrusted text, without what no database keeps.
-
-    Raises:
-        MalformedOutput: it is no text.
-    """
-    if not isinstance(value, str):
-        raise MalformedOutput(f"The model's {what} is {_kind(value)} where text was asked for.")
-    return _UNKEPT.sub("", value)[:longest].strip()
-
-
-def entries_of(value: object, what: str) -> list[Any]:
-    """An untrusted list.
-
-    Raises:
-        MalformedOutput: it is no list, or longer than anything that a picture shows.
-    """
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-        raise MalformedOutput(f"The model's {what} is {_kind(value)} where a list was asked for.")
-    if len(value) > _MOST_ENTRIES:
-        raise MalformedOutput(f"The model's {what} has {len(value):,} entries; {_MOST_ENTRIES:,} are taken.")
-    return list(value)
-
-
-def mapping_of(value: object, what: str) -> Mapping[str, Any]:
-    """An untrusted object.
-
-    Raises:
-        MalformedOutput: it is none.
-    """
-    if not isinstance(value, Mapping):
-        raise MalformedOutput(f"The model's {what} is {_kind(value)} where an object was asked for.")
-    return value
-
-
-def ratio_of(value: object, what: str, *, scale: float = 1.0) -> float:
-    """An untrusted number of 0 to ``scale`` as a ratio; one that is a little outside is brought in.
-
-    Raises:
-        MalformedOutput: it is no finite number.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise MalformedOutput(f"The model's {what} is {_kind(value)} where a number was asked for.")
-    try:
-        number = float(value)
-    except OverflowError:  # an integer of hundreds of digits
-        number = math.inf
-    if not math.isfinite(number):
-        raise MalformedOutput(f"The model's {what} is no number that a picture has.")
-    return min(1.0, max(0.0, number / scale))
-
-
-def box_of_corners(corners: Sequence[object], what: str, *, scale: float) -> Box | None:
-    """A box of x1, y1, x2, y2 on a scale of 0 to ``scale``; None for one without an area.
-
-    Raises:
-        MalformedOutput: they are not four numbers.
-    """
-    if len(corners) != 4:
-        raise MalformedOutput(f"The model's {what} has {len(corners)} numbers where 4 were asked for.")
-    x1, y1, x2, y2 = (ratio_of(corner, what, scale=scale) for corner in corners)
-    return _box(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
-
-
-def box_of_ratios(left: object, top: object, width: object, height: object, what: str) -> Box | None:
-    """A box of ratios; what reaches over the picture's edge is cut off. None for one without an area."""
-    for value in (left, top, width, height):
-        ratio_of(value, what)
-    x, y, w, h = (float(value) for value in (left, top, width, height))  # type: ignore[arg-type]
-    return _box(max(0.0, x), max(0.0, y), min(1.0, x + w), min(1.0, y + h))
+def plain_text(text: str) -> str:
+    """Return the text without the characters that no database keeps."""
+    return _UNKEPT.sub("", text)
 
 
 def kept(value: Any) -> Any:
-    """A raw answer as a database takes it: no NUL, no half surrogates, no number that is none."""
-    if isinstance(value, str):
-        return _UNKEPT.sub("", value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {_UNKEPT.sub("", str(key)): kept(each) for key, each in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        return [kept(each) for each in value]
-    return value if isinstance(value, int | bool | None) else str(value)
+    """Return a raw answer in a form that every database keeps and every page shows.
+
+    No NUL, no half surrogates, no number that is none; nesting, values and characters are bounded, because
+    what is nested without end ends the process that stores, reads or renders it.
+    """
+    return _Keeper().keep(value, _DEEPEST)
 
 
-def _box(left: float, top: float, right: float, bottom: float) -> Box | None:
-    if right <= left or bottom <= top:
+@dataclass(slots=True)
+class _Keeper:
+    """Copies a value as long as there is room."""
+
+    values: int = _MOST_VALUES
+    characters: int = _MOST_CHARACTERS
+
+    def keep(self, value: Any, depth: int) -> Any:
+        self.values -= 1
+        if isinstance(value, Mapping | list | tuple):
+            return self._container(value, depth)
+        if isinstance(value, int | float):
+            return _number(value)
+        return None if value is None else self._text(str(value))
+
+    def _container(self, value: Mapping[Any, Any] | Sequence[Any], depth: int) -> Any:
+        if depth == 0:
+            return LEFT_OUT
+        if isinstance(value, Mapping):
+            return {
+                self._text(str(key)): self.keep(each, depth - 1)
+                for key, each in value.items()
+                if self.values > 0
+            }
+        return [self.keep(each, depth - 1) for each in value if self.values > 0]
+
+    def _text(self, text: str) -> str:
+        short = plain_text(text[: max(0, self.characters)])
+        self.characters -= len(short)
+        return short
+
+
+def _number(value: float) -> float | None:
+    if isinstance(value, bool) or (isinstance(value, int) and abs(value) < _LARGEST_INTEGER):
+        return value
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # an integer of hundreds of digits
         return None
-    return Box(round(left, 5), round(top, 5), round(right - left, 5), round(bottom - top, 5))
-
-
-def _kind(value: object) -> str:
-    return "missing" if value is None else f"of the type {type(value).__name__}"

@@ -1,25 +1,36 @@
 """What is sent of a file, and how: its current proxy, or the original where none is needed.
 
-Nothing that is sent carries a place: a file that tells one needs a proxy by the rules of every profile, and
-proxies keep nothing of their original's metadata.
+Only bytes that are known to be harmless are sent: a proxy, or an original that was walked to its last byte
+and holds nothing but pixels and colours. Bytes that pass through here are walked again before they are sent.
 """
 
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from analysis import copies
 from analysis.conf import conf
-from analysis.errors import NoBucket, WrongRegion
+from analysis.errors import NoBucket, ProxyDamaged, WrongRegion
 from analysis.providers import aws
 from analysis.providers.base import Image, Place
-from media_files.inspection import CONTENT_TYPES
+from media_files.conf import limits
+from media_files.errors import Quarantined, SourceMissing
+from media_files.inspection import CONTENT_TYPES, inspect
 from media_files.models import MediaFile
-from media_files.storage import MediaStorage, SourceChanged, media_storage
+from media_files.storage import MediaStorage, SourceChanged, check_content, media_storage
 from proxies.models import Proxy, proxies_storage
 from proxies.services import ImageProxyService
+
+
+class NotHarmless(SourceChanged):
+    """What was about to be sent holds more than pixels and colours, though its row says otherwise.
+
+    The original is read again at the next try, and its proxy is sent.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +102,17 @@ def get_image_s3_location_for_analysis(media_file: MediaFile, profile: str = "no
         WrongRegion: the bucket is in another region than the services.
         MediaError: the proxy cannot be made, or a storage does not answer.
     """
-    picture = choose_picture(media_file, profile)
+    picture = choose_picture(media_file, profile, checks_file=True)
     delivery = plan_delivery(picture, embed=False)
-    if delivery.is_missing:
+    if not delivery.is_copy and picture.proxy is None:
+        check_stored(picture)
+    if delivery.is_missing or not copy_is_intact(picture, delivery):
         announce_copy(picture, delivery)
-        put_copy(picture)
+        try:
+            put_copy(picture)
+        except NotHarmless:
+            distrust(picture)
+            raise
         remember_copy(picture, delivery)
     place = delivery.place
     if place is None:
@@ -106,13 +123,23 @@ def get_image_s3_location_for_analysis(media_file: MediaFile, profile: str = "no
 # -- The steps -------------------------------------------------------------------------------------
 
 
-def choose_picture(source: MediaFile | int, profile: str) -> Picture:
-    """The current proxy, made first if it is missing; else, where none is needed, the original.
+def choose_picture(source: MediaFile | int, profile: str, *, checks_file: bool = False) -> Picture:
+    """Return the current proxy, made first if it is missing; else, where none is needed, the original.
+
+    Without ``checks_file`` a proxy is believed to be there, and its file is checked when it is sent.
 
     Raises:
         MediaError: the file cannot be read, or its storage does not answer.
     """
-    made = ImageProxyService(profile=profile).create_proxy(source)
+    service = ImageProxyService(profile=profile, checks_files=checks_file)
+    try:
+        made = service.create_proxy(source)
+    except Quarantined:
+        # No proxy is made of it, but one that is there, or the original where none is needed, can be sent.
+        existing = service.look_up(source)
+        if existing is None:
+            raise
+        made = existing
     file, proxy = made.source, made.proxy
     if proxy is not None:
         image = Image(proxy.format, proxy.width or 0, proxy.height or 0, proxy.bytes)
@@ -142,7 +169,7 @@ def plan_delivery(picture: Picture, *, embed: bool = True) -> Delivery:
     if bucket is not None:
         _check_region(bucket)
         return Delivery(Place(bucket.bucket_name, posixpath.join(bucket.location, picture.name)))
-    if not conf().bucket:
+    if not copies.can_be_read():
         if embed:
             return Delivery(None)
         raise NoBucket(_no_bucket(picture))
@@ -178,35 +205,91 @@ def forget_copy(delivery: Delivery) -> None:
         copies.forget(delivery.place)
 
 
-def check_unchanged(picture: Picture) -> None:
-    """An object that is not ours may be replaced under its name, by one that tells its place for instance,
-    and a service reads what lies there. One request for such an original; none for what is ours.
+def check_stored(picture: Picture) -> None:
+    """Check with one request that the object that a service will read is the one that its row records.
+
+    Touches no database. An original that is not ours may have been replaced under its name, by one with a
+    location for instance.
 
     Raises:
+        ProxyDamaged: the proxy must be made again.
         SourceMissing, StorageError: as the storage says.
-        SourceChanged: it is another object than the one that was read.
+        DamagedFile: the original is another than the one that was stored.
+        SourceChanged: it is another than the one that was registered in place.
     """
-    if picture.etag and picture.storage.stat(picture.name).etag != picture.etag:
+    if picture.etag:
+        _check_registered(picture)
+        return
+    recorded = picture.proxy.etag if picture.proxy else picture.source.etag
+    with _damage_of(picture):
+        picture.storage.check_stored(
+            picture.name, size=picture.image.bytes, sha256=picture.sha256, etag=recorded
+        )
+
+
+def copy_is_intact(picture: Picture, delivery: Delivery) -> bool:
+    """Return whether our copy, which is known to have been put, is there with its size: one request.
+
+    True where the object is no copy.
+    """
+    if not delivery.is_copy or delivery.place is None:
+        return True
+    try:
+        return copies.stat(delivery.place).bytes == picture.image.bytes
+    except SourceMissing:
+        return False
+
+
+def read(picture: Picture) -> bytes:
+    """Read the bytes to embed, and check that they are those recorded. Touches no database.
+
+    Raises:
+        ProxyDamaged: the proxy must be made again.
+        SourceMissing, StorageError: as the storage says.
+        DamagedFile: the original has other bytes than recorded.
+        SourceChanged: it is another than the one that was registered in place.
+        NotHarmless: the original holds more than pixels and colours.
+    """
+    with _damage_of(picture), picture.storage.fetch(picture.name, etag=picture.etag) as stream:
+        check_content(stream, picture.name, size=picture.image.bytes, sha256=picture.sha256)
+        _check_harmless(picture, stream)
+        stream.seek(0)
+        return stream.read()
+
+
+@contextmanager
+def _damage_of(picture: Picture) -> Iterator[None]:
+    """Turn the error for a file that is missing or damaged into `ProxyDamaged` where it is a proxy's."""
+    try:
+        yield
+    except SourceMissing as error:
+        if picture.proxy is None:
+            raise
+        raise ProxyDamaged(f"{error} The proxy is made again at the next try.") from error
+
+
+def _check_registered(picture: Picture) -> None:
+    if picture.storage.stat(picture.name).etag != picture.etag:
         raise SourceChanged(
             f"{picture.name!r} is another object than the one that was registered. Register it again."
         )
 
 
-def read(picture: Picture) -> bytes:
-    """The bytes to embed: one read of the storage. Touches no database.
+def distrust(picture: Picture) -> None:
+    """Record that the row of an original was wrong about what it holds, so that it is read again."""
+    source = picture.source
+    unchanged = MediaFile.objects.filter(pk=source.pk, fingerprint=source.fingerprint)
+    unchanged.update(has_metadata=None)
 
-    Raises:
-        SourceMissing, StorageError: as the storage says.
-        SourceChanged: they are not the bytes that the row speaks of.
-    """
-    with picture.storage.fetch(picture.name, etag=picture.etag) as stream:
-        content = stream.read()
-    if len(content) != picture.image.bytes:
-        raise SourceChanged(
-            f"{picture.name!r} has {len(content):,} bytes where {picture.image.bytes:,} are recorded. "
-            "Make its proxy again (force), or restore the file."
-        )
-    return content
+
+def _check_harmless(picture: Picture, stream: BinaryIO) -> None:
+    facts = inspect(stream, limits())
+    if facts.has_metadata is False and facts.orientation == 1:
+        return
+    found = f"{picture.name!r} holds more than pixels and colours, so it was not sent."
+    if picture.proxy is not None:
+        raise ProxyDamaged(f"{found} The proxy is made again at the next try.")
+    raise NotHarmless(f"{found} Analyze the file again: its proxy is made first.")
 
 
 def _copy_name(picture: Picture) -> str:
@@ -214,8 +297,8 @@ def _copy_name(picture: Picture) -> str:
 
 
 def _bucket(storage: MediaStorage) -> Any:
-    """The storage as one of a bucket; None for a folder. Told by what it has, for the class loads boto3."""
-    return storage if hasattr(storage, "bucket_name") else None
+    """Return the storage as a bucket that Amazon's services can read; None for any other."""
+    return storage if storage.is_amazon else None
 
 
 def _check_region(bucket: Any) -> None:
@@ -231,7 +314,7 @@ def _check_region(bucket: Any) -> None:
 
 def _no_bucket(picture: Picture) -> str:
     return (
-        f"{picture.name!r} lies in a folder, and there is no bucket to copy it to. Set "
-        "NOVAPROXY_ANALYSIS_BUCKET (and NOVAPROXY_ANALYSIS_REGION), or NOVAPROXY_PROXIES_BUCKET to keep "
-        "proxies in S3."
+        f"{picture.name!r} is not stored in Amazon S3, and there is no analysis bucket to copy it to. Set "
+        "NOVAPROXY_ANALYSIS_BUCKET (and NOVAPROXY_ANALYSIS_REGION), or keep proxies in Amazon S3 with "
+        "NOVAPROXY_PROXIES_BUCKET."
     )

@@ -4,95 +4,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Final
 
 from django.db import transaction
 from django.utils.timezone import now
 
-from analysis import budgets, claims, rates, sending
+from analysis import budgets, claims, copies, rates, sending
+from analysis.budgets import Grant
 from analysis.conf import conf
-from analysis.errors import AnalysisError, CopyMissing, ObjectMissing, ProviderError
-from analysis.estimates import expected_cost
+from analysis.errors import (
+    AccessDenied,
+    AnalysisError,
+    CopyMissing,
+    ObjectMissing,
+    ProviderError,
+    ProxyDamaged,
+)
+from analysis.estimates import expected_cost, most_cost
+from analysis.jobs import Analysed, Call, Heard, Job
 from analysis.models import Analysis, AnalysisLabel
 from analysis.providers import aws, get
-from analysis.providers.base import Answer, Place, Provider, Request, Wishes
-from analysis.sending import Delivery, Picture
+from analysis.providers.base import Place, Provider, Request, Wishes
+from analysis.recording import ANSWER, deleted, hold, is_held, make_newest, record
+from analysis.results import Result
+from analysis.sending import Picture
 from media_files.errors import MediaError, SourceMissing
 from media_files.models import MediaFile
 from proxies.outcomes import Outcome
-
-# Columns that an answer brings, which a reused one takes over.
-_ANSWER: Final = ("result", "raw", "search_text", "model_version", "latency")
-
-
-@dataclass(slots=True)
-class Call:
-    """One question that is about to be asked: its row is written already.
-
-    Attributes:
-        request: the question.
-        row: the record, *started*.
-        expected: dollars; None where no price is known.
-    """
-
-    request: Request
-    row: Analysis
-    expected: Decimal | None
-
-
-@dataclass(slots=True)
-class Heard:
-    """What became of a call: an answer or an error, and how many seconds it took."""
-
-    call: Call
-    answer: Answer | None = None
-    error: MediaError | None = None
-    seconds: float = 0.0
-
-
-@dataclass(slots=True)
-class Job:
-    """One file in hand.
-
-    Attributes:
-        source: the original's row.
-        picture: what is sent.
-        delivery: how.
-        calls: what has to be asked.
-        reused: what was answered before.
-        was_known: whether this file had an answer of the provider already.
-        is_set_aside: whether the batch's budget holds what the calls are expected to cost.
-    """
-
-    source: MediaFile
-    picture: Picture
-    delivery: Delivery
-    calls: list[Call] = field(default_factory=list)
-    reused: list[Analysis] = field(default_factory=list)
-    was_known: bool = False
-    is_set_aside: bool = False
-
-    @property
-    def expected(self) -> Decimal:
-        """Dollars that the calls are expected to cost."""
-        return sum((call.expected or Decimal(0) for call in self.calls), Decimal(0))
-
-
-@dataclass(frozen=True, slots=True)
-class Analysed:
-    """What became of one file.
-
-    Attributes:
-        outcome: the contract's word: ``created``, ``replaced``, ``reused`` or ``failed``.
-        analyses: the rows, those that were reused among them.
-        error: the first that came up.
-    """
-
-    outcome: Outcome
-    analyses: list[Analysis]
-    error: MediaError | None = None
+from proxies.stored import mark_damaged
 
 
 class AnalysisService:
@@ -110,8 +49,9 @@ class AnalysisService:
         force: bool = False,
         wishes: Wishes | None = None,
         batch_id: int | None = None,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``force`` asks again what was answered before.
+        """``force`` asks again what was answered before. Once ``is_stopping``, no further call is made.
 
         Raises:
             UnknownProvider: there is none of that name.
@@ -122,6 +62,7 @@ class AnalysisService:
         self.profile = profile
         self.force = force
         self.batch_id = batch_id
+        self._is_stopping = is_stopping
         self.requests: Sequence[Request] = self.provider.requests(wishes or Wishes())
 
     # -- The whole way ---------------------------------------------------------------------------
@@ -131,17 +72,27 @@ class AnalysisService:
 
         Raises:
             MediaError: the file cannot be sent. What a provider fails by is in the answer's ``error``.
+            BudgetUsedUp: single requests have cost what they may cost in a day.
         """
+        result = self._analyze(source)
+        # What was found when the bytes were read has been recorded: the second try makes the proxy.
+        is_known_now = isinstance(result.error, (ProxyDamaged, sending.NotHarmless))
+        return self._analyze(source) if is_known_now else result
+
+    def _analyze(self, source: MediaFile | int) -> Analysed:
         job = self.begin(source)
         heard: list[Heard] = []
+        give_up = self.abandon
         try:
             if job.calls:
                 aws.require_setup()
+                budgets.reserve_for_today([(call.row, call.most) for call in job.calls])
                 rates.wait_for(self.provider.name, conf().calls_per_second, len(job.calls))
+                give_up = self.break_off
                 heard = self.carry_out(job)
             return self.finish(job, heard)
         except BaseException:
-            self.abandon(job)
+            give_up(job)
             raise
 
     # -- Its steps -------------------------------------------------------------------------------
@@ -163,11 +114,15 @@ class AnalysisService:
         try:
             for request in self.requests:
                 answered = self._answered(picture, request)
-                if answered is not None:
-                    job.reused.append(self._reuse(answered, picture))
-                    continue
-                self.provider.check(picture.image, embedded=delivery.place is None)
-                job.calls.append(self._claim(picture, request))
+                if answered is None:
+                    self.provider.check(picture.image, embedded=delivery.place is None)
+                    job.calls.append(self._claim(picture, request))
+                    # Whoever was asking until now may have been answered before the claim.
+                    answered = self._answered(picture, request)
+                    if answered is None:
+                        continue
+                    job.calls.pop().row.delete()
+                job.reused.append(self._reuse(answered, picture))
             if job.calls:
                 sending.announce_copy(picture, delivery)
         except BaseException:
@@ -175,11 +130,9 @@ class AnalysisService:
             raise
         return job
 
-    def set_aside(self, job: Job, budget: Decimal | None) -> bool:
-        """Claim what the calls are expected to cost from the batch's budget; False where it is used up."""
-        if self.batch_id is not None:
-            job.is_set_aside = budgets.set_aside(self.batch_id, job.expected, budget)
-        return job.is_set_aside
+    def reserve(self, job: Job, budget: Decimal | None) -> Grant:
+        """Reserve what the calls can cost at most, from the batch's budget or from the day's."""
+        return budgets.reserve([(call.row, call.most) for call in job.calls], budget)
 
     def carry_out(self, job: Job) -> list[Heard]:
         """Make the calls of one file, one after the other. Runs in a thread: touches no database.
@@ -192,10 +145,14 @@ class AnalysisService:
         except MediaError as error:
             return [Heard(job.calls[0], error=error)]
         for call in job.calls:
+            if heard and self._is_stopping():
+                break
             began = time.monotonic()
             result = Heard(call)
             try:
                 result.answer = self.provider.ask(call.request, job.picture.image, content)
+            except ObjectMissing as error:
+                result.error = _cause(job, error)
             except AnalysisError as error:
                 result.error = error
             result.seconds = time.monotonic() - began
@@ -210,38 +167,53 @@ class AnalysisService:
         """One transaction: the answers, the money, and what ``within`` adds to it.
 
         Raises:
-            SourceMissing: the file was deleted meanwhile.
+            SourceMissing: the file was deleted meanwhile. Its answers were paid for, and are kept like those
+                of other deleted files.
         """
         self._settle_copy(job, heard)
+        damage = next((each.error for each in heard if isinstance(each.error, ProxyDamaged)), None)
+        made = [] if damage else heard
+        if any(isinstance(each.error, sending.NotHarmless) for each in heard):
+            sending.distrust(job.picture)
         with transaction.atomic():
-            _hold(job.source)
-            for each in heard:
-                self._record(job, each)
-            self._drop(job, heard)
-            result = self._result(job, heard)
-            if within is not None:
+            is_there = is_held(job.source)
+            if damage and job.picture.proxy:
+                mark_damaged(job.picture.proxy, damage)
+            for each in made:
+                record(job, each, self.provider, is_there=is_there)
+            self._drop(job, made)
+            result = self._result(job, made) if damage is None else Analysed(Outcome.FAILED, [], damage)
+            if is_there and within is not None:
                 within(result)
+        if not is_there:
+            raise deleted(job.source)
         return result
 
     def abandon(self, job: Job) -> None:
-        """Give up the calls that were not made, and the money set aside for them."""
+        """Give up the calls that were not made, and what is reserved for them."""
         with transaction.atomic():
             self._drop(job, [])
+
+    def break_off(self, job: Job) -> None:
+        """Give up calls that may have been made, and billed."""
+        with transaction.atomic():
+            for call in job.calls:
+                claims.break_off(call.row)
 
     # -- Inside ----------------------------------------------------------------------------------
 
     def _content(self, job: Job) -> bytes | Place:
         if job.delivery.place is None:
             return sending.read(job.picture)
-        if job.delivery.is_missing:
+        if job.delivery.is_missing or not sending.copy_is_intact(job.picture, job.delivery):
             sending.put_copy(job.picture)
         elif not job.delivery.is_copy:
-            sending.check_unchanged(job.picture)
+            sending.check_stored(job.picture)
         return job.delivery.place
 
     def _answered(self, picture: Picture, request: Request) -> Analysis | None:
-        """The answer that stands for this question: the file's own before another file's."""
-        answers = Analysis.objects.answering(
+        """Return the answer to this question: the file's own before another's, also of a deleted file."""
+        answers = Analysis.everything.answering(
             sha256=picture.sha256,
             provider=self.provider.name,
             model=request.model,
@@ -259,21 +231,19 @@ class AnalysisService:
         """The file's own answer as it is; another file's as a row of this one, which costs nothing."""
         if answered.file_id == picture.source.pk:
             return answered
-        values = {name: getattr(answered, name) for name in _ANSWER}
+        values = {name: getattr(answered, name) for name in ANSWER}
         row = self._row(picture, answered.model, answered.request_version, answered.question)
         for name, value in values.items():
             setattr(row, name, value)
         row.status, row.finished_at, row.reused_from = Analysis.Status.DONE, now(), answered
         row.usage, row.cost = {"images": 0}, Decimal(0)
-        row.price_date, row.price_source = answered.price_date, "Reused: nothing was asked"
+        row.price_date, row.price_source = answered.price_date, "Reused: no request was sent"
         with transaction.atomic():
-            _hold(picture.source)
-            self._make_newest(row)
+            hold(picture.source)
+            make_newest(row)
             row.save()
-            names = answered.label_rows.values_list("name", "confidence")
-            AnalysisLabel.objects.bulk_create(
-                AnalysisLabel(analysis=row, name=name, confidence=sure) for name, sure in names
-            )
+            # Not those of the answer that is reused: once it is history, it has none.
+            AnalysisLabel.objects.bulk_create(AnalysisLabel.rows_of(row, Result.of(row.result)))
         return row
 
     def _row(self, picture: Picture, model: str, version: str, question: str) -> Analysis:
@@ -302,8 +272,9 @@ class AnalysisService:
             AnalysisBusy: a living process is asking the same.
         """
         row = self._row(picture, request.model, request.request_version, request.question)
+        row.cost = expected_cost(self.provider, request, picture.image)
         claims.take(row, calls=len(self.requests))
-        return Call(request, row, expected_cost(self.provider, request, picture.image))
+        return Call(request, row, most_cost(self.provider, request, picture.image))
 
     def _settle_copy(self, job: Job, heard: Sequence[Heard]) -> None:
         """Keep track of our copy in the bucket: it is there now, or it has gone from there."""
@@ -311,48 +282,9 @@ class AnalysisService:
         if job.delivery.is_copy and gone:
             sending.forget_copy(job.delivery)
             for each in gone:
-                each.error = CopyMissing(f"{each.error} The copy is put there anew at the next try.")
+                each.error = CopyMissing(f"{each.error} The copy is uploaded again on the next attempt.")
         elif job.delivery.is_missing and any(each.answer or _was_sent(each.error) for each in heard):
             sending.remember_copy(job.picture, job.delivery)
-
-    def _record(self, job: Job, heard: Heard) -> None:
-        call, row, answer = heard.call, heard.call.row, heard.answer
-        row.latency, row.finished_at = round(heard.seconds, 3), now()
-        paid = heard.error.paid if isinstance(heard.error, ProviderError) else None
-        if answer is not None:
-            row.status = Analysis.Status.DONE
-            row.result, row.raw = answer.result.as_json(), answer.raw
-            row.search_text, row.model_version = answer.result.search_text, answer.model_version
-            self._price(job, call, answer.input_tokens, answer.output_tokens)
-            self._make_newest(row)
-        else:
-            row.status = Analysis.Status.FAILED
-            row.error = heard.error.code if heard.error else ""
-            row.message = str(heard.error)
-            if paid is not None:
-                row.raw = paid.raw
-                self._price(job, call, paid.input_tokens, paid.output_tokens)
-        row.save()
-        if answer is not None:
-            AnalysisLabel.objects.bulk_create(AnalysisLabel.rows_of(row, answer.result))
-        if self.batch_id is not None and job.is_set_aside:
-            budgets.settle(self.batch_id, call.expected, row.cost)
-
-    def _price(self, job: Job, call: Call, tokens_in: int | None, tokens_out: int | None) -> None:
-        usage = self.provider.usage(call.request, job.picture.image, tokens_in, tokens_out)
-        price = self.provider.price(call.request, usage)
-        row = call.row
-        row.usage, row.cost = usage.as_json(), price.amount
-        row.price_date, row.price_source = price.day, price.source
-
-    def _make_newest(self, row: Analysis) -> None:
-        """What the model said of this file before becomes history."""
-        before = Analysis.objects.filter(
-            file_id=row.file_id, provider=row.provider, model=row.model, question=row.question
-        )
-        AnalysisLabel.objects.filter(analysis__in=before.filter(is_newest=True)).delete()
-        before.filter(is_newest=True).update(is_newest=False)
-        row.is_newest = True
 
     def _drop(self, job: Job, heard: Sequence[Heard]) -> None:
         """Remove the rows of calls that were not made."""
@@ -360,9 +292,9 @@ class AnalysisService:
         for call in job.calls:
             if call.row.pk in made:
                 continue
-            dropped, _ = Analysis.objects.filter(pk=call.row.pk, status=Analysis.Status.STARTED).delete()
-            if dropped and self.batch_id is not None and job.is_set_aside:
-                budgets.settle(self.batch_id, call.expected, None)
+            dropped, _ = Analysis.everything.started().filter(pk=call.row.pk).delete()
+            if dropped:
+                budgets.settle(call.row, None)
 
     def _result(self, job: Job, heard: Sequence[Heard]) -> Analysed:
         rows = [*job.reused, *(each.call.row for each in heard)]
@@ -371,17 +303,27 @@ class AnalysisService:
             return Analysed(Outcome.FAILED, rows, error)
         if not heard:
             return Analysed(Outcome.REUSED, rows)
-        return Analysed(Outcome.REPLACED if job.was_known else Outcome.CREATED, rows)
+        outcome = Outcome.REPLACED if job.was_known else Outcome.CREATED
+        return Analysed(outcome, rows, is_partial=len(heard) < len(job.calls))
 
 
-def _hold(source: MediaFile) -> None:
-    """Keep the file from being deleted until the end of the transaction.
+def _cause(job: Job, error: ObjectMissing) -> MediaError:
+    """Look for the object that the service could not read. Runs in a thread: touches no database.
 
-    Raises:
-        SourceMissing: it has been.
+    The services give one answer for an object that is missing, which is this file's fault, and for one that
+    they may not read, which every file would meet. One request, made only after such a failure.
     """
-    if MediaFile.objects.select_for_update(no_key=True).filter(pk=source.pk).first() is None:
-        raise SourceMissing(f"File {source.pk} was deleted while it was being analysed.")
+    copy = job.delivery.place if job.delivery.is_copy else None
+    try:
+        if copy is not None:
+            copies.stat(copy)
+        else:
+            job.picture.storage.stat(job.picture.name)
+    except SourceMissing:
+        return error
+    except MediaError as unknown:
+        return unknown
+    return AccessDenied(f"{error} The object exists, so every other one would be refused as well.")
 
 
 def _stops(error: MediaError) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
@@ -87,9 +87,14 @@ class Run:
                     "without a budget."
                 )
 
-    def service(self, batch_id: int | None = None) -> AnalysisService:
+    def service(self, batch_id: int, *, is_stopping: Callable[[], bool]) -> AnalysisService:
         return AnalysisService(
-            self.provider, profile=self.profile.name, force=self.force, wishes=self.wishes, batch_id=batch_id
+            self.provider,
+            profile=self.profile.name,
+            force=self.force,
+            wishes=self.wishes,
+            batch_id=batch_id,
+            is_stopping=is_stopping,
         )
 
 

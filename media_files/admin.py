@@ -25,7 +25,7 @@ from media_files.console import human_bytes
 from media_files.errors import MediaError
 from media_files.facts import FileFacts, read_facts
 from media_files.models import MediaFile
-from media_files.services import add_file
+from media_files.services import add_file, restore_file
 from media_files.signatures import CONTENT_TYPES
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class MediaFileAdmin(TitledList, DeletesInPages, FileModelAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     readonly_fields = [
-        "original", "kind", "dimensions", "size", "turned", "colour", "place", "captured_at",
+        "original", "kind", "dimensions", "size", "turned", "colour", "place", "metadata", "captured_at",
         "kept", "uploader", "created_at", "updated_at", "sha256",
     ]  # fmt: skip
 
@@ -246,7 +246,10 @@ class MediaFileAdmin(TitledList, DeletesInPages, FileModelAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: MediaFile | None = None) -> Any:
         if obj is None:
             return [(None, {"fields": ["file"]})]
-        about = (None, {"fields": ["original", "kind", "dimensions", "size", "captured_at", "place"]})
+        about = (
+            None,
+            {"fields": ["original", "kind", "dimensions", "size", "captured_at", "place", "metadata"]},
+        )
         details = (
             "Details",
             {
@@ -264,7 +267,7 @@ class MediaFileAdmin(TitledList, DeletesInPages, FileModelAdmin):
             reverse("file-content", args=[row.pk]),
         )
 
-    @admin.display(description="stands upright")
+    @admin.display(description="upright")
     def turned(self, row: MediaFile) -> str:
         return "Yes" if row.orientation == 1 else f"Only when turned (EXIF orientation {row.orientation})"
 
@@ -280,11 +283,23 @@ class MediaFileAdmin(TitledList, DeletesInPages, FileModelAdmin):
 
     @admin.display(description="place")
     def place(self, row: MediaFile) -> str:
+        if row.has_location is None:
+            return "Unknown: not everything in the file could be read"
         return "The file says where it was taken" if row.has_location else "None in the file"
+
+    @admin.display(description="metadata")
+    def metadata(self, row: MediaFile) -> str:
+        if row.has_metadata is None:
+            return "Unknown: the file was not looked at to its last byte"
+        return "The file holds more than pixels and colours" if row.has_metadata else "None in the file"
 
     @admin.display(description="kept")
     def kept(self, row: MediaFile) -> str:
-        return "In our storage" if row.managed else "Where it lay before; never changed or deleted by us"
+        return (
+            "In our storage"
+            if row.managed
+            else "Where the file was before; NovaProxy never changes or deletes it"
+        )
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -328,6 +343,8 @@ class MediaFileAdmin(TitledList, DeletesInPages, FileModelAdmin):
             if facts is None:
                 raise NothingChanged(row, "Nothing was changed: no new file was chosen.")
             if facts.sha256 == form.sha256_before:
+                if restore_file(MediaFile.objects.get(pk=row.pk), upload.file, facts):
+                    raise NothingChanged(row, "The stored file was missing or damaged. It was put back.")
                 raise NothingChanged(row, "Nothing was changed: the new file is the same as the one here.")
             row.pending_facts = facts
             return row

@@ -95,7 +95,7 @@ class OneFileField(serializers.FileField):
         files = dictionary.getlist(name) if isinstance(dictionary, MultiValueDict) else []
         if len(files) > 1:
             raise ValidationError(
-                {name: [f"{len(files)} files came in one upload. Send each with a request of its own."]}
+                {name: [f"{len(files)} files came in one upload. Send each file in a separate request."]}
             )
         return super().get_value(dictionary)
 
@@ -114,8 +114,8 @@ class MediaFileSerializer(serializers.ModelSerializer[MediaFile]):
         model = MediaFile
         fields = [
             "id", "url", "content_url", "original_name", "file_type", "format", "content_type", "bytes",
-            "sha256", "width", "height", "orientation", "mode", "frames", "has_location", "standard_colour",
-            "captured_at", "managed", "uploader", "created_at", "updated_at",
+            "sha256", "width", "height", "orientation", "mode", "frames", "has_location", "has_metadata",
+            "standard_colour", "captured_at", "managed", "uploader", "created_at", "updated_at",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -265,6 +265,7 @@ class MediaFileViewSet(
             media_storage(row.storage_alias),
             str(row.file.name),
             content_type=row.content_type,
+            size=row.bytes if row.sha256 else None,
             sha256=row.sha256,
             filename=row.original_name,
         )

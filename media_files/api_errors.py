@@ -6,13 +6,13 @@ import logging
 from collections.abc import Iterator
 from typing import Any, Final
 
-from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework.exceptions import NotFound, UnsupportedMediaType, ValidationError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as default_handler
 from rest_framework.views import set_rollback
 
+from media_files.database import OUTAGES
 from media_files.errors import MediaError, StorageError
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ RETRY_AFTER: Final = 5
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """``{"error": code, "message": what to do}`` with the contract's status for what has a name of its own;
     ``{field: [what is wrong]}`` for what was sent wrongly; ``{"detail": ...}`` for all else."""
-    if isinstance(error, OperationalError | InterfaceError):
+    if isinstance(error, OUTAGES):
         logger.error("The database did not answer: %s", error)
         error = StorageError("The database did not answer. Ask again shortly.")
     if isinstance(error, Http404 | NotFound):

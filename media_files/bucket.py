@@ -5,6 +5,7 @@ Imported by way of `media_files.storage.BucketStorage`, on first use: this modul
 
 from __future__ import annotations
 
+import logging
 import os
 import posixpath
 import tempfile
@@ -20,11 +21,31 @@ from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.base import File
 from storages.backends.s3 import S3Storage
 
-from media_files.errors import FileTooLarge, MediaError, SourceMissing, StorageError
-from media_files.storage import CHUNK_BYTES, OCTETS, MediaStorage, SourceChanged, Stored, byte_chunks
+from media_files.bodies import PLAIN_BODIES, endpoint_setting, is_encrypted, is_md5, md5_of
+from media_files.errors import (
+    BucketMissing,
+    FileTooLarge,
+    MediaError,
+    SourceMissing,
+    StorageError,
+    StorageRefused,
+)
+from media_files.shortage import error_class
+from media_files.storage import (
+    CHUNK_BYTES,
+    OCTETS,
+    Found,
+    MediaStorage,
+    SourceChanged,
+    Stored,
+    byte_chunks,
+    is_amazon_endpoint,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+
+logger = logging.getLogger(__name__)
 
 # Amazon S3 user guide, "Uploading objects": a single PUT takes an object of at most 5 GB.
 LARGEST_PUT: Final = 5 * 1024**3
@@ -43,7 +64,16 @@ CONNECTIONS: Final = 16
 MISSING: Final = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound", "405", "MethodNotAllowed"})
 PRECONDITION_FAILED: Final = frozenset({"412", "PreconditionFailed"})
 REFUSED: Final = frozenset(
-    {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+    {
+        "403",
+        "AccessDenied",
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+    }
 )
 
 
@@ -55,6 +85,9 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
     * Reading is one ``get_object`` (the parent: HEAD, HEAD, GET), writing one ``put_object`` (the parent:
       multipart above 8 MB, whose parts stay behind in the bucket when the writer dies).
     * ``save`` never overwrites unless ``file_overwrite`` is set, also when two writers choose one name.
+    * What was stored is compared with what was sent, after each write: by its ETag, or by its size where the
+      ETag is no MD5. On the first write of a process over https, by both: servers exist that answer the ETag
+      of the body and store it with its transfer encoding.
     * The client is made once a process, on first use: one that was made before a fork would share its
       connections with the child.
     * Keys are used as they are, so that an object registered in place is found under ``a//b.jpg``.
@@ -82,6 +115,7 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
         self._guard = threading.Lock()
         self._resource: Any = None
         self._resource_pid = 0
+        self._is_faithful = False
 
     def _make_client_config(self) -> Config:
         # Servers that are no Amazon are rarely reachable at <bucket>.<host>.
@@ -122,6 +156,22 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
             version=answer.get("VersionId", ""),
         )
 
+    def walk(self, prefix: str) -> Iterator[Found]:
+        """List with one ``list_objects_v2`` for each 1,000 objects."""
+        root = self._key("x")[:-1]
+        with self._failures("list", prefix):
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket_name, Prefix=self._key(prefix).rstrip("/") + "/"
+            )
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    name = entry["Key"].removeprefix(root)
+                    yield Found(name, entry["Size"], entry["LastModified"].timestamp())
+
+    def temporaries(self, older_than: timedelta) -> Iterator[Found]:
+        """List nothing: a put that is broken off leaves nothing in a bucket."""
+        return iter(())
+
     def sweep_temporaries(self, older_than: timedelta) -> int:
         """Return 0: a put that is broken off leaves nothing in a bucket."""
         return 0
@@ -153,17 +203,34 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
         if self._resource_pid != os.getpid():
             # A lock that another thread held at the moment of the fork would stay locked in the child.
             self._guard, self._resource, self._resource_pid = threading.Lock(), None, os.getpid()
+            self._is_faithful = False
         with self._guard:
             if self._resource is None:
-                self._resource = self._create_session().resource(
-                    "s3",
-                    region_name=self.region_name,
-                    use_ssl=self.use_ssl,
-                    endpoint_url=self.endpoint_url,
-                    config=self.client_config,
-                    verify=self.verify,
-                )
+                self._resource = self._connect()
             return self._resource
+
+    def _connect(self) -> Any:
+        is_amazon = is_amazon_endpoint(self.endpoint_url)
+        resource = self._make_resource(plain_bodies=not is_amazon)
+        # The environment and AWS's configuration file may name an endpoint, too.
+        if is_amazon and not is_amazon_endpoint(resource.meta.client.meta.endpoint_url):
+            return self._make_resource(plain_bodies=True)
+        return resource
+
+    def _make_resource(self, *, plain_bodies: bool) -> Any:
+        return self._create_session().resource(
+            "s3",
+            region_name=self.region_name,
+            use_ssl=self.use_ssl,
+            endpoint_url=self.endpoint_url,
+            config=self.client_config.merge(PLAIN_BODIES) if plain_bodies else self.client_config,
+            verify=self.verify,
+        )
+
+    @property
+    def is_amazon(self) -> bool:
+        """Whether requests go to Amazon, by the settings or by what the environment says."""
+        return is_amazon_endpoint(self.client.meta.endpoint_url)
 
     @property
     def client(self) -> S3Client:
@@ -178,7 +245,7 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
-        return state | {"_guard": None, "_resource": None, "_resource_pid": 0}
+        return state | {"_guard": None, "_resource": None, "_resource_pid": 0, "_is_faithful": False}
 
     def _open(self, name: str, mode: str = "rb") -> File[Any]:
         if mode != "rb":
@@ -203,12 +270,48 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
                     f"{name!r} has {size:,} bytes; a bucket takes {LARGEST_PUT:,} in one request. "
                     "Put it into the bucket by another tool and register it in place."
                 )
+            md5 = md5_of(body)
             answer = self.client.put_object(
                 Bucket=self.bucket_name, Key=self._key(name), Body=body, **parameters
             )
-        return Stored(
-            name=name, bytes=size, etag=answer["ETag"].strip('"'), version=answer.get("VersionId", "")
+            stored = Stored(
+                name=name, bytes=size, etag=answer["ETag"].strip('"'), version=answer.get("VersionId", "")
+            )
+            self._compare(stored, md5, has_md5=is_md5(stored.etag) and not is_encrypted(answer))
+        return stored
+
+    def _compare(self, stored: Stored, md5: str, *, has_md5: bool) -> None:
+        """Check that the server stored what it was sent, without reading it again.
+
+        Raises:
+            StorageError: it did not; the object has been removed again.
+        """
+        if has_md5 and stored.etag != md5:
+            raise self._unfaithful(stored, f"with the ETag {stored.etag}, where their MD5 is {md5}")
+        # Amazon has checked the checksum that was sent with the body.
+        if self.is_amazon or (has_md5 and (self._is_faithful or not self._is_encoded)):
+            return
+        found = self.client.head_object(Bucket=self.bucket_name, Key=self._key(stored.name))["ContentLength"]
+        if found != stored.bytes:
+            raise self._unfaithful(stored, f"as {found:,} bytes")
+        self._is_faithful = True
+
+    def _unfaithful(self, stored: Stored, how: str) -> StorageError:
+        """Remove what was stored otherwise than it was sent, and return the error that says so."""
+        endpoint = self.client.meta.endpoint_url
+        try:
+            self.client.delete_object(Bucket=self.bucket_name, Key=self._key(stored.name))
+        except (BotoCoreError, ClientError) as error:
+            logger.warning("Could not delete the damaged object %r in %s: %s", stored.name, self.label, error)
+        return StorageError(
+            f"{endpoint} stored the {stored.bytes:,} bytes of {stored.name!r} in {self.label} {how}. "
+            f"Correct {self.setting}, or update that server: it must store a body as it is sent."
         )
+
+    @property
+    def _is_encoded(self) -> bool:
+        """Whether a body may be encoded for its transfer, which clients do over https alone."""
+        return self.client.meta.endpoint_url.startswith("https:")
 
     @contextmanager
     def _measured(self, content: bytes | BinaryIO | File[Any]) -> Iterator[tuple[bytes | BinaryIO, int]]:
@@ -247,7 +350,7 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
         key = posixpath.join(self.location, name.lstrip("/")) if self.location else name
         # A server, or a proxy before it, may resolve '..' as a file system does and leave the prefix.
         if not name or ".." in name.split("/"):
-            raise SuspiciousFileOperation(f"{name!r} cannot be the name of a file in {self._place}.")
+            raise SuspiciousFileOperation(f"{name!r} cannot be the name of a file in {self.label}.")
         try:
             length = len(key.encode())
         except UnicodeEncodeError as error:
@@ -259,14 +362,20 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
         return key
 
     @property
-    def _place(self) -> str:
+    def setting(self) -> str:
+        """The setting of the endpoint."""
+        return endpoint_setting(self.bucket_name, self.location)
+
+    @property
+    def label(self) -> str:
+        """The bucket, and the prefix in it."""
         prefix = f" under {self.location!r}" if self.location else ""
         return f"the bucket {self.bucket_name!r}{prefix}"
 
     @contextmanager
     def _failures(self, operation: str, name: str) -> Iterator[None]:
         """Turn what S3, the network or the disk raises into our named errors."""
-        what = f"{operation} {name!r} in {self._place}"
+        what = f"{operation} {name!r} in {self.label}"
         try:
             yield
         except ClientError as error:
@@ -277,7 +386,7 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
                 "the call is worth a retry."
             ) from error
         except OSError as error:
-            raise StorageError(
+            raise error_class(error.errno)(
                 f"Could not {what}: {error.strerror or error}. See that {tempfile.gettempdir()} can be "
                 "written to and has space left (TMPDIR names another folder)."
             ) from error
@@ -289,15 +398,20 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
         if code in MISSING:
             return SourceMissing(f"Could not {what}: no such object. Put it back, or delete its row.")
         if code in PRECONDITION_FAILED:
-            return SourceChanged(f"Could not {what}: another object has that name now. Read its facts anew.")
+            return SourceChanged(
+                f"Could not {what}: another object has that name now. Register the file again."
+            )
         advice = "The call is worth a retry."
+        kind = StorageError
         if code in REFUSED:
+            kind = StorageRefused
             advice = (
-                "Check the credentials and that they allow s3:GetObject, s3:PutObject, s3:DeleteObject "
-                "and s3:ListBucket (without the last, S3 answers so for a missing object too)."
+                "Check the clock, the credentials, and that they allow s3:GetObject, s3:PutObject, "
+                "s3:DeleteObject and s3:ListBucket (without the last, a missing object is refused, too)."
             )
         elif code == "NoSuchBucket":
+            kind = BucketMissing
             advice = "Create the bucket, or correct the storage's bucket name."
         elif code == "InvalidObjectState":
             advice = "The object is archived: restore it to a class that can be read at once."
-        return StorageError(f"Could not {what}: {code}: {message}. {advice}")
+        return kind(f"Could not {what}: {code}: {message}. {advice}")

@@ -10,6 +10,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from PIL import features
 
+from media_files.probing import failing_storages
+
 # Pillow's name of a codec, the formats that need it, and what gives it.
 _CODECS: Final = {
     "jpg": "JPEG",
@@ -47,13 +49,22 @@ def check_storages(**kwargs: Any) -> list[CheckMessage]:
     return messages
 
 
+@register("storages", deploy=True)
+def check_storages_answer(**kwargs: Any) -> list[CheckMessage]:
+    """Write, read and compare a small file in each storage, with ``check --deploy`` alone: it takes time."""
+    return [
+        Error(f"The storage {alias!r} is not usable: {error}", id="media_files.E004")
+        for alias, error in failing_storages().items()
+    ]
+
+
 def _check_bucket(alias: str, options: dict[str, Any], variable: str) -> list[CheckMessage]:
     if options.get("region_name"):
         return []
     return [
         Error(
             f"The bucket {options['bucket_name']!r} of the storage {alias!r} has no region.",
-            hint=f"Set {variable}_REGION to the region the bucket lies in, as eu-central-1.",
+            hint=f"Set {variable}_REGION to the region of the bucket, for example eu-central-1.",
             id="media_files.E003",
         )
     ]

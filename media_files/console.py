@@ -15,8 +15,10 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand, CommandError, SystemCheckError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import Error as DatabaseError
-from django.db import connection
+from django.db import ProgrammingError, connection
 from tqdm import tqdm
+
+from media_files.database import OUTAGES, is_reachable, is_schema_missing
 
 EXIT_SOME_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -79,11 +81,9 @@ class Tool(PlainCommand):
         except Interrupted as stopped:
             self.stderr.write(str(stopped))
             sys.exit(EXIT_INTERRUPTED)
-        except DatabaseError as error:
-            raise UsageError(
-                f"The database does not answer as it should: {error}\n"
-                "Is DATABASE_URL right, and has `manage.py migrate` been run?"
-            ) from error
+        except (*OUTAGES, ProgrammingError) as error:
+            self.stderr.write(_database_advice(error))
+            sys.exit(EXIT_INTERRUPTED)
         except BrokenPipeError:
             # Who read our output has gone, as `head` does. What is left of it goes nowhere.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -96,6 +96,23 @@ class Tool(PlainCommand):
         encoding = getattr(self.stdout, "encoding", None) or "utf-8"
         ascii_only = not encoding.lower().replace("-", "").startswith("utf")
         self.stdout.write(json.dumps(values, cls=DjangoJSONEncoder, ensure_ascii=ascii_only))
+
+
+def _database_advice(error: DatabaseError) -> str:
+    """What to do about a database that broke off while the command ran.
+
+    Raises:
+        UsageError: the settings or the tables are not as they should be.
+        ProgrammingError: it is a fault of this program, whose traceback tells more.
+    """
+    if not is_reachable():
+        raise UsageError(f"The database cannot be reached: {error}\nIs DATABASE_URL right?") from error
+    if is_schema_missing(error):
+        text = f"The database lacks tables or columns: {error}\nRun `manage.py migrate`."
+        raise UsageError(text) from error
+    if isinstance(error, ProgrammingError):
+        raise error
+    return f"Lost the connection to the database: {error}\nRun the same command again to resume."
 
 
 def refuse_missing_library() -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 from PIL import ImageFile
 
-from media_files import gif, jpeg, png
+from media_files import jpeg, png
+from media_files.contents import bmp, boxes, gif, tiff, webp
+from media_files.contents import jpeg as jpeg_contents
+from media_files.contents import png as png_contents
+from media_files.contents.found import Contents
 from media_files.errors import CorruptImage, ImageTooLarge, UnsupportedFormat
-from media_files.exif import Metadata, read_exif, read_tiff_metadata, xmp_has_location
+from media_files.exif import Metadata, read_exif, read_tiff_metadata
 from media_files.tiff import Directory, TiffError, TiffReader
 
 MAX_STRIPS: Final = 262_144
@@ -20,8 +24,7 @@ MAX_STRIPS: Final = 262_144
 PLAIN_BITS: Final = 8
 """Bits a sample, beyond which a picture must be brought down before it is sent."""
 
-_XMP_BYTES: Final = 1 << 20
-_WIDTH, _LENGTH, _BITS, _SUBFILE, _STRIPS, _TILES, _SUB_IFDS, _XMP = 256, 257, 258, 254, 273, 324, 330, 700
+_WIDTH, _LENGTH, _BITS, _SUBFILE, _STRIPS, _TILES, _SUB_IFDS = 256, 257, 258, 254, 273, 324, 330
 _DNG_VERSION: Final = 50706
 _CR2_MARK: Final = b"CR"
 _MPF_PICTURES: Final = 0xB001
@@ -32,7 +35,8 @@ class Container:
     """The facts that stand in the container.
 
     Attributes:
-        metadata: what EXIF and XMP say.
+        contents: what the file holds beside its pixels.
+        metadata: what EXIF says, where the decoder does not hand it over.
         frames: frames, pages or pictures; None where only the decoder knows.
         deep: whether there are more than 8 bits a sample, or a colour space that no profile tells of.
         size: px of the stored picture, width and height, where they had to be known before the decoder
@@ -40,6 +44,7 @@ class Container:
         png: the chunks, of a PNG file only.
     """
 
+    contents: Contents = field(default_factory=Contents)
     metadata: Metadata = Metadata()  # noqa: RUF009 - frozen
     frames: int | None = None
     deep: bool = False
@@ -47,32 +52,35 @@ class Container:
     png: png.PngFacts | None = None
 
 
-def read_container(stream: BinaryIO, format_name: str, max_frames: int) -> Container:
-    """What the container of an allowed format says, before any decoder sees it.
+def read_container(stream: BinaryIO, format_name: str, size: int, max_frames: int) -> Container:
+    """Walk the container of an allowed format, before any decoder sees it.
 
-    Frames are counted to ``max_frames`` + 1 at the most.
+    Args:
+        stream: the file.
+        format_name: Pillow's name.
+        size: of the file, in bytes.
+        max_frames: frames are counted to one more than these.
 
     Raises:
         CorruptImage, ImageTooLarge, UnsupportedFormat: of the file's fault.
     """
-    reader = _READERS.get(format_name)
-    return reader(stream, max_frames) if reader else Container()
+    return _READERS[format_name](stream, size, max_frames)
 
 
-def _read_jpeg(stream: BinaryIO, _max_frames: int) -> Container:
+def _read_jpeg(stream: BinaryIO, size: int, _max_frames: int) -> Container:
     if jpeg.is_arithmetic(stream):
         raise UnsupportedFormat(
             "This JPEG picture is packed by arithmetic coding, which hardly any program reads. "
             "Save it as a baseline JPEG."
         )
-    return Container()
+    return Container(jpeg_contents.walk(stream, size))
 
 
-def _read_png(stream: BinaryIO, _max_frames: int) -> Container:
+def _read_png(stream: BinaryIO, size: int, _max_frames: int) -> Container:
     found = png.read_png(stream)
-    metadata = _with_xmp(read_exif(found.exif), found.xmp)
     return Container(
-        metadata=metadata,
+        png_contents.walk(stream, size),
+        metadata=read_exif(found.exif),
         frames=found.frames,
         deep=found.header.depth > PLAIN_BITS or found.foreign_code_points,
         size=(found.header.width, found.header.height),
@@ -80,11 +88,24 @@ def _read_png(stream: BinaryIO, _max_frames: int) -> Container:
     )
 
 
-def _read_gif(stream: BinaryIO, max_frames: int) -> Container:
-    return Container(size=gif.screen_size(stream), frames=gif.count_frames(stream, max_frames + 1))
+def _read_gif(stream: BinaryIO, _size: int, max_frames: int) -> Container:
+    contents, frames = gif.walk(stream, max_frames + 1)
+    return Container(contents, frames=frames, size=gif.screen_size(stream))
 
 
-def _read_webp(stream: BinaryIO, _max_frames: int) -> Container:
+def _read_bmp(stream: BinaryIO, size: int, _max_frames: int) -> Container:
+    return Container(bmp.walk(stream, size))
+
+
+def _read_jpeg2000(stream: BinaryIO, size: int, _max_frames: int) -> Container:
+    return Container(boxes.walk_jpeg2000(stream, size))
+
+
+def _read_heif(stream: BinaryIO, size: int, _max_frames: int) -> Container:
+    return Container(boxes.walk_heif(stream, size))
+
+
+def _read_webp(stream: BinaryIO, file_size: int, _max_frames: int) -> Container:
     """The canvas, for which libwebp allocates when it is opened. Source: RFC 9649, sections 2.5 to 2.7."""
     stream.seek(12)
     head = stream.read(18)
@@ -96,26 +117,29 @@ def _read_webp(stream: BinaryIO, _max_frames: int) -> Container:
         size = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     else:
         size = int.from_bytes(data[6:8], "little") & 0x3FFF, int.from_bytes(data[8:10], "little") & 0x3FFF
-    return Container(size=size)
+    return Container(webp.walk(stream, file_size), size=size)
 
 
-def _read_tiff(stream: BinaryIO, max_frames: int) -> Container:
+def _read_tiff(stream: BinaryIO, file_size: int, max_frames: int) -> Container:
     try:
         reader = TiffReader(stream)
-        chain = reader.directories(max_frames + 1)
-        page = next(chain, Directory({}, 0))
+        pages = list(reader.directories(max_frames + 1))
+        page = pages[0] if pages else Directory({}, 0)
         _refuse_camera_raw(stream, reader, page)
         _check_strips(page)
         size = reader.integer(page.entries.get(_WIDTH), 0), reader.integer(page.entries.get(_LENGTH), 0)
         deep = max(reader.integers(page.entries.get(_BITS)), default=1) > PLAIN_BITS
-        xmp = reader.raw(page.entries.get(_XMP), _XMP_BYTES)
-        frames = 1 + sum(1 for _ in chain)
     except TiffError as error:
         raise CorruptImage(
             f"The TIFF file is damaged or incomplete: {error}. Send the original file again."
         ) from error
-    metadata = _with_xmp(read_tiff_metadata(stream), xmp)
-    return Container(metadata=metadata, frames=frames, deep=deep, size=size)
+    return Container(
+        tiff.walk(reader, pages, file_size),
+        metadata=read_tiff_metadata(stream),
+        frames=max(len(pages), 1),
+        deep=deep,
+        size=size,
+    )
 
 
 def _refuse_camera_raw(stream: BinaryIO, reader: TiffReader, page: Directory) -> None:
@@ -138,26 +162,31 @@ def _check_strips(page: Directory) -> None:
             )
 
 
-_READERS: Final[dict[str, Callable[[BinaryIO, int], Container]]] = {
+_READERS: Final[dict[str, Callable[[BinaryIO, int, int], Container]]] = {
     "JPEG": _read_jpeg,
     "PNG": _read_png,
     "GIF": _read_gif,
     "WEBP": _read_webp,
     "TIFF": _read_tiff,
+    "BMP": _read_bmp,
+    "JPEG2000": _read_jpeg2000,
+    "HEIF": _read_heif,
+    "AVIF": _read_heif,
 }
 
 
 def metadata_of(image: ImageFile.ImageFile) -> Metadata:
-    """What EXIF and XMP say in a picture whose decoder hands them over with the header."""
+    """Read the EXIF block of a picture whose decoder hands it over with the header."""
     exif = image.info.get("exif")
-    metadata = read_exif(exif) if isinstance(exif, bytes) else Metadata()
-    segments = [data for name, data in getattr(image, "applist", ()) if name == "APP1"]
-    packets = [image.info.get("xmp"), *segments]
-    return _with_xmp(metadata, b"\x00".join(packet for packet in packets if isinstance(packet, bytes)))
+    return read_exif(exif) if isinstance(exif, bytes) else Metadata()
 
 
-def _with_xmp(metadata: Metadata, xmp: bytes) -> Metadata:
-    return replace(metadata, has_location=True) if xmp and xmp_has_location(xmp) else metadata
+def add_decoded(contents: Contents, image: ImageFile.ImageFile) -> None:
+    """Take up the EXIF and XMP of a HEIF or AVIF file, which their decoders find in it."""
+    for key, take in (("exif", contents.add_exif), ("xmp", contents.add_xmp)):
+        block = image.info.get(key)
+        if isinstance(block, bytes) and block:
+            take(block)
 
 
 def frames_of(image: ImageFile.ImageFile) -> int:

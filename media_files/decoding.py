@@ -17,6 +17,7 @@ from PIL import Image, ImageFile, features
 
 from media_files.errors import CorruptImage, ImageTooLarge, MediaError, MemoryLimit, UnsupportedFormat
 from media_files.jpeg import JpegSource
+from media_files.shortage import find_shortage
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ def named_errors(format_name: str, pixels: int = 0) -> Iterator[None]:
     Raises:
         UnsupportedFormat: the decoder says that it does not read this variant, or cannot be asked to.
         ImageTooLarge: Pillow's own guard against decompression bombs went off.
-        MemoryLimit: an allocation was refused.
+        MachineLimit, NoSpace, StorageError: the machine failed, not the file.
+        MemoryLimit: the decoder asked for more memory than a sound picture of this size can take.
         CorruptImage: anything else.
     """
     try:
@@ -89,10 +91,8 @@ def named_errors(format_name: str, pixels: int = 0) -> Iterator[None]:
         raise
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(f"The {format_name} picture is larger than is allowed: {error}") from error
-    except (MemoryError, RecursionError) as error:
-        raise _memory_limit(format_name) from error
     except Exception as error:
-        raise _named(format_name, error, pixels) from error
+        raise (find_shortage(error, pixels) or _named(format_name, error, pixels)) from error
 
 
 def _memory_limit(format_name: str) -> MemoryLimit:
@@ -103,7 +103,9 @@ def _memory_limit(format_name: str) -> MemoryLimit:
 
 def _named(format_name: str, error: Exception, pixels: int) -> MediaError:
     said = str(error) or type(error).__name__
-    if any(words in said.lower() for words in _MEMORY_WORDS):
+    if isinstance(error, MemoryError | RecursionError) or any(
+        words in said.lower() for words in _MEMORY_WORDS
+    ):
         return _memory_limit(format_name)
     if format_name in _IN_PIECES and pixels > LARGEST_PIECE:
         return UnsupportedFormat(
@@ -125,14 +127,15 @@ def decoder_class(format_name: str) -> type[ImageFile.ImageFile]:
 
     Raises:
         UnsupportedFormat: this installation lacks the decoder; the message names what to install.
+        MachineLimit: the decoder could not be loaded for want of descriptors or memory.
     """
     decoder = DECODERS[format_name]
     try:
         if decoder.feature is not None and not features.check(decoder.feature):
             raise ImportError(decoder.feature)
         module = importlib.import_module(decoder.module)
-    except ImportError as error:
-        raise UnsupportedFormat(
+    except (ImportError, OSError) as error:
+        raise find_shortage(error) or UnsupportedFormat(
             f"{format_name} is unsupported on this installation: install {decoder.package}."
         ) from error
     return cast("type[ImageFile.ImageFile]", getattr(module, decoder.name))

@@ -22,15 +22,23 @@ from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage
 
-from media_files.errors import MediaError, SourceMissing, StorageError
-from media_files.storage import OCTETS, MediaStorage, Stored, byte_chunks
+from media_files.errors import MediaError, SourceMissing
+from media_files.shortage import DISK_FULL, MACHINE_LIMITS, error_class
+from media_files.storage import OCTETS, Found, MediaStorage, Stored, byte_chunks
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
-DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 NOT_ALLOWED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_ADVICE: Final = {
+    DISK_FULL: "Free some space on that disk or raise the quota; work then resumes automatically.",
+    MACHINE_LIMITS: "Close other programs, or raise this process's limits on open files and memory.",
+    NOT_ALLOWED: "Give the user that runs NovaProxy the right to read and write there.",
+    frozenset({errno.ENAMETOOLONG}): "Use a shorter name.",
+    frozenset({errno.ENOENT}): "The folder is missing: mount its disk or correct the folder in the settings.",
+    frozenset({errno.ENOTDIR}): "There is a file where a folder is needed: move it away.",
+}
 # What link() answers where the file system knows no hard links (FAT, some network shares).
 NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -46,6 +54,16 @@ class LocalStorage(MediaStorage, FileSystemStorage):
     # One folder for all writes in progress: on the file system of their destination, which os.replace
     # needs, yet out of sight of whoever lists or copies a folder of proxies.
     INCOMING: ClassVar[str] = ".incoming"
+
+    @property
+    def label(self) -> str:
+        """The folder's path."""
+        return f"the folder {self.location}"
+
+    @property
+    def setting(self) -> str:
+        """The setting of the folder."""
+        return "the storage's folder (NOVAPROXY_DATA_DIR, or the storage's own _FOLDER)"
 
     def put(self, name: str, content: bytes | BinaryIO, *, content_type: str = OCTETS) -> Stored:
         """Write `content` aside and move it over `name`. The content type is not kept."""
@@ -70,16 +88,40 @@ class LocalStorage(MediaStorage, FileSystemStorage):
 
     def sweep_temporaries(self, older_than: timedelta) -> int:
         """Remove files in the folder of writes in progress that nobody wrote to for so long."""
-        deadline = time.time() - older_than.total_seconds()
         swept = 0
+        for temporary in self.temporaries(older_than):
+            with self._failures("sweep", temporary.name):
+                # Another sweeper may take the file away in between.
+                (Path(self.location) / temporary.name).unlink(missing_ok=True)
+                swept += 1
+        return swept
+
+    def temporaries(self, older_than: timedelta) -> Iterator[Found]:
+        """List files in the folder of writes in progress that nobody has written to for so long."""
+        deadline = time.time() - older_than.total_seconds()
         with self._failures("sweep", self.INCOMING):
             for temporary in self._incoming.glob("*"):
                 # Another sweeper, or the writer itself, may take the file away in between.
                 with suppress(FileNotFoundError):
-                    if temporary.stat().st_mtime <= deadline and not _is_being_written(temporary):
-                        temporary.unlink()
-                        swept += 1
-        return swept
+                    status = temporary.stat()
+                    if status.st_mtime <= deadline and not _is_being_written(temporary):
+                        yield Found(f"{self.INCOMING}/{temporary.name}", status.st_size, status.st_mtime)
+
+    def walk(self, prefix: str) -> Iterator[Found]:
+        """List entry by entry, however many a folder has. What is deleted meanwhile is left out."""
+        with self._failures("list", prefix):
+            yield from self._walk(self._path(prefix))
+
+    def _walk(self, folder: Path) -> Iterator[Found]:
+        with suppress(FileNotFoundError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from self._walk(Path(entry.path))
+                    continue
+                with suppress(FileNotFoundError):
+                    status = entry.stat()
+                    name = Path(entry.path).relative_to(self.location).as_posix()
+                    yield Found(name, status.st_size, status.st_mtime)
 
     def size(self, name: str) -> int:
         """Return the file's bytes."""
@@ -186,7 +228,7 @@ class LocalStorage(MediaStorage, FileSystemStorage):
         if operation != "write" and error.errno in MISSING and Path(self.location).is_dir():
             return SourceMissing(f"There is no file {where}. Put it back, or delete its row.")
         reason = error.strerror or str(error)
-        return StorageError(f"Could not {operation} {where}: {reason}. {_advice(error)}")
+        return error_class(error.errno)(f"Could not {operation} {where}: {reason}. {_advice(error)}")
 
 
 class _NameTaken(OSError):
@@ -218,16 +260,9 @@ class _LocalFile(io.FileIO):
 
 
 def _advice(error: OSError) -> str:
-    if error.errno in DISK_FULL:
-        return "Free some space on that disk or raise the quota; the work goes on by itself then."
-    if error.errno in NOT_ALLOWED:
-        return "Give the user that runs NovaProxy the right to read and write there."
-    if error.errno == errno.ENAMETOOLONG:
-        return "Use a shorter name."
-    if error.errno == errno.ENOENT:
-        return "The folder itself is not there: mount its disk, or correct the storage's folder."
-    if error.errno == errno.ENOTDIR:
-        return "A file lies where a folder is needed: move it away."
+    for numbers, advice in _ADVICE.items():
+        if error.errno in numbers:
+            return advice
     return "See that the disk is there and in order; the call is worth a retry."
 
 

@@ -13,6 +13,8 @@ from typing import Final
 
 from PIL import Image, ImageCms
 
+from media_files.shortage import find_shortage
+
 MAX_PROFILE_BYTES: Final = 8 << 20
 """Press profiles take 0.5 to 3 MB; anything beyond this is not a profile of use."""
 
@@ -52,7 +54,10 @@ def to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
             renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
             flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
-    except (ImageCms.PyCMSError, OSError, ValueError):
+    except (ImageCms.PyCMSError, OSError, ValueError, MemoryError) as error:
+        # A profile that was dropped for want of memory would give wrong colours, and be remembered so.
+        if shortage := find_shortage(error):
+            raise shortage from error
         return None
 
 

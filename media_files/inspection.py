@@ -1,4 +1,4 @@
-"""What a picture is, from its header alone: `inspect` decodes no pixel.
+"""What a picture is, from its container alone: `inspect` decodes no pixel.
 
 The door through which every file comes: it decides by the bytes what a file is, refuses what is not
 allowed or too large before anything is allocated for it, and gives every failure a name.
@@ -16,7 +16,7 @@ from typing import BinaryIO, Final
 from PIL import ImageFile
 
 from media_files import icc, png
-from media_files.containers import PLAIN_BITS, Container, frames_of, metadata_of, read_container
+from media_files.containers import PLAIN_BITS, Container, add_decoded, frames_of, metadata_of, read_container
 from media_files.decoding import named_errors, open_decoder
 from media_files.errors import (
     CorruptImage,
@@ -79,7 +79,9 @@ class ImageFacts:
             decoder turns the picture, and where the value is nonsense.
         mode: Pillow's mode of the decoded picture.
         frames: of an animation, or pages, or pictures of an MPO.
-        has_location: whether EXIF or XMP holds a coordinate.
+        has_location: whether EXIF, XMP or IPTC names a place; None where something could not be read.
+        has_metadata: whether the file holds anything beside pixels, colour and orientation; None where it
+            was not walked to its last byte, which is done for the formats that may be sent as they are.
         captured_at: when the picture was taken; aware only where EXIF tells the offset from UTC.
         standard_colour: whether a reader that ignores profiles and reads 8 bits sees the right colours.
         bytes: size of the file.
@@ -91,7 +93,8 @@ class ImageFacts:
     orientation: int
     mode: str
     frames: int
-    has_location: bool
+    has_location: bool | None
+    has_metadata: bool | None
     captured_at: datetime | None
     standard_colour: bool
     bytes: int
@@ -115,9 +118,10 @@ class Opened:
 
 
 def inspect(stream: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> ImageFacts:
-    """The facts of the picture in ``stream``, from its header alone.
+    """Return the facts of the picture in ``stream``; no pixel is decoded.
 
-    The stream must be seekable. It is left open, at an unspecified position.
+    The container is walked to its last byte. The stream must be seekable; it is left open, at an unspecified
+    position.
 
     Raises:
         EmptyFile: there are no bytes.
@@ -138,7 +142,7 @@ def open_image(stream: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> Iterator[Op
     size = _byte_size(stream, limits)
     format_name = _identify(stream)
     with named_errors(format_name):
-        container = read_container(stream, format_name, limits.max_frames)
+        container = read_container(stream, format_name, size, limits.max_frames)
     if container.size is not None:
         _check_size(format_name, container.size, limits)
     _check_frames(format_name, container.frames or 1, limits)
@@ -182,7 +186,7 @@ def _identify(stream: BinaryIO) -> str:
     if video is not None:
         name, content_type = video
         raise NotAnImage(
-            f"This is a video ({content_type}), and an image is asked for. Send one of {allowed}.",
+            f"This is a video ({content_type}), but an image is needed. Send one of {allowed}.",
             format=name,
             content_type=content_type,
         )
@@ -215,6 +219,8 @@ def _check_frames(format_name: str, frames: int, limits: Limits) -> None:
 
 
 def _opened(image: ImageFile.ImageFile, format_name: str, container: Container, size: int) -> Opened:
+    if format_name in ("HEIF", "AVIF"):
+        add_decoded(container.contents, image)
     # PNG and TIFF tell all in their container; the others' decoders hand the blocks over with the header.
     metadata = container.metadata if format_name in ("PNG", "TIFF") else metadata_of(image)
     frames = frames_of(image) if container.frames is None else container.frames
@@ -228,7 +234,8 @@ def _opened(image: ImageFile.ImageFile, format_name: str, container: Container, 
         orientation=metadata.orientation,
         mode=image.mode,
         frames=frames,
-        has_location=metadata.has_location,
+        has_location=container.contents.has_location,
+        has_metadata=container.contents.has_metadata,
         captured_at=metadata.captured_at,
         standard_colour=not _is_deep(image, container) and _has_standard_colour(image),
         bytes=size,

@@ -26,6 +26,7 @@ _MARKER_IN_SCAN: Final = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _RESTART: Final = re.compile(rb"\xff[\xd0-\xd7]")
 _SEQUENTIAL: Final = frozenset({0xC0, 0xC1})
 _ARITHMETIC: Final = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
+_MAX_SEGMENTS: Final = 65_536
 _SEGMENT_HEAD: Final = 4  # a marker and its length
 _HUFFMAN_TABLES: Final = 0xC4
 _SCAN: Final = 0xDA
@@ -94,7 +95,7 @@ class JpegSource(io.RawIOBase):
 def is_arithmetic(stream: BinaryIO) -> bool:
     """Whether the file's frame is announced as one of the kinds with arithmetic coding."""
     at = len(START_OF_IMAGE)
-    while True:
+    for _ in range(_MAX_SEGMENTS):
         stream.seek(at)
         head = stream.read(_SEGMENT_HEAD)
         if len(head) < _SEGMENT_HEAD or head[0] != _PADDING or head[1] == _SCAN:
@@ -102,6 +103,7 @@ def is_arithmetic(stream: BinaryIO) -> bool:
         if head[1] in _ARITHMETIC:
             return True
         at += 1 if head[1] == _PADDING else 2 + max(2, int.from_bytes(head[2:], "big"))
+    return False
 
 
 def find_damage(source: JpegSource, decoded: Image.Image) -> str | None:

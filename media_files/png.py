@@ -78,7 +78,6 @@ class PngFacts:
         header: the IHDR chunk.
         frames: pictures in the file; more than one for an APNG.
         exif: the EXIF block, before or behind the pixels; empty for none.
-        xmp: the XMP packet; empty for none.
         foreign_code_points: whether a cICP chunk names a colour space other than sRGB (HDR, Display P3).
         idat: the chunks of pixels of the picture that is shown first.
     """
@@ -86,13 +85,12 @@ class PngFacts:
     header: Header
     frames: int
     exif: bytes
-    xmp: bytes
     foreign_code_points: bool
     idat: tuple[Chunk, ...]
 
 
-def _chunks(stream: BinaryIO) -> Iterator[Chunk]:
-    """The chunks in file order. Ends where the file does, or with IEND."""
+def chunks(stream: BinaryIO) -> Iterator[Chunk]:
+    """Yield the chunks in file order, up to IEND or the end of the file."""
     offset = SIGNATURE_BYTES
     for _ in range(MAX_CHUNKS):
         stream.seek(offset)
@@ -137,8 +135,12 @@ def _header(data: bytes) -> Header:
     )
 
 
-def _text(kind: bytes, data: bytes) -> tuple[bytes, bytes]:
-    """The keyword and the text of a tEXt, zTXt or iTXt chunk."""
+def text_of(kind: bytes, data: bytes) -> tuple[bytes, bytes]:
+    """Return the keyword and the text of a tEXt, zTXt or iTXt chunk.
+
+    Raises:
+        ImageTooLarge: the text unpacks to more than `MAX_UNPACKED` bytes.
+    """
     keyword, _, rest = data.partition(b"\x00")
     if kind == b"zTXt":
         return keyword, _inflate(rest[1:], f"text {keyword[:40]!r}")
@@ -148,10 +150,10 @@ def _text(kind: bytes, data: bytes) -> tuple[bytes, bytes]:
     return keyword, rest
 
 
-def _raw_profile(text: bytes) -> bytes:
-    """The bytes of ImageMagick's ``Raw profile type``: a name, a length, then hexadecimal digits."""
+def raw_profile(text: bytes) -> bytes:
+    """Decode ImageMagick's ``Raw profile type``: a name, a length, then hexadecimal digits."""
     try:
-        return bytes.fromhex(b"".join(text.split()[2:]).decode("ascii"))
+        return bytes.fromhex(b"".join(text.strip(b"\n").split(b"\n")[2:]).decode("ascii"))
     except ValueError:
         return b""
 
@@ -163,7 +165,6 @@ class _Gatherer:
         self._stream = stream
         self.frames = 1
         self.exif = b""
-        self.xmp = b""
         self.foreign_code_points = False
         self.idat: list[Chunk] = []
 
@@ -179,15 +180,11 @@ class _Gatherer:
         elif chunk.type == b"iCCP":
             _inflate(_data(self._stream, chunk, chunk.size).partition(b"\x00")[2][1:], "colour profile")
         elif chunk.type in (b"tEXt", b"zTXt", b"iTXt"):
-            self._take_text(*_text(chunk.type, _data(self._stream, chunk, chunk.size)))
+            self._take_text(*text_of(chunk.type, _data(self._stream, chunk, chunk.size)))
 
     def _take_text(self, keyword: bytes, text: bytes) -> None:
-        if keyword == b"XML:com.adobe.xmp":
-            self.xmp = text
-        elif keyword == b"Raw profile type xmp":
-            self.xmp = self.xmp or _raw_profile(text)
-        elif keyword in (b"Raw profile type exif", b"Raw profile type APP1"):
-            self.exif = self.exif or _raw_profile(text)
+        if keyword in (b"Raw profile type exif", b"Raw profile type APP1"):
+            self.exif = self.exif or raw_profile(text)
 
 
 def read_png(stream: BinaryIO) -> PngFacts:
@@ -197,19 +194,18 @@ def read_png(stream: BinaryIO) -> PngFacts:
         CorruptImage: the header is missing.
         ImageTooLarge: a text or a profile unpacks to more than `MAX_UNPACKED` bytes.
     """
-    chunks = _chunks(stream)
-    first = next(chunks, None)
+    found = chunks(stream)
+    first = next(found, None)
     if first is None or first.type != b"IHDR":
         raise CorruptImage("The PNG file does not begin with its header. Send the original file again.")
     header = _header(_data(stream, first, _HEADER_BYTES))
     gathered = _Gatherer(stream)
-    for chunk in chunks:
+    for chunk in found:
         gathered.take(chunk)
     return PngFacts(
         header=header,
         frames=gathered.frames,
         exif=gathered.exif,
-        xmp=gathered.xmp,
         foreign_code_points=gathered.foreign_code_points,
         idat=tuple(gathered.idat),
     )

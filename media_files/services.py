@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, BinaryIO
+import logging
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from django.core.files.base import File
 from django.db import IntegrityError
+from django.db.models import QuerySet
 
 from media_files.conf import limits
+from media_files.errors import SourceMissing
 from media_files.facts import FileFacts, read_facts
 from media_files.models import MediaFile
 from media_files.names import readable_name
@@ -17,10 +20,15 @@ from media_files.storage import media_storage
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
+logger = logging.getLogger(__name__)
+
+# Rows of one and the same bytes that are looked at when those bytes come again.
+_MOST_OF_THE_SAME: Final = 20
+
 
 def find_same(facts: FileFacts) -> MediaFile | None:
-    """The row that holds the same bytes already."""
-    return MediaFile.objects.filter(sha256=facts.sha256, managed=True).order_by("id").first()
+    """Return the row that holds the same bytes already."""
+    return _same_bytes(facts).first()
 
 
 def add_file(
@@ -28,13 +36,14 @@ def add_file(
 ) -> tuple[MediaFile, bool]:
     """Keep an original; return its row, and whether it is new.
 
-    The same bytes again give the row that is there, and nothing is stored.
+    The same bytes again give the row that is there. Nothing is stored then, unless the row's file is missing
+    or has another size: these bytes take its place.
 
     Raises:
         MediaError: what was given may not be kept, or the storage does not answer.
     """
     facts = facts or read_facts(stream, limits())
-    if same := find_same(facts):
+    if same := _find_whole(stream, facts):
         return same, False
     row = MediaFile(
         original_name=readable_name(name),
@@ -47,10 +56,27 @@ def add_file(
         row.save()
     except IntegrityError:
         # Another upload of the same bytes was faster.
-        if same := find_same(facts):
+        if same := _find_whole(stream, facts):
             return same, False
         raise
     return row, True
+
+
+def restore_file(row: MediaFile, stream: BinaryIO, facts: FileFacts) -> bool:
+    """Store the row's own bytes again where its file is missing or has another size; True if so.
+
+    One look at the storage, no read. Everything else the row says stays as it is.
+
+    Raises:
+        MediaError: the storage does not answer.
+    """
+    if _is_whole(row):
+        return False
+    logger.warning("The file of %s (id %s) was missing or damaged and is stored again.", row, row.pk)
+    row.file = _named(stream, row.original_name)
+    row.pending_facts = facts
+    row.save()
+    return True
 
 
 def register_in_place(storage_alias: str, name: str, *, original_name: str = "") -> MediaFile:
@@ -67,15 +93,44 @@ def register_in_place(storage_alias: str, name: str, *, original_name: str = "")
     row = MediaFile.objects.filter(storage_alias=storage_alias, file=name, managed=False).first()
     if row and (row.etag, row.version, row.bytes) == (stored.etag, stored.version, stored.bytes):
         return row
-    row = row or MediaFile(storage_alias=storage_alias, file=name, managed=False)
+    place = f"{storage_alias}\n{name}"
+    row = row or MediaFile(
+        storage_alias=storage_alias,
+        file=name,
+        managed=False,
+        content_key=hashlib.sha256(place.encode()).hexdigest(),
+    )
     row.original_name = readable_name(original_name or name)
     row.bytes, row.etag, row.version = stored.bytes, stored.etag, stored.version
     row.width = row.height = None
     row.sha256 = ""
-    identity = f"{storage_alias}\n{name}\n{stored.version or stored.etag}\n{stored.bytes}"
+    identity = f"{place}\n{stored.version or stored.etag}\n{stored.bytes}"
     row.fingerprint = f"place:{hashlib.sha256(identity.encode()).hexdigest()}"
-    row.save()
+    try:
+        row.save()
+    except IntegrityError:
+        # Another registration of the same file was faster.
+        return MediaFile.objects.get(content_key=row.content_key)
     return row
+
+
+def _same_bytes(facts: FileFacts) -> QuerySet[MediaFile]:
+    return MediaFile.objects.filter(sha256=facts.sha256, managed=True).order_by("id")
+
+
+def _find_whole(stream: BinaryIO, facts: FileFacts) -> MediaFile | None:
+    """Return the row that holds these bytes, after every such row has its file."""
+    same = list(_same_bytes(facts)[:_MOST_OF_THE_SAME])
+    for row in same:
+        restore_file(row, stream, facts)
+    return same[0] if same else None
+
+
+def _is_whole(row: MediaFile) -> bool:
+    try:
+        return media_storage(row.storage_alias).stat(str(row.file.name)).bytes == row.bytes
+    except SourceMissing:
+        return False
 
 
 def _named(stream: BinaryIO, name: str) -> File[Any]:

@@ -9,20 +9,41 @@ from django.http import FileResponse, HttpRequest, HttpResponseBase, HttpRespons
 from django.utils.cache import get_conditional_response
 from django.utils.http import quote_etag
 
-from media_files.storage import MediaStorage
+from media_files.storage import MediaStorage, fetch_whole
 
 _UNKNOWN: Final = "application/octet-stream"
 # What RFC 5987 lets stand beside letters and digits.
 _ATTR_CHARS: Final = "!#$&+-.^_`|~"
 
 
+# A file up to this size is hashed before it is served, in some 10 ms; of a larger one the size is compared.
+HASHED_BYTES: Final = 8 * 1024**2
+
+
 def file_response(
-    request: HttpRequest, storage: MediaStorage, name: str, *, content_type: str, sha256: str, filename: str
+    request: HttpRequest,
+    storage: MediaStorage,
+    name: str,
+    *,
+    content_type: str,
+    size: int | None,
+    sha256: str,
+    filename: str,
 ) -> HttpResponseBase:
-    """The bytes under ``name``, shown in place and never guessed at; nothing if the browser has them.
+    """Return the bytes under ``name``, shown in place and never guessed at; none if the browser has them.
+
+    Args:
+        request: answered with 304 where its condition says so.
+        storage: where the file is stored.
+        name: its name there.
+        content_type: by the bytes; empty where it is not known.
+        size: the bytes that its row records; None where nothing is recorded.
+        sha256: their SHA-256; empty where nothing is recorded.
+        filename: under which a browser saves it.
 
     Raises:
         SourceMissing, StorageError: as the storage says.
+        DamagedFile: the stored bytes are not those recorded.
     """
     headers: dict[str, Any] = {
         # What people uploaded is data: no script in it may run, whatever a browser takes it for.
@@ -37,7 +58,7 @@ def file_response(
         if isinstance(unchanged, HttpResponseNotModified):
             return HttpResponseNotModified(headers=headers)
     response = FileResponse(
-        storage.fetch(name),
+        fetch_whole(storage, name, size=size, sha256=sha256 if (size or 0) <= HASHED_BYTES else ""),
         # By the bytes; without a word here Django would go by the name's extension.
         content_type=content_type or _UNKNOWN,
         headers=headers | {"Content-Disposition": inline(filename or name.rpartition("/")[2])},

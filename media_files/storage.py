@@ -16,18 +16,21 @@ server answers besides. ``SuspiciousFileOperation`` where a name would lead out 
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import File
 from django.core.files.storage import Storage, storages
 
-from media_files.errors import StorageError
+from media_files.errors import DamagedFile, StorageError
 
 if TYPE_CHECKING:
     from media_files.bucket import BucketStorage
@@ -35,10 +38,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BucketStorage",
+    "Found",
     "LocalStorage",
     "MediaStorage",
     "SourceChanged",
     "Stored",
+    "is_amazon_endpoint",
     "media_storage",
 ]
 
@@ -46,12 +51,18 @@ _DEFINED_IN: Final = {"BucketStorage": "media_files.bucket", "LocalStorage": "me
 
 CHUNK_BYTES: Final = 1 << 20
 OCTETS: Final = "application/octet-stream"
+# AWS general reference, "AWS service endpoints": the domains of all partitions.
+_AMAZON_DOMAINS: Final = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".amazonaws.eu")
 
 
 class SourceChanged(StorageError):
-    """Another object lies under the name than the one that was asked for by its ETag."""
+    """Another object lies under the name than the one that was asked for by its ETag.
 
-    transient = False
+    A file that was replaced is read again at the next try. One that was changed in place must be registered
+    again, so it is not tried for long.
+    """
+
+    most_tries = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +82,38 @@ class Stored:
     version: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that a listing found.
+
+    Attributes:
+        name: the name within the storage.
+        bytes: its size.
+        modified_at: when it was last written to, in seconds since the epoch.
+    """
+
+    name: str
+    bytes: int
+    modified_at: float
+
+
 class MediaStorage(Storage, ABC):
     """A Django storage that writes whole files, reads with one request, and names its failures."""
+
+    @property
+    def is_amazon(self) -> bool:
+        """Whether this is a bucket of Amazon S3, which Amazon's other services can read from."""
+        return False
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """The storage's place, for messages."""
+
+    @property
+    @abstractmethod
+    def setting(self) -> str:
+        """The setting that names that place."""
 
     @abstractmethod
     def put(self, name: str, content: bytes | BinaryIO, *, content_type: str = OCTETS) -> Stored:
@@ -105,6 +146,44 @@ class MediaStorage(Storage, ABC):
     def stat(self, name: str) -> Stored:
         """Say what lies under `name`, without reading its bytes."""
 
+    def check_stored(self, name: str, *, size: int, sha256: str, etag: str = "") -> None:
+        """Check with one look-up that the file under `name` is the one that was stored there.
+
+        A copy to another bucket may change an ETag though not the bytes: then they are read and hashed.
+
+        Args:
+            name: a name as `put` and ``save`` take and give it.
+            size: its bytes.
+            sha256: of its bytes.
+            etag: its ETag; empty where none was recorded.
+
+        Raises:
+            SourceMissing: there is no such file.
+            DamagedFile: its size or its ETag is another.
+            StorageError: the storage does not answer.
+        """
+        stored = self.stat(name)
+        if stored.bytes != size:
+            raise damaged(name, f"{stored.bytes:,} bytes where {size:,} are recorded")
+        if etag and stored.etag and stored.etag != etag:
+            self.check_content(name, size=size, sha256=sha256)
+
+    def check_content(self, name: str, *, size: int, sha256: str) -> None:
+        """Read the file under `name`, and check its size and SHA-256. Raises the errors of `check_stored`."""
+        fetch_whole(self, name, size=size, sha256=sha256).close()
+
+    @abstractmethod
+    def walk(self, prefix: str) -> Iterator[Found]:
+        """List all files below the folder `prefix`, in no order, as they are read from the storage.
+
+        Raises:
+            StorageError: the storage does not answer.
+        """
+
+    @abstractmethod
+    def temporaries(self, older_than: timedelta) -> Iterator[Found]:
+        """List what `sweep_temporaries` would remove."""
+
     @abstractmethod
     def sweep_temporaries(self, older_than: timedelta) -> int:
         """Remove what writers that died left behind, and return how many such files there were.
@@ -123,6 +202,68 @@ def media_storage(alias: str) -> MediaStorage:
             "Set its BACKEND to media_files.storage.LocalStorage or media_files.storage.BucketStorage."
         )
     return storage
+
+
+def is_amazon_endpoint(url: str | None) -> bool:
+    """Return whether S3 requests to this address go to Amazon; without an address they do."""
+    return not url or (urlsplit(url).hostname or "").endswith(_AMAZON_DOMAINS)
+
+
+def damaged(name: str, how: str) -> DamagedFile:
+    """Return the error for a stored file that has other bytes than its row records."""
+    return DamagedFile(f"{name!r} is damaged: it has {how}. Restore it from a backup, or add the file again.")
+
+
+def fetch_whole(
+    storage: MediaStorage, name: str, *, size: int | None, sha256: str = "", etag: str = ""
+) -> BinaryIO:
+    """Open what is stored under `name`, if it is what its row records.
+
+    Args:
+        storage: where.
+        name: a name as `put` and ``save`` take and give it.
+        size: its bytes; None where nothing is recorded.
+        sha256: of its bytes; empty to compare the size alone.
+        etag: as of `MediaStorage.fetch`.
+
+    Raises:
+        DamagedFile: it has other bytes.
+        SourceMissing, SourceChanged, StorageError: as of `MediaStorage.fetch`.
+    """
+    stream = storage.fetch(name, etag=etag)
+    try:
+        check_content(stream, name, size=size, sha256=sha256)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def check_content(stream: BinaryIO, name: str, *, size: int | None, sha256: str) -> None:
+    """Check that a stream has the bytes that are recorded, and leave it at its beginning.
+
+    Raises:
+        DamagedFile: it has not.
+    """
+    check_size(stream, name, size)
+    if sha256:
+        found = hashlib.file_digest(cast("Any", stream), "sha256").hexdigest()
+        stream.seek(0)
+        if found != sha256:
+            raise damaged(name, "other bytes than the recorded SHA-256 says")
+
+
+def check_size(stream: BinaryIO, name: str, size: int | None) -> int:
+    """Return a stream's bytes, and leave it at its beginning.
+
+    Raises:
+        DamagedFile: it has not `size` bytes, where that is known.
+    """
+    found = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    if size is not None and found != size:
+        raise damaged(name, f"{found:,} bytes where {size:,} are recorded")
+    return found
 
 
 def byte_chunks(content: bytes | BinaryIO | File[Any]) -> Iterator[bytes]:

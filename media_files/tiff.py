@@ -45,10 +45,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The tags of one image, and the offset of the next directory (0 for none)."""
+    """The tags of one image, the offset of the next directory (0 for none), and where this one ends."""
 
     entries: dict[int, Entry]
     next: int
+    end: int = 0
 
 
 class TiffReader:
@@ -99,7 +100,20 @@ class TiffReader:
             if _SIZES.get(kind, 1) * values > inline:
                 where = self._unpack("Q" if self._big else "I", data[at + size - inline : at + size])[0]
             entries.setdefault(tag, Entry(kind, values, where))
-        return Directory(entries, self._unpack("Q" if self._big else "I", data[-inline:])[0])
+        following = self._unpack("Q" if self._big else "I", data[-inline:])[0]
+        return Directory(entries, following, offset + head + len(data))
+
+    def sub_directory(self, directory: Directory, tag: int) -> Directory:
+        """The directory that an entry points to; an empty one where there is no such entry."""
+        offset = self.integer(directory.entries.get(tag), 0)
+        return self.directory(offset) if offset else Directory({}, 0)
+
+    def end(self, directory: Directory) -> int:
+        """Return where the last of a directory's parts ends: itself, or a value of an entry."""
+        entries = directory.entries.values()
+        return max(
+            directory.end, *(each.offset + _SIZES.get(each.type, 1) * each.count for each in entries), 0
+        )
 
     def directories(self, most: int) -> Iterator[Directory]:
         """The chain of directories, at most ``most`` of them. A chain that bites its tail is an error."""
@@ -139,3 +153,7 @@ class TiffReader:
         if entry is None or entry.type not in _BYTES:
             return b""
         return self._read(entry.offset, min(entry.count, most))
+
+    def data(self, entry: Entry, most: int) -> bytes:
+        """Return the bytes of an entry of any type, at most ``most``."""
+        return self._read(entry.offset, min(entry.count * _SIZES.get(entry.type, 1), most))

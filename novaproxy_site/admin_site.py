@@ -36,7 +36,10 @@ class NovaProxyAdminSite(AdminSite):
         context = {**(extra_context or {}), "worker_missing": not WorkerState.objects.alive().exists()}
         if request.user.has_perm("proxies.view_batch"):
             working = Batch.objects.filter(standing=None, state__in=Batch.OPEN_STATES)[:_SHOWN]
-            context["working"] = [(batch, progress_of(batch)) for batch in working]
+            progress = [(batch, progress_of(batch)) for batch in working]
+            # The uploads are always at work: they are shown only where something keeps them from it.
+            uploads = [(batch, progress_of(batch)) for batch in Batch.objects.exclude(standing=None)]
+            context["working"] = [each for each in uploads if each[1].delays] + progress
         if request.user.has_perm("analysis.add_analysis"):
             context["models_missing"] = readiness.missing()
         return super().index(request, context)

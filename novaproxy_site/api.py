@@ -50,6 +50,7 @@ class FileViewSet(AnalysisActionsMixin, ProxyActionsMixin, MediaFileViewSet):
         "create_image_proxy": "proxies.add_proxy",
         "analyze": "analysis.add_analysis",
         "analyses": "media_files.view_mediafile",
+        "forget": "media_files.delete_mediafile",
     }
     further_errors = {
         **MediaFileViewSet.further_errors,

@@ -12,22 +12,33 @@ from django.core.checks import CheckMessage, Warning, register
 from proxies.pulse import VARIABLE
 
 _PREFIX: Final = "NOVAPROXY_"
+_SHORTEST: Final = 5
 # Read by a worker's own processes, by tests and by benchmarks.
 _OF_OTHERS: Final = (VARIABLE, "NOVAPROXY_TEST_", "NOVAPROXY_CHAOS_", "NOVAPROXY_BENCH_")
 
 
 @register
 def check_variables(**kwargs: Any) -> list[CheckMessage]:
-    ours = [name for name in os.environ if name.upper().startswith(_PREFIX)]
-    unread = sorted(name for name in ours if name not in settings.NOVAPROXY_VARIABLES)
+    """Warn about environment variables with our prefix, or nearly our name, that no setting reads."""
+    unread = sorted(name for name in os.environ if name not in settings.NOVAPROXY_VARIABLES)
     return [
         Warning(f"No setting is read from {name}.", hint=_hint(name), id="novaproxy_site.W001")
         for name in unread
-        if not name.startswith(_OF_OTHERS)
+        if not name.startswith(_OF_OTHERS) and (name.upper().startswith(_PREFIX) or _meant(name))
     ]
 
 
+def _meant(name: str) -> str:
+    """Return the setting that a variable is probably meant for; empty if there is none so near.
+
+    Names without our prefix belong to many programs, so they must be nearer: one letter in ten may differ.
+    """
+    cutoff = 0.8 if name.upper().startswith(_PREFIX) else 0.9
+    # DEBUGS or DEBAG are other programs' words as likely as ours.
+    known = [variable for variable in settings.NOVAPROXY_VARIABLES if len(variable) > _SHORTEST]
+    return next(iter(get_close_matches(name.upper(), known, n=1, cutoff=cutoff)), "")
+
+
 def _hint(name: str) -> str:
-    nearest = get_close_matches(name.upper(), settings.NOVAPROXY_VARIABLES, n=1, cutoff=0.8)
-    meant = f"Is {nearest[0]} meant? " if nearest else ""
-    return f"{meant}README.md lists those that are read."
+    meant = _meant(name)
+    return f"{f'Is {meant} meant? ' if meant else ''}docs/settings.md lists all variables."

@@ -1,6 +1,6 @@
 """Every setting of NovaProxy, read once from the environment (and a `.env` beside `manage.py`).
 
-Each variable stands in the README's table; a test compares the two.
+docs/settings.md lists every variable; a test compares the two.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from django.core.exceptions import ImproperlyConfigured
 from dotenv import load_dotenv
@@ -66,7 +67,7 @@ def _database(url: str) -> dict[str, Any]:
     return config
 
 
-DATABASES = {"default": _database(f"sqlite:///{DATA_DIR / 'novaproxy.sqlite3'}")}
+DATABASES = {"default": _database(f"sqlite:///{quote(str(DATA_DIR / 'novaproxy.sqlite3'))}")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 
@@ -213,6 +214,10 @@ NOVAPROXY_ANALYSIS_CALLS_PER_SECOND = env.float(
 NOVAPROXY_ANALYSIS_BUDGET = env.decimal(
     "NOVAPROXY_ANALYSIS_BUDGET", Decimal(0), validate=validate.Range(min=0)
 )
+# For the single requests of each day (UTC): those that belong to no batch.
+NOVAPROXY_ANALYSIS_DAILY_BUDGET = env.decimal(
+    "NOVAPROXY_ANALYSIS_DAILY_BUDGET", Decimal(0), validate=validate.Range(min=0)
+)
 NOVAPROXY_ANALYSIS_FEATURES: list[str] = env.list("NOVAPROXY_ANALYSIS_FEATURES", ["labels", "text"])
 NOVAPROXY_ANALYSIS_CUSTOM_MODELS: list[str] = env.list("NOVAPROXY_ANALYSIS_CUSTOM_MODELS", [])
 # Faces and celebrities: laws on biometric data may ask for consent, or forbid it.
@@ -220,6 +225,8 @@ NOVAPROXY_ANALYSIS_BIOMETRICS = env.bool("NOVAPROXY_ANALYSIS_BIOMETRICS", False)
 NOVAPROXY_ANALYSIS_MIN_CONFIDENCE = env.float(
     "NOVAPROXY_ANALYSIS_MIN_CONFIDENCE", 50.0, validate=validate.Range(min=0, max=100)
 )
+# Days for which paid answers are kept after their file was deleted; 0 deletes them with it.
+NOVAPROXY_TRASH_DAYS = env.int("NOVAPROXY_TRASH_DAYS", 30, validate=validate.Range(min=0, max=36_500))
 
 # -- The queue ---------------------------------------------------------------------------------
 
@@ -259,6 +266,9 @@ Q_CLUSTER: dict[str, Any] = {
     "label": "Queue",
     "log_level": "WARNING",
 } | ({"orm": "default"} if NOVAPROXY_BROKER == "orm" else {"redis": _patient(NOVAPROXY_BROKER)})
+
+# Whether processes that hold leases write a heartbeat (`proxies.heartbeat`).
+HEARTBEAT = True
 
 # -- Django ------------------------------------------------------------------------------------
 

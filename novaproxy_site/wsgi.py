@@ -4,7 +4,7 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
-from novaproxy_site.starting import wrong_settings_end_it
+from novaproxy_site.starting import require_utf8_file_names, wrong_settings_end_it
 from proxies.memory import keep_freed_memory, watch_memory
 
 # gunicorn's own code for an application that cannot be loaded: it gives up rather than try again.
@@ -12,6 +12,7 @@ _CANNOT_BE_LOADED = 4
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "novaproxy_site.settings")
 with wrong_settings_end_it(_CANNOT_BE_LOADED):
+    require_utf8_file_names()
     application = get_wsgi_application()
 # A request may render, with the same memory as a worker.
 keep_freed_memory()

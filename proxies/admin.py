@@ -40,6 +40,7 @@ from proxies.models import Batch, BatchItem, Proxy, Quarantine, WorkerState
 from proxies.plain_words import PROXY_STATES, duration
 from proxies.queries import proxy_state_of
 from proxies.reports import savings_percent
+from proxies.shared_settings import difference_in_words
 
 if TYPE_CHECKING:
     AnyModelAdmin = admin.ModelAdmin[Any]
@@ -166,7 +167,7 @@ class ProxyFileAdminMixin(OperationsMixin):
             "savings": savings_percent(row.bytes, proxy.bytes) if proxy else None,
             "operations": [(operation, operation_url(operation, [row.pk])) for operation in allowed],
             "items": BatchItem.objects.filter(file=row).select_related("batch").order_by("-id")[:_LAST_ITEMS],
-            "quarantine": Quarantine.objects.filter(source=row).first(),
+            "quarantines": Quarantine.objects.filter(source=row).order_by("operation"),
         }
         return [*super().cards(request, row), render_to_string("proxies/file_card.html", context, request)]  # type: ignore[misc]
 
@@ -257,10 +258,10 @@ class ProxyAdmin(TitledList, DeletesInPages, MadeByTheMachine, ProxyModelAdmin):
 
 
 class QuarantineAdmin(TitledList, MadeByTheMachine, QuarantineModelAdmin):
-    """Files that ended a worker several times. Releasing one is deleting its row here."""
+    """Files that an operation failed on several times. Releasing one is deleting its row here."""
 
     list_title = "Files in quarantine"
-    list_display = ["file", "message", "created_at"]
+    list_display = ["file", "what", "message", "created_at"]
     list_display_links = None
     list_select_related = ["source"]
     search_fields = ["source__original_name"]
@@ -280,14 +281,21 @@ class QuarantineAdmin(TitledList, MadeByTheMachine, QuarantineModelAdmin):
         url = reverse("admin:media_files_mediafile_change", args=[row.source_id])
         return format_html('<a href="{}">{}</a>', url, row.source)
 
+    @admin.display(description="operation", ordering="operation")
+    def what(self, row: Quarantine) -> str:
+        return next((known.label for known in operations.registered() if known.name == row.operation), "-")
+
     @admin.action(description="Release: let the files be tried again", permissions=["delete"])
     def release(self, request: HttpRequest, queryset: QuerySet[Quarantine]) -> None:
-        ids = list(queryset.values_list("source_id", flat=True))
+        released = set(queryset.values_list("operation", flat=True))
+        ids = sorted(set(queryset.values_list("source_id", flat=True)))
         queryset.delete()
         offered = [
             format_html('<a href="{}">{}</a>', operation_url(operation, ids), operation.label)
             for operation in operations.registered()
-            if request.user.has_perm(operation.permission) and len(ids) <= self.list_per_page
+            if operation.name in released
+            and request.user.has_perm(operation.permission)
+            and len(ids) <= self.list_per_page
         ]
         text = f"{counted(len(ids), 'file')} {'was' if len(ids) == 1 else 'were'} released."
         tried = format_html(" Try again now: {}", offered[0]) if offered else ""
@@ -300,7 +308,7 @@ class WorkerStateAdmin(TitledList, Kept, WorkerModelAdmin):
     list_title = "Workers"
     list_display = [
         "worker", "alive", "state", "heard_of", "processes", "last_task_at", "started_at", "restarts",
-        "message",
+        "remarks",
     ]  # fmt: skip
     list_display_links = None
     ordering = ["-beat_at"]
@@ -321,7 +329,13 @@ class WorkerStateAdmin(TitledList, Kept, WorkerModelAdmin):
     def alive(self, row: Any) -> bool:
         return bool(row.is_alive)
 
-    @admin.display(description="last heard of", ordering="beat_at")
+    @admin.display(description="message")
+    def remarks(self, row: Any) -> str:
+        """What went wrong last, and how the worker's settings differ from those of this site."""
+        difference = difference_in_words(row) if row.is_alive else ""
+        return " ".join(text for text in (row.message, difference) if text) or "-"
+
+    @admin.display(description="seen", ordering="beat_at")
     def heard_of(self, row: WorkerState) -> str:
         return f"{duration((now() - row.beat_at).total_seconds())} ago"
 

@@ -67,17 +67,17 @@ class Change:
 
 CHANGES: Final[dict[str, Change]] = {
     "pause": Change(
-        "Pause", "No further file is begun. It can go on later.", lifecycle.pause, "Paused.", asks_why=True
+        "Pause", "Starts no more files. You can resume it later.", lifecycle.pause, "Paused.", asks_why=True
     ),
     "resume": Change(
-        "Resume", "Go on where it stopped.", lifecycle.resume, "Going on.", takes_anew=True
+        "Resume", "Continue where it stopped.", lifecycle.resume, "Resumed.", takes_anew=True
     ),
     "retry_failed": Change(
         "Retry failed", "Try the failed files again, and no others.", lifecycle.retry_failed,
         "The failed files are tried again.",
     ),
     "cancel": Change(
-        "Cancel", "End it for good as it stands. What was made stays.", lifecycle.cancel, "Cancelled.",
+        "Cancel", "End it for good. Finished proxies and answers are kept.", lifecycle.cancel, "Cancelled.",
         asks_why=True,
     ),
 }  # fmt: skip
@@ -222,6 +222,7 @@ class BatchAdmin(TitledList, ShownByTemplate, Kept, BatchModelAdmin):
             "outcomes": _outcome_rows(batch, progress),
             "items_url": _items_url(batch),
             "again_url": _again_url(request, batch) if batch.standing and progress.failed else "",
+            "spent": operations.spent_by([batch]).get(batch.pk),
             "in_hand": _named(in_hand)[:_IN_HAND] if batch.is_open else [],
             "failures": _named(failures).order_by("-finished_at", "-id")[:_LAST_FAILURES]
             if progress.failed

@@ -103,7 +103,7 @@ class OperationsMixin(FileModelAdmin):
         )
         self.message_user(
             request,
-            f"Started: {work_text(plan)}. You may close this page; the work goes on.",
+            f"Started: {work_text(plan)}. You can close this page; the work continues.",
             messages.SUCCESS,
         )
         return HttpResponseRedirect(reverse("admin:proxies_batch_change", args=[batch.pk]))
@@ -146,7 +146,7 @@ class OperationsMixin(FileModelAdmin):
             return self._chosen_ids(request)
         if FILTER in request.GET:
             return self._chosen_by_filter(request, request.GET[FILTER])
-        raise NothingSelected("Select the files first, then choose what is to be done with them.")
+        raise NothingSelected("Select the files first, then choose an action.")
 
     def _chosen_ids(self, request: HttpRequest) -> Chosen:
         try:

@@ -16,6 +16,7 @@ from rest_framework.reverse import reverse
 
 from media_files.api import NewestFirst, StrictAddressMixin, StrictFilterSet, StrictSerializer
 from media_files.api_schema import FaultSerializer
+from media_files.errors import SourceMissing
 from media_files.inspection import CONTENT_TYPES
 from media_files.models import MediaFile
 from media_files.permissions import ActionPermissions
@@ -25,6 +26,7 @@ from proxies.imaging import Reason
 from proxies.models import BatchItem, Proxy, proxies_storage
 from proxies.outcomes import NEEDS_WORK, NOT_NEEDED, Outcome
 from proxies.queries import proxy_state_of
+from proxies.repair import make_again
 from proxies.reports import savings_percent
 from proxies.services import ImageProxyService, ProxyResult
 
@@ -87,7 +89,7 @@ class ProxyFieldsMixin(serializers.Serializer[Any]):
             return {"state": state, "message": "On its way. Ask again shortly."}
         return {
             "state": state,
-            "message": "Not under way. POST create-image-proxy makes it, or says why not.",
+            "message": "Not in progress. POST create-image-proxy creates it or explains why it cannot.",
         }
 
 
@@ -107,9 +109,7 @@ class ProfileField(serializers.CharField):
 
 
 class ForceSerializer(StrictSerializer):
-    force = serializers.BooleanField(
-        default=False, help_text="Make it again even where a current one stands."
-    )
+    force = serializers.BooleanField(default=False, help_text="Make it again even if it is up to date.")
     profile = ProfileField(default="nova")
 
 
@@ -202,21 +202,30 @@ class ProxyViewSet(
     @extend_schema(responses={(200, "application/octet-stream"): bytes, 304: None})
     @action(detail=True)
     def content(self, request: Request, pk: str | None = None) -> HttpResponseBase:
-        """The proxy's bytes."""
+        """Send the proxy's bytes; one that is missing or damaged is made again first."""
         row = self.get_object()
-        return file_response(
-            request,
-            proxies_storage(),
-            str(row.image.name),
-            content_type=_content_type(row),
-            sha256=row.sha256,
-            filename=str(row.image.name).rpartition("/")[2],
-        )
+        try:
+            return _send(request, row)
+        except SourceMissing as error:
+            return _send(request, make_again(row, error))
 
 
 def _of_last_item(field: str) -> Subquery:
     """What the ledger said last of a file; nothing where it was never in a batch."""
     return Subquery(BatchItem.objects.filter(file=OuterRef("pk")).order_by("-id").values(field)[:1])
+
+
+def _send(request: Request, row: Proxy) -> HttpResponseBase:
+    name = str(row.image.name)
+    return file_response(
+        request,
+        proxies_storage(),
+        name,
+        content_type=_content_type(row),
+        size=row.bytes,
+        sha256=row.sha256,
+        filename=name.rpartition("/")[2],
+    )
 
 
 def _content_type(row: Proxy) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, cast
 
 from django.db.models import QuerySet
@@ -38,7 +40,7 @@ from proxies.batch_serializers import (
     NothingSerializer,
     ReasonSerializer,
 )
-from proxies.batches import lifecycle
+from proxies.batches import lifecycle, operations
 from proxies.batches.lifecycle import WrongState
 from proxies.batches.operations import FixedParameter
 from proxies.batches.progress import Progress, progress_of, progress_of_many
@@ -46,7 +48,7 @@ from proxies.batches.selection import Selection
 from proxies.conf import conf
 from proxies.models import Batch, BatchItem, BatchItemQuerySet
 from proxies.outcomes import Outcome
-from proxies.plain_words import work_text
+from proxies.plain_words import dollars, work_text
 from proxies.queries import proxy_state_of
 from proxies.reports import planned_totals
 
@@ -127,13 +129,14 @@ class ProxyBatchViewSet(StrictAddressMixin, mixins.ListModelMixin, viewsets.Gene
         if not found.is_valid():
             raise ValidationError(found.errors)
         page = self.paginate_queryset(found.qs) or []
+        spent = operations.spent_by(page)
         described = zip(page, progress_of_many(page), strict=True)
-        return self.get_paginated_response([self._describe(*each) for each in described])
+        return self.get_paginated_response([self._describe(*each, spent) for each in described])
 
     @extend_schema(responses=BatchSerializer)
     def retrieve(self, request: Request, pk: str) -> Response:
         batch = self.get_object()
-        return Response(self._describe(batch, progress_of(batch)))
+        return self._described(batch)
 
     @extend_schema(request=BatchRequestSerializer, responses={202: AcceptedSerializer, 200: DryRunSerializer})
     @action(detail=False, methods=["post"], url_path="image-proxy")
@@ -169,6 +172,7 @@ class ProxyBatchViewSet(StrictAddressMixin, mixins.ListModelMixin, viewsets.Gene
         items = BatchItem.objects.filter(batch=batch)
         done = items.newest_done(_LAST, *Outcome)
         failed = items.newest_done(_LAST, Outcome.FAILED, Outcome.QUARANTINED)
+        waiting = BatchItem.objects.filter(pk__in=[delay.item for delay in progress.delays])
         current = batch.items.filter(state=BatchItem.State.RUNNING).first()
         name = MediaFile.objects.filter(pk=current.file_id).first() if current else None
         return Response(
@@ -181,7 +185,8 @@ class ProxyBatchViewSet(StrictAddressMixin, mixins.ListModelMixin, viewsets.Gene
                 "failed_files": progress.failed,
                 "current_file": name.original_name if name else None,
                 "elapsed_seconds": progress.elapsed_seconds,
-                "errors": BatchItemSerializer(failed, many=True).data,
+                "spent": dollars(operations.spent_by([batch]).get(batch.pk)),
+                "errors": BatchItemSerializer([*waiting, *failed], many=True).data,
                 "results": BatchItemSerializer(done, many=True).data,
             }
         )
@@ -243,9 +248,12 @@ class ProxyBatchViewSet(StrictAddressMixin, mixins.ListModelMixin, viewsets.Gene
             change(batch)
         except WrongState as error:
             raise Conflict(str(error)) from error
-        return Response(self._describe(batch, progress_of(batch)))
+        return self._described(batch)
 
-    def _describe(self, batch: Batch, progress: Progress) -> dict[str, Any]:
+    def _described(self, batch: Batch) -> Response:
+        return Response(self._describe(batch, progress_of(batch), operations.spent_by([batch])))
+
+    def _describe(self, batch: Batch, progress: Progress, spent: Mapping[int, Decimal]) -> dict[str, Any]:
         return {
             "id": batch.pk,
             "job_id": batch.job_id,
@@ -259,6 +267,7 @@ class ProxyBatchViewSet(StrictAddressMixin, mixins.ListModelMixin, viewsets.Gene
             "created_by": batch.created_by.get_username() if batch.created_by else None,
             "changed_by": batch.changed_by.get_username() if batch.changed_by else None,
             "plan": batch.plan,
+            "spent": dollars(spent.get(batch.pk)),
             "created_at": batch.created_at,
             "finished_at": batch.finished_at,
             **progress.as_json(),

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import BinaryIO, Final
 
-from django.db import DatabaseError
-
-from media_files.errors import MediaError
-from media_files.storage import SourceChanged
+from media_files.database import OUTAGES
+from media_files.errors import MachineLimit, MediaError
 from proxies.batches.work import Work
 from proxies.imaging import Rendered
 from proxies.models import BatchItem
-from proxies.services import ImageProxyService, LeaseLost, Making, ProxyBusy, ProxyResult
+from proxies.services import ImageProxyService, Making, ProxyResult
 
 logger = logging.getLogger(__name__)
 
@@ -77,15 +75,23 @@ class AssemblyLine:
     def _begin(self, item: BatchItem) -> None:
         try:
             making = self._service.begin(item.file_id, force=self._force)
-        except ProxyBusy:
-            self._work.put_back(item, after=ProxyBusy.AGAIN_AFTER)
-        except MediaError as error:
-            self._fail(item, error)
-        else:
             if isinstance(making, ProxyResult):
                 self._record(item, making)
             else:
-                self._ahead.append(Piece(item, making, self._pool.submit(self._service.fetch, making)))
+                self._ahead.append(self._fetched(item, making))
+        except MediaError as error:
+            self._fail(item, error)
+        except BaseException as fault:  # noqa: BLE001 - `failed` raises what the next item would meet
+            self._work.failed(item, fault)
+
+    def _fetched(self, item: BatchItem, making: Making) -> Piece:
+        try:
+            return Piece(item, making, self._pool.submit(self._service.fetch, making))
+        except RuntimeError as error:  # no thread can be started
+            self._service.abandon(making)
+            raise MachineLimit(
+                f"{error}. Raise the limits of this process; work then resumes automatically."
+            ) from error
 
     # -- The render, and what follows ------------------------------------------------------------
 
@@ -97,7 +103,9 @@ class AssemblyLine:
                     self._service.abandon(piece.making)
                     return
                 piece.rendered = self._service.render(piece.making, stream)
-        except BaseException as fault:  # noqa: BLE001 - `_end_badly` raises again what no item is to blame for
+            if piece.rendered is not None:
+                self._service.announce(piece.making, piece.rendered)
+        except BaseException as fault:  # noqa: BLE001 - as above
             self._end_badly(piece, fault)
             return
         if piece.rendered is not None:
@@ -132,19 +140,19 @@ class AssemblyLine:
         self._service.note_failure(item.file_id, error)
 
     def _end_badly(self, piece: Piece, fault: BaseException) -> None:
-        """Sort a fault: the original changed, the file's own, the database's, or one without a name."""
-        self._service.abandon(piece.making)
-        if isinstance(fault, SourceChanged | LeaseLost):
-            self._work.put_back(piece.item)
-        elif isinstance(fault, MediaError):
+        """Sort a fault: one with a name, the database's, or one without a name."""
+        self._abandon(piece)
+        if isinstance(fault, MediaError):
             self._fail(piece.item, fault)
-        elif isinstance(fault, DatabaseError | KeyboardInterrupt):
-            raise fault
         else:
-            # The queue's time-out, by which this task must end (a SystemExit), or a fault of ours.
-            logger.error("The proxy of file %s broke off", piece.item.file_id, exc_info=fault)
-            self._work.crashed(piece.item, fault)
-            raise fault
+            self._work.failed(piece.item, fault)
+
+    def _abandon(self, piece: Piece) -> None:
+        """Give the proxy's lease back. Where the database does not answer it runs out by itself."""
+        try:
+            self._service.abandon(piece.making)
+        except OUTAGES as outage:
+            logger.warning("The lease on file %s is left to run out: %s", piece.item.file_id, outage)
 
     def _clear(self) -> None:
         """Abandon what is still on the line; nothing is, where all went its way."""
@@ -154,7 +162,7 @@ class AssemblyLine:
                     result = future.result()
                     if result is not None:
                         result.close()
-            self._service.abandon(piece.making)
+            self._abandon(piece)
         self._ahead.clear()
         self._behind.clear()
 

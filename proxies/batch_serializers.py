@@ -125,6 +125,14 @@ class AcceptedSerializer(serializers.Serializer[Any]):
     plan = PlanSerializer()
 
 
+class DelaySerializer(serializers.Serializer[Any]):
+    """Files of a batch that wait for the same thing."""
+
+    error = serializers.CharField()
+    files = serializers.IntegerField()
+    message = serializers.CharField()
+
+
 class BatchSerializer(serializers.Serializer[Any]):
     """A batch, and how far it is."""
 
@@ -142,6 +150,11 @@ class BatchSerializer(serializers.Serializer[Any]):
     created_by = serializers.CharField(allow_null=True, help_text="The user's name; null for a command.")
     changed_by = serializers.CharField(allow_null=True, help_text="Who last paused, resumed, cancelled ...")
     plan = serializers.DictField(help_text="What was foretold at its start, bytes among it.")
+    spent = serializers.CharField(
+        allow_null=True,
+        help_text="US dollars that it has cost so far, unusable answers included; null where the operation "
+        "costs nothing.",
+    )
     created_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
     counts = serializers.DictField(
@@ -151,6 +164,7 @@ class BatchSerializer(serializers.Serializer[Any]):
     files_per_second = serializers.FloatField(allow_null=True)
     seconds_left = serializers.FloatField(allow_null=True)
     elapsed_seconds = serializers.FloatField()
+    delays = DelaySerializer(many=True, help_text="What files wait for before they are tried again.")
 
 
 class BatchItemSerializer(serializers.ModelSerializer[BatchItem]):
@@ -186,5 +200,12 @@ class BatchStatusSerializer(serializers.Serializer[Any]):
     failed_files = serializers.IntegerField()
     current_file = serializers.CharField(allow_null=True)
     elapsed_seconds = serializers.FloatField()
-    errors = BatchItemSerializer(many=True, help_text="The last 100 that failed.")  # type: ignore[assignment]
+    spent = serializers.CharField(
+        allow_null=True,
+        help_text="US dollars that it has cost so far, unusable answers included; null where the operation "
+        "costs nothing.",
+    )
+    errors = BatchItemSerializer(
+        many=True, help_text="What files wait for, an example of each kind; then the last 100 that failed."
+    )  # type: ignore[assignment]
     results = BatchItemSerializer(many=True, help_text="The last 100 that are done.")

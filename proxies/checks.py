@@ -56,7 +56,7 @@ def check_embedded_database(**kwargs: Any) -> list[CheckMessage]:
     return [
         Warning(
             f"{settings.NOVAPROXY_WORKERS} workers on SQLite wait for each other's writes.",
-            hint="Set DATABASE_URL to a PostgreSQL database, or NOVAPROXY_WORKERS to 4 at the most.",
+            hint="Set DATABASE_URL to a PostgreSQL database, or NOVAPROXY_WORKERS to at most 4.",
             id="proxies.W001",
         )
     ]

@@ -79,11 +79,11 @@ def _profile(name: str, wishes: Any) -> ProxyProfile:
     where = f"The profile {name!r} of NOVAPROXY_PROFILES"
     if not _NAME.fullmatch(name) or name in {"nova", "rekognition", "video"}:
         raise ImproperlyConfigured(
-            f"{where} needs another name: letters a to z, digits and hyphens, 32 at the most, "
+            f"{where} needs another name: letters a to z, digits and hyphens, at most 32, "
             "and not nova, rekognition or video."
         )
     if not isinstance(wishes, Mapping) or not set(wishes) <= {*_RANGES, "formats"}:
-        raise ImproperlyConfigured(f"{where} is an object with {', '.join(_RANGES)} and formats at the most.")
+        raise ImproperlyConfigured(f"{where} is an object with no keys but {', '.join(_RANGES)} and formats.")
     values: dict[str, Any] = {"shorter_side": None, **wishes}
     for key in _RANGES.keys() & wishes.keys():
         (least, most), value = _RANGES[key], wishes[key]

@@ -10,18 +10,17 @@ from django.core.files.base import File
 from django.db import transaction
 
 from media_files.conf import limits
-from media_files.errors import EmptyFile, StorageError, UnsupportedFormat
+from media_files.errors import EmptyFile, SourceMissing, StorageError, UnsupportedFormat
 from media_files.facts import measure
 from media_files.inspection import ImageFacts, inspect
 from media_files.models import MediaFile
 from media_files.names import safe_stem
-from proxies import leases
+from proxies import leases, writing
 from proxies.conf import conf
 from proxies.imaging import Reason, proxy_reasons
-from proxies.models import Proxy, proxies_storage
+from proxies.models import DiscardedProxy, Proxy, proxies_storage
 from proxies.names import EXTENSIONS, FOLDERS, build_image_proxy_filename
 from proxies.profiles import ProxyProfile
-from proxies.removal import discard_proxy_file
 
 
 def create_proxy_file(
@@ -67,39 +66,47 @@ def create_proxy_file(
         name = f"{safe_stem(source.original_name)}_{source.pk}_proxy.{safe_stem(extension.lstrip('.'))}"
         values |= {"width": width, "height": height, "format": PurePath(name).suffix[1:].upper()}
         profile_name, content_type = "video", f"video/{PurePath(name).suffix[1:].lower()}"
-    values |= {"source_fingerprint": source.fingerprint, "image": f"{FOLDERS[file_type]}/{name}"}
-    return _replace(source, profile_name, stream, content_type, values)
+    values["source_fingerprint"] = source.fingerprint
+    return _replace(
+        source, profile_name, f"{FOLDERS[file_type]}/{name}", stream, content_type=content_type, values=values
+    )
 
 
 def _refuse_unfit(facts: ImageFacts, profile: ProxyProfile) -> None:
-    """What a model is sent stands upright, in its colours, tells no place; its size is its giver's choice."""
+    """Refuse what may not be sent to a model as it is. Its size is the caller's choice."""
     faults = [reason for reason in proxy_reasons(facts, profile) if reason != Reason.SHORTER_SIDE]
     if facts.format not in EXTENSIONS or faults:
         found = ", ".join([facts.format, *faults])
         raise UnsupportedFormat(
             f"The image given cannot be sent to a model as it is ({found}). Give a JPEG or PNG that stands "
-            "upright, in 8 bit sRGB or grey, without a place."
+            "upright, in 8 bit sRGB or grey, without metadata."
         )
 
 
 def _replace(
     source: MediaFile,
     profile: str,
+    name: str,
     stream: BinaryIO,
+    *,
     content_type: str,
     values: dict[str, Any],
 ) -> Proxy:
-    token = leases.acquire(source.pk, profile, stem=values["image"].rpartition(".")[0])
+    token = leases.acquire(source.pk, profile, stem=name.rpartition(".")[0])
     if token is None:
         raise StorageError(f"Another process is writing a proxy of file {source.pk}. Ask again shortly.")
+    note: DiscardedProxy | None = None
     try:
-        proxies_storage().put(values["image"], stream, content_type=content_type)
+        note = writing.announce(source.pk, profile, name, before=writing.find_proxy(source.pk, profile))
+        stored = proxies_storage().put(name, stream, content_type=content_type)
+        values |= {"etag": stored.etag, "version": stored.version}
         with transaction.atomic():
-            before = Proxy.objects.filter(source=source, profile=profile).first()
-            proxy = Proxy(pk=before.pk if before else None, source=source, profile=profile, **values)
-            proxy.save()
-            if before and before.image.name != proxy.image.name:
-                discard_proxy_file(source.pk, profile, before.image.name)
-    finally:
-        leases.release(source.pk, profile, token)
+            if not leases.release(source.pk, profile, token):
+                raise StorageError(f"Storing the proxy of file {source.pk} took too long. Try again.")
+            if not MediaFile.objects.select_for_update().filter(pk=source.pk).exists():
+                raise SourceMissing(f"File {source.pk} was deleted while its proxy was being stored.")
+            proxy, _ = writing.record(note, source, values)
+    except BaseException:
+        writing.abandon(source.pk, profile, token, note)
+        raise
     return proxy

@@ -1,63 +1,54 @@
-"""Who holds a lease: a process, told apart from every other, so that a dead one is known as dead."""
+"""Who holds a lease, and whether that process is alive.
+
+Of a process that shares our pids we look. Others, in another container or on another machine, write a
+heartbeat: one that has been silent for `SILENCE`, by the database's clock, is dead. Of a process without
+either, such as one of an older version, nothing is known; its leases run out.
+"""
 
 from __future__ import annotations
 
-import os
-import socket
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Final
 
-import psutil
+from django.db.models import BooleanField, ExpressionWrapper, Q
+from django.db.models.functions import Now
 
-_TICKS_AT_START = 19
-"""Place of the start time among the fields behind the name in ``/proc/PID/stat`` (proc(5): field 22)."""
+from proxies import heartbeat
+from proxies.models import Heartbeat
+from proxies.process_identity import runs_here, this_process
 
-
-@lru_cache(maxsize=4)
-def holder_of(pid: int) -> str:
-    """Process `pid` of this machine, as ``host:pid:start``: a pid that comes round again is another holder.
-
-    Raises:
-        psutil.NoSuchProcess: there is none.
-    """
-    return f"{_host()}:{pid}:{_started(pid)}"
+# Six beats. With the minute between two sweeps, what a vanished machine held is free after two minutes.
+SILENCE: Final = timedelta(seconds=60)
 
 
 def this_holder() -> str:
-    """This process."""
-    return holder_of(os.getpid())
+    """Return this process as the holder of a lease, and keep its heartbeat from now on."""
+    heartbeat.ensure()
+    return this_process()
 
 
 def is_dead(holder: str) -> bool:
-    """Whether ``holder`` is known to have ended. Of processes of other machines nothing is known."""
-    return _lives(holder) is False
+    """Return whether the process is known to have ended."""
+    return liveness([holder]).get(holder) is False
 
 
 def is_alive(holder: str) -> bool:
-    """Whether ``holder`` is known to be running."""
-    return _lives(holder) is True
+    """Return whether the process is known to run."""
+    return liveness([holder]).get(holder) is True
 
 
-def _host() -> str:
-    return socket.gethostname()[:60]
+def dead_among(holders: Iterable[str]) -> set[str]:
+    """Return those that are known to have ended, with one statement for all."""
+    return {holder for holder, is_running in liveness(holders).items() if is_running is False}
 
 
-def _started(pid: int) -> str:
-    """When it started: by /proc, where there is one, in ticks that setting a clock leaves alone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return f"{psutil.Process(pid).create_time():.2f}"
-    return fields[_TICKS_AT_START]
-
-
-def _lives(holder: str) -> bool | None:
-    host, _, rest = holder.partition(":")
-    pid, _, started = rest.partition(":")
-    if host != _host():
-        return None
-    try:
-        # A zombie holds a pid and nothing else.
-        return _started(int(pid)) == started and psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+def liveness(holders: Iterable[str]) -> dict[str, bool | None]:
+    """Return for each holder whether it runs, None where that is not known; with at most one statement."""
+    found = {holder: runs_here(holder) for holder in set(holders) if holder}
+    elsewhere = [holder for holder, is_running in found.items() if is_running is None]
+    if elsewhere:
+        has_beat = ExpressionWrapper(Q(beat_at__gte=Now() - SILENCE), BooleanField())
+        beats = Heartbeat.objects.filter(pk__in=elsewhere).annotate(has_beat=has_beat)
+        found |= dict(beats.values_list("pk", "has_beat"))
+    return found

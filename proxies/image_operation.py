@@ -32,7 +32,7 @@ class ImageProxyOperation(Operation):
         "read; originals are not changed."
     )
     permission = "proxies.add_proxy"
-    options: ClassVar = {"force": "Make proxies again even where a current one stands."}
+    options: ClassVar = {"force": "Make proxies again even if they are up to date."}
 
     def fields(self) -> dict[str, forms.Field]:
         profile = profile_field("for which model; rekognition keeps more pixels, for small faces and text.")
@@ -42,10 +42,14 @@ class ImageProxyOperation(Operation):
         return {"force": bool(given.get("force")), "profile": given.get("profile") or "nova"}
 
     def annotate(self, files: QuerySet[MediaFile], parameters: Parameters) -> QuerySet[Any]:
-        return with_outcome(files, _profile(parameters), force=_force(parameters))
+        return with_outcome(
+            files, _profile(parameters), force=_force(parameters), retry_failed=_retry(parameters)
+        )
 
     def plan(self, selection: Selection, parameters: Parameters) -> Plan:
-        return plan_image_proxies(selection, _profile(parameters), force=_force(parameters))
+        return plan_image_proxies(
+            selection, _profile(parameters), force=_force(parameters), retry_failed=_retry(parameters)
+        )
 
     def perform(self, work: Work) -> None:
         parameters = work.batch.parameters
@@ -66,6 +70,11 @@ def _profile(parameters: Parameters) -> ProxyProfile:
 
 def _force(parameters: Parameters) -> bool:
     return bool(parameters.get("force", False))
+
+
+def _retry(parameters: Parameters) -> bool:
+    """Whether failed files are to be planned as tried again; no batch keeps this parameter."""
+    return bool(parameters.get("retry_failed", False))
 
 
 register(ImageProxyOperation())

@@ -62,6 +62,7 @@ class Reason(StrEnum):
     ORIENTATION = "orientation"
     COLOUR = "colour"
     LOCATION = "location"
+    METADATA = "metadata"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +108,17 @@ def proxy_reasons(facts: ImageFacts, profile: ProxyProfile) -> list[Reason]:
         Reason.BYTES: facts.bytes > profile.byte_limit,
         Reason.ORIENTATION: facts.orientation != 1,
         Reason.COLOUR: not facts.standard_colour,
-        Reason.LOCATION: facts.has_location,
+        Reason.LOCATION: facts.has_location is True,
+        Reason.METADATA: _may_hold_metadata(facts, profile),
     }
     return [reason for reason in Reason if holds[reason]]
+
+
+def _may_hold_metadata(facts: ImageFacts, profile: ProxyProfile) -> bool:
+    """Whether the original holds metadata, or could be sent as it is and is not known to hold none."""
+    if facts.has_metadata is None:
+        return facts.format in profile.formats
+    return facts.has_metadata
 
 
 def get_optimal_format(image: Image.Image) -> Literal["JPEG", "PNG"]:
@@ -206,7 +215,7 @@ def _make_checked(
     if _likeness(picture, made.image) == "different":
         raise CorruptImage(
             "The proxy that was made does not show what the original shows, so it was not kept. "
-            "Save the picture anew in an image editor and send that."
+            "Save the picture again in an image editor and upload that."
         )
     return made, encode(made.image, profile, "pillow", gains)
 

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final
 
 from django.core.management.base import OutputWrapper
-from django.utils.timezone import now
 
 from media_files.console import Interrupted, NowAndThen, Tool, UsageError, progress_bar
-from proxies.batches import lifecycle, local
+from media_files.errors import Unexpected
+from proxies.batches import lifecycle, local, operations
 from proxies.batches.counts import counts_of
+from proxies.batches.delays import delays_of
 from proxies.batches.lifecycle import WrongState
-from proxies.batches.local import HeldElsewhere
-from proxies.models import Batch, BatchItem
+from proxies.batches.local import CrewLost, HeldElsewhere
+from proxies.batches.plan import Plan
+from proxies.batches.selection import Selection
+from proxies.conf import conf
+from proxies.models import Batch
+from proxies.profiles import ProxyProfile
+from proxies.run_scope import Scope
 
 SECONDS_BETWEEN_LINES: Final = 10.0
 SECONDS_BETWEEN_QUESTIONS: Final = 1.0
@@ -26,33 +35,99 @@ class RunsBatches(Tool):
     Attributes:
         as_json: whether standard output is for lines of JSON alone.
         going_on: how to go on with a batch that was stopped, of whose number it may make use.
+        batches: those that this run has worked on, in order.
     """
 
     as_json: bool = False
-    going_on: str = "--batch {} goes on with it."
+    going_on: str = "--batch {} resumes it."
 
-    def work_on(self, batch: Batch, workers: int | None) -> None:
-        """Work on a batch until it is done, with as many processes; one for each core unless told.
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.batches: list[Batch] = []
+
+    def announce(self, scope: Scope) -> None:
+        """Say which earlier batch is resumed, or that one is not."""
+        if scope.notice:
+            say(self.stderr, scope.notice)
+
+    def do(self, operation: str, scope: Scope, plan: Plan, workers: int | None) -> None:
+        """Work on all that the scope covers.
 
         Raises:
-            UsageError: another command is at work on it.
+            UsageError: another command is at work on the batch to be resumed. Nothing is changed then.
+            Interrupted: a batch was paused or ended before.
+        """
+        parameters = scope.parameters
+        if scope.left is not None:
+            self.batches.append(scope.left)
+            self.work_on(scope.left, workers, anew=_changes(scope), last_item=scope.last_item)
+            parameters = operations.get(operation).remaining(scope.parameters, scope.left)
+            plan = lifecycle.plan(operation, Selection(scope.new_files), parameters)
+        if plan.needs_work:
+            batch = lifecycle.start(
+                operation,
+                Selection(scope.new_files),
+                parameters,
+                executor=Batch.Executor.LOCAL,
+                with_settled=False,
+                planned=plan,
+            )
+            self.batches.append(batch)
+            self.work_on(batch, workers)
+
+    def work_on(
+        self,
+        batch: Batch,
+        workers: int | None,
+        *,
+        anew: Mapping[str, Any] | None = None,
+        last_item: int | None = None,
+    ) -> None:
+        """Work on a batch until it is done, with as many processes; one for each core unless told.
+
+        Args:
+            batch: of a command.
+            workers: the number of processes.
+            anew: parameters to change before the work begins.
+            last_item: where this run ends; the batch is then paused.
+
+        Raises:
+            UsageError: another command is at work on it. Nothing is changed then.
             Interrupted: it was paused or ended before.
         """
         take_over(batch)
-        if batch.state == Batch.State.PAUSED:
-            with suppress(WrongState):  # a person was faster
-                lifecycle.resume(batch)
+        with suppress(WrongState):  # a person was faster
+            if anew and batch.state == Batch.State.RUNNING:  # its process was killed
+                lifecycle.pause(batch)
+            if batch.state == Batch.State.PAUSED:
+                lifecycle.resume(batch, anew=anew)
         total = counts_of(batch, exact=True)["total"]
         with progress_bar(total) as bar:
             show = self._follow(batch, bar)
             try:
-                local.run(batch, workers or os.cpu_count() or 1, show)
+                with _interrupted_by_signals():
+                    local.run(
+                        *(batch, workers or os.cpu_count() or 1, show),
+                        on_wait=partial(self._tell_of_wait, batch),
+                        last_item=last_item,
+                    )
             except (KeyboardInterrupt, BrokenPipeError):
                 with suppress(WrongState):  # it has ended, or was paused before
                     lifecycle.pause(batch, reason="The command was interrupted.")
                 raise
-        if batch.state != Batch.State.COMPLETED:
+            except CrewLost as lost:
+                with suppress(WrongState):
+                    lifecycle.pause(batch, reason=str(lost), code=Unexpected.code)
+        if last_item is not None and batch.state == Batch.State.RUNNING:
+            with suppress(WrongState):
+                lifecycle.pause(batch, reason="The run's limit was reached.")
+        elif batch.state != Batch.State.COMPLETED:
             raise Interrupted(self._stopped_by(batch))
+
+    def _tell_of_wait(self, batch: Batch) -> None:
+        """Say why the command does not end at once."""
+        what = "answers that may be billed" if operations.get(batch.operation).waits else "the files in hand"
+        say(self.stderr, f"Waiting for {what}. Press Ctrl-C again to stop at once.")
 
     def _follow(self, batch: Batch, bar: Any) -> Any:
         """What shows the progress: a bar on a terminal, else a line now and then."""
@@ -63,10 +138,11 @@ class RunsBatches(Tool):
         def show() -> None:
             counts = counts_of(batch)
             bar.update(counts["done"] - bar.n)
-            if is_time_to_ask() and (item := _put_off_last(batch)) and item.error not in told:
-                told.add(item.error)
-                with bar.external_write_mode():
-                    say(self.stderr, f"Put off: {item.message}")
+            for delay in delays_of([batch]).get(batch.pk, []) if is_time_to_ask() else []:
+                if delay.error not in told:
+                    told.add(delay.error)
+                    with bar.external_write_mode():
+                        say(self.stderr, delay.text)
             if bar.disable and not self.as_json and is_time_to_tell():
                 self.stdout.write(f"{counts['done']} of {counts['total']} done")
                 self.stdout.flush()
@@ -81,6 +157,39 @@ class RunsBatches(Tool):
         return f"{batch.job_id} was {batch.state}{by}{why}.{further}"
 
 
+@contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """Have TERM and HUP end the block as Ctrl-C does, unless they are ignored, as under nohup."""
+    before = {}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            before[number] = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def profile_of(parameters: Mapping[str, Any]) -> ProxyProfile:
+    """Return the profile of a run.
+
+    Raises:
+        UsageError: the settings no longer have it.
+    """
+    name = parameters.get("profile") or "nova"
+    try:
+        return conf().profiles[name]
+    except KeyError:
+        raise UsageError(f"There is no profile {name!r} any more. Add it to NOVAPROXY_PROFILES.") from None
+
+
+def _changes(scope: Scope) -> dict[str, Any]:
+    """The parameters that this run gives the batch it resumes."""
+    before = scope.left.parameters if scope.left is not None else {}
+    return {name: value for name, value in scope.parameters.items() if value != before.get(name)}
+
+
 def take_over(batch: Batch) -> None:
     """Make this process the one that runs the batch.
 
@@ -91,15 +200,6 @@ def take_over(batch: Batch) -> None:
         local.take_over(batch)
     except HeldElsewhere as error:
         raise UsageError(str(error)) from error
-
-
-def _put_off_last(batch: Batch) -> BatchItem | None:
-    """The item that waits longest for a storage or a service to come back: its message says for which.
-
-    The last by its time, which an index finds; those before it have met much the same.
-    """
-    waiting = batch.items.filter(state=BatchItem.State.QUEUED, available_at__gt=now())
-    return waiting.exclude(error="").order_by("-available_at", "-id").first()
 
 
 def say(out: OutputWrapper, text: str) -> None:

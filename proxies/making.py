@@ -6,15 +6,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Final
 from uuid import UUID
 
 from media_files.errors import StorageError
 from media_files.facts import FileFacts
 from media_files.models import MediaFile
+from media_files.storage import Stored
 from proxies.imaging import Reason, proxy_reasons
-from proxies.models import Proxy
+from proxies.models import DiscardedProxy, Proxy
 from proxies.outcomes import NOT_NEEDED, Outcome
 from proxies.profiles import ProxyProfile
 
@@ -22,10 +21,8 @@ from proxies.profiles import ProxyProfile
 class ProxyBusy(StorageError):
     """Another process is making this very proxy."""
 
-    AGAIN_AFTER: Final = timedelta(seconds=1)
 
-
-class LeaseLost(Exception):
+class LeaseLost(StorageError):
     """The lease ran out while the proxy was being made; what was put may lie over another's bytes."""
 
 
@@ -56,6 +53,11 @@ def reasons_of(source: MediaFile, profile: ProxyProfile) -> list[Reason]:
     return [] if source.facts is None else proxy_reasons(source.facts, profile)
 
 
+def is_kept(proxy: Proxy, *fingerprints: str) -> bool:
+    """Whether a proxy is left alone where none is needed: one that was given, of today's bytes."""
+    return proxy.is_given and proxy.source_fingerprint in fingerprints
+
+
 @dataclass(slots=True)
 class Making:
     """A proxy in the making: begun under a lease, and not recorded yet."""
@@ -65,8 +67,9 @@ class Making:
     reasons: list[Reason]
     failed_before: bool = False
     new_facts: FileFacts | None = None
-    stored_name: str = ""
-    is_stored: bool = False
+    before: Proxy | None = None
+    note: DiscardedProxy | None = None
+    stored: Stored | None = None
     seconds: float = 0.0
 
     @contextmanager

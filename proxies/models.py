@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any, Final
 
 from django.conf import settings
@@ -11,9 +10,27 @@ from django.db.models import F, Q
 from django.utils.timezone import now
 
 from media_files.models import MediaFile
+from media_files.notes import RemovalNote
 from media_files.storage import MediaStorage, media_storage
 from proxies.outcomes import Outcome
+from proxies.process_models import Heartbeat, WorkerState
 from proxies.profiles import ProxyProfile
+
+__all__ = [
+    "Batch",
+    "BatchItem",
+    "BatchItemQuerySet",
+    "DiscardedProxy",
+    "Heartbeat",
+    "Lane",
+    "Proxy",
+    "ProxyFailure",
+    "ProxyLease",
+    "ProxyQuerySet",
+    "Quarantine",
+    "WorkerState",
+    "proxies_storage",
+]
 
 
 def proxies_storage() -> MediaStorage:
@@ -67,6 +84,9 @@ class Proxy(models.Model):
     format = models.CharField(max_length=16, blank=True)
     bytes = models.BigIntegerField()
     sha256 = models.CharField("SHA-256", max_length=64)
+    # What the storage answered to the write, where it keeps such: a look-up tells another object by them.
+    etag = models.CharField("ETag", max_length=128, blank=True, default="", db_default="", editable=False)
+    version = models.CharField(max_length=1024, blank=True, editable=False)
     source_fingerprint = models.CharField(max_length=80, blank=True)
     recipe = models.CharField(max_length=80, blank=True)
     provenance = models.JSONField(default=dict, blank=True)
@@ -83,6 +103,11 @@ class Proxy(models.Model):
 
     def __str__(self) -> str:
         return self.image.name or f"proxy {self.pk}"
+
+    @property
+    def is_given(self) -> bool:
+        """Whether a person or another program made it."""
+        return bool(self.provenance.get("given"))
 
     def is_current(self, source: MediaFile, profile: ProxyProfile) -> bool:
         """The same test as `ProxyQuerySet.current`, of rows that are at hand."""
@@ -111,15 +136,19 @@ class ProxyLease(models.Model):
         return f"{self.profile} proxy of file {self.source_id}, held by {self.holder}"
 
 
-class DiscardedProxy(models.Model):
-    """A proxy's file that no row names any more, to be removed after the commit that said so.
+class DiscardedProxy(RemovalNote):
+    """A proxy's file that is being written, or that no row names any more.
 
-    Unlike an original's, its name may be used again: it is removed under the lease of its source.
+    Unlike an original's, its name may be used again: the note is resolved under the lease of its source.
     """
+
+    storage_alias = "proxies"
 
     source_id = models.BigIntegerField()
     profile = models.CharField(max_length=32)
     name = models.CharField(max_length=1024, db_index=True)
+    # Of the row whose file is being written over; empty for any other file.
+    recipe = models.CharField(max_length=80, blank=True)
     created_at = models.DateTimeField(default=now)
 
     class Meta:
@@ -164,6 +193,9 @@ class Batch(models.Model):
     paused_reason = models.CharField(max_length=1000, blank=True)
     # Where no person paused it but an error that every further file would meet: that error's code.
     paused_code = models.CharField(max_length=32, blank=True, editable=False)
+    # How many attempts of late failed with this code and nothing else: see `proxies.batches.alike`.
+    alike = models.PositiveSmallIntegerField(default=0, db_default=0, editable=False)
+    alike_code = models.CharField(max_length=32, default="", db_default="", blank=True, editable=False)
     created_at = models.DateTimeField(default=now)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -219,13 +251,13 @@ class BatchItemQuerySet(models.QuerySet["BatchItem"]):
         newest.sort(key=lambda item: (item.finished_at or item.available_at, item.pk), reverse=True)
         return newest[:most]
 
-    def claimable(self) -> BatchItemQuerySet:
-        """Those whose time has come, the first due first.
+    def claimable(self, recipe: str) -> BatchItemQuerySet:
+        """Those of one recipe whose time has come, the first due first.
 
         In the order of ``item_queued``, which no other index has: by number alone, a planner may go by
         the primary key and read all that is done again before each claim.
         """
-        due = self.filter(state=BatchItem.State.QUEUED, available_at__lte=now())
+        due = self.filter(state=BatchItem.State.QUEUED, recipe=recipe, available_at__lte=now())
         return due.order_by("available_at", "id")
 
 
@@ -247,12 +279,17 @@ class BatchItem(models.Model):
     reasons = models.JSONField(default=list, blank=True)
     error = models.CharField(max_length=32, blank=True)
     message = models.TextField(blank=True)
+    # The recipe that it was planned with: only workers with the same one take it. Empty for any worker.
+    # The default is the database's, too, for workers of an older version write no recipe.
+    recipe = models.CharField(max_length=80, blank=True, default="", db_default="", editable=False)
     attempts = models.PositiveSmallIntegerField(default=0)
     transient_failures = models.PositiveSmallIntegerField(default=0)
     available_at = models.DateTimeField(default=now)
     lease_token = models.UUIDField(null=True, editable=False)
     lease_holder = models.CharField(max_length=128, blank=True, editable=False)
     lease_until = models.DateTimeField(null=True, editable=False)
+    # Whether ``attempts`` holds one for the current lease, whose work may kill its process.
+    is_charged = models.BooleanField(default=False, db_default=False, editable=False)
     finished_at = models.DateTimeField(null=True, blank=True)
 
     objects = BatchItemQuerySet.as_manager()
@@ -269,7 +306,9 @@ class BatchItem(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["batch", "available_at", "id"], condition=Q(state="queued"), name="item_queued"
+                fields=["batch", "recipe", "available_at", "id"],
+                condition=Q(state="queued"),
+                name="item_queued",
             ),
             models.Index(fields=["lease_until"], condition=Q(state="running"), name="item_running"),
             models.Index(fields=["batch", "id"], name="item_batch"),
@@ -308,18 +347,23 @@ class Lane(models.Model):
 
 
 class Quarantine(models.Model):
-    """A file whose decoding has ended its process several times: left alone until a person decides."""
+    """A file on which one operation has failed without a name several times: left alone by that operation
+    until a person decides."""
 
-    source = models.OneToOneField(MediaFile, on_delete=models.CASCADE, related_name="quarantine")
+    source = models.ForeignKey(MediaFile, on_delete=models.CASCADE, related_name="quarantines")
+    operation = models.CharField(max_length=32, default="image-proxy", db_default="image-proxy")
     fingerprint = models.CharField(max_length=80, blank=True)
     message = models.TextField()
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         verbose_name_plural = "quarantine"
+        constraints = [
+            models.UniqueConstraint(fields=["source", "operation"], name="one_quarantine_per_operation")
+        ]
 
     def __str__(self) -> str:
-        return f"file {self.source_id}"
+        return f"{self.operation} of file {self.source_id}"
 
 
 class ProxyFailure(models.Model):
@@ -343,37 +387,3 @@ class ProxyFailure(models.Model):
 
     def __str__(self) -> str:
         return f"{self.profile} proxy of file {self.source_id}: {self.error}"
-
-
-class WorkerStateQuerySet(models.QuerySet["WorkerState"]):
-    # A supervisor that said nothing for so long is not counted.
-    SILENCE: Final = timedelta(minutes=2)
-
-    def alive(self) -> WorkerStateQuerySet:
-        """Those whose cluster takes work."""
-        return self.filter(state="running", beat_at__gt=now() - self.SILENCE)
-
-
-class WorkerState(models.Model):
-    """What a supervisor last said of the cluster in its care."""
-
-    host = models.CharField(max_length=128)
-    pid = models.PositiveIntegerField()
-    cluster_pid = models.PositiveIntegerField(null=True)
-    processes = models.PositiveSmallIntegerField(default=0)
-    started_at = models.DateTimeField()
-    beat_at = models.DateTimeField()
-    last_task_at = models.DateTimeField(null=True)
-    state = models.CharField(max_length=16)
-    restarts = models.PositiveIntegerField(default=0)
-    message = models.CharField(max_length=255, blank=True)
-
-    objects = WorkerStateQuerySet.as_manager()
-
-    class Meta:
-        verbose_name = "worker"
-        default_permissions = ("view",)
-        constraints = [models.UniqueConstraint(fields=["host", "pid"], name="one_row_per_supervisor")]
-
-    def __str__(self) -> str:
-        return f"worker on {self.host} ({self.pid}), {self.state}"

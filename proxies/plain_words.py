@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Final
 
 from media_files.console import counted
@@ -13,7 +14,7 @@ PLANNED: Final[dict[str, str]] = {
     Outcome.CREATED: "will be made for the first time",
     Outcome.REPLACED: "will be made again, in place of what is there",
     Outcome.REUSED: "up to date; nothing to do",
-    Outcome.SKIPPED: "nothing has to be made",
+    Outcome.SKIPPED: "no proxy is needed",
     Outcome.FAILED: "cannot be done",
     Outcome.QUARANTINED: "in quarantine and left alone",
 }
@@ -32,17 +33,18 @@ REASONS: Final[dict[str, str]] = {
     Reason.LONGER_SIDE: "longer than the model takes",
     Reason.FORMAT: "of a format that the model does not read",
     Reason.BYTES: "more bytes than the model takes",
-    Reason.ORIENTATION: "must be turned to stand upright",
+    Reason.ORIENTATION: "must be rotated upright",
     Reason.COLOUR: "colours that the model does not read",
-    Reason.LOCATION: "tells where it was taken, which is never sent",
+    Reason.LOCATION: "says where it was taken, which is never sent",
+    Reason.METADATA: "may hold more than pixels and colours, which is never sent",
     NOT_NEEDED: "the model can read the original as it is",
 }
 
 PROXY_STATES: Final[dict[str, str]] = {
     "current": "The proxy is up to date.",
-    "stale": "The proxy is of an older file or of older settings. It is to be made again.",
+    "stale": "The proxy was made from an older file or with older settings. Make it again.",
     "missing": "A proxy is needed, and there is none yet.",
-    "failed": "Its proxy could not be made of this file: what was done with it says why.",
+    "failed": "No proxy could be made from this file: its history shows why.",
     "not_needed": "The model can read the original as it is.",
     "queued": "The proxy is on its way.",
 }
@@ -57,6 +59,11 @@ def work_text(plan: Plan) -> str:
     """``1 of 3 files needs work``."""
     needs = "needs" if plan.needs_work == 1 else "need"
     return f"{plan.needs_work:,} of {counted(plan.total, 'file')} {needs} work"
+
+
+def dollars(amount: Decimal | None) -> str | None:
+    """US dollars as the API and lines of JSON show them: ``0.003217``."""
+    return None if amount is None else f"{amount:.6f}"
 
 
 _UNITS: Final = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))

@@ -29,19 +29,27 @@ from proxies.forecasting import Example, Forecast, Kind, Target, forecast
 from proxies.models import Proxy
 from proxies.outcomes import NEEDS_WORK, Outcome
 from proxies.profiles import ProxyProfile
-from proxies.queries import FACTS_UNKNOWN, has_current_proxy, reason_conditions, with_outcome
+from proxies.queries import (
+    FACTS_UNKNOWN,
+    has_current_proxy,
+    outcome_is_a_guess,
+    reason_conditions,
+    with_outcome,
+)
 
 SAMPLE: Final = 1000
 _ALPHA_MODES: Final = ("RGBA", "LA", "PA", "RGBa", "La")
 _LOSSY_FORMATS: Final = ("JPEG", "WEBP", "HEIF", "AVIF", "JPEG2000")
 
 
-def plan_image_proxies(selection: Selection, profile: ProxyProfile, *, force: bool = False) -> Plan:
+def plan_image_proxies(
+    selection: Selection, profile: ProxyProfile, *, force: bool = False, retry_failed: bool = False
+) -> Plan:
     """The sums over a selection, two queries a page; no file is opened, nothing is written."""
     plan, known = Plan(), 0
     targets = {kind: Target() for kind in Kind}
     for page in selection.pages():
-        files = with_outcome(page, profile, force=force)
+        files = with_outcome(page, profile, force=force, retry_failed=retry_failed)
         for row in _sums(files, profile, force=force):
             _add_row(plan, targets, row)
         known += _add_standing(plan, files, profile)
@@ -75,7 +83,7 @@ def _sums(files: QuerySet[Any], profile: ProxyProfile, *, force: bool) -> Iterab
         .values("outcome", "kind", "is_known")
         .annotate(
             files=Count("pk"),
-            unknown=Count("pk", filter=FACTS_UNKNOWN),
+            unknown=Count("pk", filter=outcome_is_a_guess(profile)),
             all_bytes=Coalesce(Sum("bytes"), 0),
             pixels=Sum(pixels),
             squares=Sum(pixels * pixels),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,6 +43,28 @@ class ProxyProfile:
             f"{self.name}-{self.shorter_side or 'any'}x{self.longest_side}"
             f"-q{self.quality}-v{self.recipe_version}"
         )
+
+
+_RECIPE: Final = re.compile(r"(.+)-(any|\d+)x(\d+)-q(\d+)-v(\d+)")
+_PARTS: Final = ("profile", "shorter side", "longest side", "quality", "version of the rendering code")
+
+
+def recipe_difference(wanted: str, others: Iterable[str]) -> str:
+    """Return in words how recipes of the same profile differ from the one that is wanted."""
+    match = _RECIPE.fullmatch(wanted)
+    parts = match.groups() if match else (wanted,)
+    found = []
+    for other in sorted(set(others)):
+        theirs = _RECIPE.fullmatch(other)
+        if theirs is None or theirs[1] != parts[0]:
+            continue
+        differing = [
+            f"{name} {their} instead of {our}"
+            for name, our, their in zip(_PARTS, parts, theirs.groups(), strict=False)
+            if our != their
+        ]
+        found.append(", ".join(differing))
+    return "; or ".join(found) or f"none of them has the profile {parts[0]!r}"
 
 
 # Amazon Nova user guide, "Image understanding": PNG, JPEG, GIF and WebP; 8000 x 8000 px at the most;

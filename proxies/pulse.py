@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,11 +23,13 @@ DONE: Final = "done"
 DEATHS: Final = "deaths"
 SENTINEL: Final = "sentinel"
 STOP: Final = "stop"
+# Followed by the pid of a process that waits for answers.
+AWAITED: Final = "awaited-"
 
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """One cluster's folder, named after the supervisor's `proxies.holders.this_holder`.
+    """One cluster's folder, named after the supervisor's `proxies.process_identity.this_process`.
 
     Attributes:
         folder: its path; the supervisor makes it, empties it before each start, and removes it.
@@ -42,7 +45,7 @@ class Pulse:
 
     @property
     def supervisor(self) -> str:
-        """The supervisor, as a holder: host, pid, start time."""
+        """The supervisor's identity."""
         return self.folder.name
 
     @property
@@ -83,6 +86,15 @@ class Pulse:
         """A process of the cluster has died by a signal."""
         self._append(DEATHS, f"{message}\n".encode())
 
+    def note_awaited(self, *, is_awaited: bool) -> None:
+        """This process begins, or ends, to wait for answers that may be billed."""
+        mark = self.folder / f"{AWAITED}{os.getpid()}"
+        with suppress(FileNotFoundError):
+            if is_awaited:
+                mark.touch()
+            else:
+                mark.unlink()
+
     # -- Read --
 
     @property
@@ -112,6 +124,11 @@ class Pulse:
         """The process that guards all others; None until it has started."""
         pid = self._text(SENTINEL)
         return int(pid) if pid else None
+
+    @property
+    def awaiting(self) -> list[int]:
+        """The pids of the processes that waited for answers when they were last heard of."""
+        return [int(mark.name.removeprefix(AWAITED)) for mark in self.folder.glob(f"{AWAITED}*")]
 
     @property
     def stop_is_asked(self) -> bool:
@@ -145,3 +162,17 @@ def stop_is_asked() -> bool:
     """
     pulse = Pulse.of_environment()
     return pulse is not None and pulse.stop_is_asked
+
+
+@contextmanager
+def answers_awaited() -> Iterator[None]:
+    """Have the supervisor give this process more time, should it stop meanwhile; nothing outside a worker."""
+    pulse = Pulse.of_environment()
+    if pulse is None:
+        yield
+        return
+    pulse.note_awaited(is_awaited=True)
+    try:
+        yield
+    finally:
+        pulse.note_awaited(is_awaited=False)

@@ -34,6 +34,8 @@ from proxies.outcomes import NOT_NEEDED, Outcome
 from proxies.profiles import ProxyProfile
 
 FACTS_UNKNOWN = Q(width=None)
+# The operation that makes image proxies, as batches and quarantine name it.
+IMAGE_PROXY = "image-proxy"
 
 
 def reason_conditions(profile: ProxyProfile) -> dict[Reason, Q]:
@@ -48,7 +50,17 @@ def reason_conditions(profile: ProxyProfile) -> dict[Reason, Q]:
         Reason.ORIENTATION: ~Q(orientation=1),
         Reason.COLOUR: Q(standard_colour=False),
         Reason.LOCATION: Q(has_location=True),
+        Reason.METADATA: Q(has_metadata=True)
+        | Q(has_metadata__isnull=True, format__in=sorted(profile.formats)),
     }
+
+
+def outcome_is_a_guess(profile: ProxyProfile) -> Q:
+    """Files nothing was read of yet, and those that may need no proxy once they are read again."""
+    conditions = reason_conditions(profile)
+    del conditions[Reason.METADATA]
+    is_not_walked = Q(has_metadata__isnull=True, format__in=sorted(profile.formats))
+    return FACTS_UNKNOWN | (is_not_walked & ~reduce(or_, conditions.values()))
 
 
 def needs_proxy(profile: ProxyProfile) -> Q:
@@ -72,8 +84,15 @@ def has_current_proxy(profile: ProxyProfile) -> Exists:
     )
 
 
-def is_quarantined() -> Exists:
-    return Exists(Quarantine.objects.filter(source=OuterRef("pk"), fingerprint=OuterRef("fingerprint")))
+def quarantines(operation: str) -> QuerySet[Quarantine]:
+    """For each file of the outer query: its quarantine for this operation, of today's bytes."""
+    return Quarantine.objects.filter(
+        source=OuterRef("pk"), operation=operation, fingerprint=OuterRef("fingerprint")
+    )
+
+
+def is_quarantined(operation: str) -> Exists:
+    return Exists(quarantines(operation))
 
 
 def known_failures(profile: ProxyProfile) -> QuerySet[ProxyFailure]:
@@ -86,28 +105,33 @@ def known_failures(profile: ProxyProfile) -> QuerySet[ProxyFailure]:
     )
 
 
-def outcome_of(profile: ProxyProfile, *, force: bool = False) -> Case:
-    """The outcome that a run would have for each file, as far as its row tells."""
-    whens = [
-        When(~Q(file_type=MediaFile.FileType.IMAGE), then=_word(Outcome.FAILED)),
-        When(is_quarantined(), then=_word(Outcome.QUARANTINED)),
-        When(~needs_proxy(profile), then=_word(Outcome.SKIPPED)),
-    ]
+def outcome_of(profile: ProxyProfile, *, force: bool = False, retry_failed: bool = False) -> Case:
+    """The outcome that a run would have for each file, as far as its row tells.
+
+    With ``retry_failed``, as for a batch whose failed and quarantined files are tried again.
+    """
+    whens = [When(~Q(file_type=MediaFile.FileType.IMAGE), then=_word(Outcome.FAILED))]
+    if not retry_failed:
+        whens.append(When(is_quarantined(IMAGE_PROXY), then=_word(Outcome.QUARANTINED)))
+    whens.append(When(~needs_proxy(profile), then=_word(Outcome.SKIPPED)))
     if not force:
         whens.append(When(has_current_proxy(profile), then=_word(Outcome.REUSED)))
+    if not force and not retry_failed:
         whens.append(When(Exists(known_failures(profile)), then=_word(Outcome.FAILED)))
     whens.append(When(has_proxy(profile), then=_word(Outcome.REPLACED)))
     return Case(*whens, default=_word(Outcome.CREATED), output_field=CharField())
 
 
-def with_outcome(files: QuerySet[MediaFile], profile: ProxyProfile, *, force: bool = False) -> QuerySet[Any]:
+def with_outcome(
+    files: QuerySet[MediaFile], profile: ProxyProfile, *, force: bool = False, retry_failed: bool = False
+) -> QuerySet[Any]:
     """Annotate ``outcome``, why a proxy is needed, and what the ledger says of files that are settled."""
     reasons = [
         When(outcome=Outcome.SKIPPED.value, then=Value([NOT_NEEDED], JSONField())),
         When(Q(file_type=MediaFile.FileType.IMAGE) & ~FACTS_UNKNOWN, then=_reasons(profile)),
     ]
     return with_settled(
-        files.annotate(outcome=outcome_of(profile, force=force)),
+        files.annotate(outcome=outcome_of(profile, force=force, retry_failed=retry_failed)),
         video="A video. Image proxies are made of images only.",
         reasons=reasons,
         failures=known_failures(profile),
@@ -118,6 +142,7 @@ def with_settled(
     files: QuerySet[Any],
     *,
     video: str,
+    operation: str = IMAGE_PROXY,
     reasons: Sequence[When] = (),
     failures: QuerySet[ProxyFailure] | None = None,
 ) -> QuerySet[Any]:
@@ -126,11 +151,22 @@ def with_settled(
     Args:
         files: annotated with their outcomes.
         video: what is said of one that is no image.
+        operation: by whose quarantine files are left alone.
         reasons: why something is to be made of them, for those of which it can be said.
         failures: what is known of files that failed before, if anything is.
     """
     is_video = ~Q(file_type=MediaFile.FileType.IMAGE)
-    held = Quarantine.objects.filter(source=OuterRef("pk")).values("message")
+    # Its own before that of the proxies which it sends.
+    own_first = Case(When(operation=operation, then=Value(0)), default=Value(1))
+    held = (
+        Quarantine.objects.filter(
+            source=OuterRef("pk"),
+            operation__in=[operation, IMAGE_PROXY],
+            fingerprint=OuterRef("fingerprint"),
+        )
+        .order_by(own_first)
+        .values("message")[:1]
+    )
     errors = [
         When(is_video, then=Value(NotAnImage.code)),
         When(outcome=Outcome.QUARANTINED.value, then=Value(Quarantined.code)),

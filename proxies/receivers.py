@@ -6,15 +6,15 @@ import logging
 from functools import partial
 from typing import Any
 
-from django.db import transaction
-from django.db.models.signals import post_delete, post_save
+from django.db import connection, transaction
+from django.db.models.signals import post_save, pre_delete
 from django.dispatch import receiver
 
 from media_files.errors import MediaError
 from media_files.models import MediaFile
 from proxies.batches.lifecycle import add_to_uploads, note_failure
 from proxies.conf import conf
-from proxies.making import reasons_of
+from proxies.making import is_kept, reasons_of
 from proxies.models import Proxy
 from proxies.removal import discard_proxy_file
 from proxies.services import create_image_proxy_internal
@@ -31,12 +31,21 @@ def make_proxy_on_save(instance: MediaFile, raw: bool, **kwargs: Any) -> None:
     if mode == "queue":
         add_to_uploads(instance.pk, reasons_of(instance, conf().nova))
     else:
-        transaction.on_commit(partial(_make_now, instance.pk))
+        transaction.on_commit(partial(_make_now, instance.pk), robust=True)
 
 
-@receiver(post_delete, sender=Proxy)
-def remove_file(instance: Proxy, **kwargs: Any) -> None:
-    discard_proxy_file(instance.source_id, instance.profile, instance.image.name)
+@receiver(pre_delete, sender=MediaFile)
+def lock_before_its_proxies(instance: MediaFile, **kwargs: Any) -> None:
+    _lock_original(instance.pk)
+
+
+@receiver(pre_delete, sender=Proxy)
+def discard_file(instance: Proxy, **kwargs: Any) -> None:
+    """Have the file removed that the row names now: it may have been made again since it was read."""
+    _lock_original(instance.source_id)
+    today = Proxy.objects.select_for_update().filter(pk=instance.pk).first()
+    if today is not None:
+        discard_proxy_file(today.source_id, today.profile, today.image.name)
 
 
 def _lacks_proxy(source: MediaFile) -> bool:
@@ -45,7 +54,7 @@ def _lacks_proxy(source: MediaFile) -> bool:
         return False
     proxy = Proxy.objects.filter(source=source, profile=profile.name).first()
     if source.facts is not None and not reasons_of(source, profile):
-        return proxy is not None  # one of an older file, to be removed
+        return proxy is not None and not is_kept(proxy, source.fingerprint)  # to be removed
     return proxy is None or not proxy.is_current(source, profile)
 
 
@@ -57,3 +66,12 @@ def _make_now(source_id: int) -> None:
         logger.warning("No proxy of file %s: %s", source_id, error)
         source = MediaFile.objects.filter(pk=source_id).first()
         note_failure(source_id, error, reasons_of(source, conf().nova) if source else [])
+
+
+def _lock_original(source_id: int) -> None:
+    """Lock an original before the rows that refer to it are deleted, as the recording of a proxy does.
+
+    In the other order, a delete and the recording of a proxy could wait for each other.
+    """
+    if connection.features.has_select_for_update:
+        MediaFile.objects.select_for_update().filter(pk=source_id).values_list("pk").first()

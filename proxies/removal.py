@@ -1,49 +1,68 @@
-"""Removing the files of proxies that no row names any more."""
+"""Removing the files of proxies that no row names."""
 
 from __future__ import annotations
 
-import logging
-from functools import partial
-
 from django.db import transaction
 
-from media_files.errors import MediaError
+from media_files import notes
+from media_files.errors import SourceMissing
+from media_files.facts import measure
 from proxies import leases
 from proxies.models import DiscardedProxy, Proxy, proxies_storage
-
-logger = logging.getLogger(__name__)
 
 
 def discard_proxy_file(source_id: int, profile: str, name: str | None) -> None:
     """Have a proxy's file removed once the current transaction has been committed."""
-    if not name:
-        return
-    discarded = DiscardedProxy.objects.create(source_id=source_id, profile=profile, name=name)
-    transaction.on_commit(partial(remove, discarded))
+    if name:
+        note = DiscardedProxy.objects.create(source_id=source_id, profile=profile, name=name)
+        notes.remove_after_commit(note, resolve)
 
 
-def remove(discarded: DiscardedProxy) -> bool:
-    """Remove the file and its note, under the lease that guards the name.
+def remove(note: DiscardedProxy) -> bool:
+    """Resolve the note now, or leave it for the sweeper. False where it is left."""
+    return notes.remove(note, resolve)
 
-    False where that cannot be done now (somebody writes the name at this moment, the storage does not
-    answer); the note stays for the sweeper. A name that a row bears again keeps its file.
+
+def resolve(note: DiscardedProxy) -> bool:
+    """Make file and row agree about a name, under the lease that guards it; then delete the note.
+
+    A row that names the file keeps it if it holds the row's bytes. Otherwise a write was cut short: both go,
+    and the proxy is made again when it is needed. False where another process holds the lease.
+
+    Raises:
+        MediaError: the storage does not answer; the note stays.
     """
-    source_id, profile, name = discarded.source_id, discarded.profile, discarded.name
-    token = leases.acquire(source_id, profile)
+    token = leases.acquire(note.source_id, note.profile) if note.claim() else None
     if token is None:
         return False
     try:
-        if not Proxy.objects.filter(image=name).exists():
-            proxies_storage().delete(name)
-        discarded.delete()
-    except MediaError as error:
-        logger.warning("Could not remove %s yet; the sweeper tries again: %s", name, error)
-        return False
+        proxy = Proxy.objects.filter(image=note.name).first()
+        if proxy is None:
+            proxies_storage().delete(note.name)
+        elif not _holds_its_bytes(proxy):
+            with transaction.atomic():
+                # Its file is noted with it, and removed after this lease has been released.
+                proxy.delete()
+                note.delete()
+                leases.release(note.source_id, note.profile, token)
+            return True
+        elif note.recipe:
+            # What was to be written over it never arrived.
+            Proxy.objects.filter(pk=proxy.pk, sha256=proxy.sha256, recipe="").update(recipe=note.recipe)
+        note.delete()
     finally:
-        leases.release(source_id, profile, token)
+        leases.release(note.source_id, note.profile, token)
     return True
 
 
 def remove_left_over() -> int:
-    """Remove the proxies' files whose removal was cut short; return how many went."""
-    return sum(remove(discarded) for discarded in DiscardedProxy.objects.order_by("id")[:1000])
+    """Resolve the notes that earlier removals and writes have left; return how many files are settled."""
+    return notes.remove_left_over(DiscardedProxy.objects.all(), resolve)
+
+
+def _holds_its_bytes(proxy: Proxy) -> bool:
+    try:
+        with proxies_storage().fetch(str(proxy.image.name)) as stream:
+            return measure(stream) == (proxy.sha256, proxy.bytes)
+    except SourceMissing:
+        return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
@@ -68,12 +69,15 @@ def done_lines(
     parameters: dict[str, Any],
     profile: ProxyProfile,
     batches: Sequence[Batch],
+    *,
+    since: datetime | None = None,
 ) -> Iterator[Line]:
     """What became of each file: by its item where it was worked on, else by its row.
 
-    Both are read in the order of the files' ids and joined as they go by.
+    Both are read in the order of the files' ids and joined as they go by. With ``since``, items that finished
+    before belong to an earlier run and are left out.
     """
-    items = _items(batches)
+    items = _items(batches, since)
     item = next(items, None)
     for file in _stream(operation, files, parameters, profile):
         while item is not None and item.file_id < file.pk:
@@ -131,10 +135,12 @@ def _stream(
     yield from annotated.prefetch_related("proxies").iterator(chunk_size=_CHUNK)
 
 
-def _items(batches: Sequence[Batch]) -> Iterator[BatchItem]:
+def _items(batches: Sequence[Batch], since: datetime | None) -> Iterator[BatchItem]:
     if not batches:
         return iter(())
     items = BatchItem.objects.filter(batch__in=batches, state=BatchItem.State.DONE)
+    if since is not None:
+        items = items.filter(finished_at__gte=since)
     return items.order_by("file_id", "-id").iterator(chunk_size=_CHUNK)
 
 

@@ -10,25 +10,27 @@ from functools import partial
 from typing import Any, BinaryIO, Final, Literal
 
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Subquery
 from django.utils.timezone import now
 from PIL import Image
 
 from media_files.conf import limits
 from media_files.errors import MediaError, NotAnImage, Quarantined, SourceMissing, StorageError
 from media_files.facts import read_facts
+from media_files.inspection import ImageFacts
 from media_files.models import MediaFile
-from media_files.storage import SourceChanged, media_storage
-from proxies import imaging, leases, signals
+from media_files.storage import SourceChanged, fetch_whole, media_storage
+from proxies import imaging, leases, signals, writing
 from proxies.conf import conf
 from proxies.given import create_proxy_file
 from proxies.imaging import Reason, Rendered
-from proxies.making import LeaseLost, Making, ProxyBusy, ProxyResult, reasons_of
-from proxies.models import Proxy, ProxyFailure, Quarantine, proxies_storage
+from proxies.making import LeaseLost, Making, ProxyBusy, ProxyResult, is_kept, reasons_of
+from proxies.models import Proxy, ProxyFailure, proxies_storage
 from proxies.names import EXTENSIONS, FOLDERS, build_image_proxy_filename
 from proxies.outcomes import Outcome
 from proxies.profiles import ProxyProfile
-from proxies.removal import discard_proxy_file
+from proxies.queries import IMAGE_PROXY, quarantines
+from proxies.stored import is_intact
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +42,8 @@ class ImageProxyService:
     """Makes image proxies of one profile.
 
     `create_proxy` is the whole way. A batch takes its steps one by one, so that reading and storing
-    overlap with rendering: `begin`, `fetch`, `render`, `store`, `finish`, or `abandon`. `fetch` and
-    `store` touch no database and may run in a thread of their own.
+    overlap with rendering: `begin`, `fetch`, `render`, `announce`, `store`, `finish`, or `abandon`. `fetch`
+    and `store` touch no database and may run in a thread of their own.
     """
 
     # How often a proxy is made anew because its original changed under the making.
@@ -55,14 +57,19 @@ class ImageProxyService:
         jpeg_quality: int | None = None,
         *,
         profile: ProxyProfile | str = "nova",
+        checks_files: bool = True,
     ) -> None:
-        """The profile's sizes unless others are given: a shorter side in px, a JPEG quality of 1 to 95."""
+        """Use the profile's sizes unless others are given: a shorter side in px, a JPEG quality of 1 to 95.
+
+        Without ``checks_files`` an up-to-date proxy is reused by its row alone.
+        """
         chosen = conf().profiles[profile] if isinstance(profile, str) else profile
         if target_dimension is not None:
             chosen = replace(chosen, shorter_side=target_dimension)
         if jpeg_quality is not None:
             chosen = replace(chosen, quality=jpeg_quality)
         self.profile = chosen
+        self.checks_files = checks_files
 
     # -- The rules, for callers who ask before they act ------------------------------------------
 
@@ -100,21 +107,32 @@ class ImageProxyService:
             self.note_failure(source_id, error)
             raise
 
+    def look_up(self, source: MediaFile | int) -> ProxyResult | None:
+        """Return what is there without making it: an up-to-date proxy, or that none is needed."""
+        row = MediaFile.objects.filter(pk=source if isinstance(source, int) else source.pk).first()
+        if row is None:
+            return None
+        if row.facts is not None and not self._reasons(row):
+            return ProxyResult(Outcome.SKIPPED, row)
+        return self._reuse(row, writing.find_proxy(row.pk, self.profile.name))
+
     def note_failure(self, source_id: int, error: MediaError) -> None:
         """Remember what is the file's own fault, so that it is not tried again unasked; tell who listens."""
-        source = MediaFile.objects.filter(pk=source_id).first()
-        if source is not None and not error.transient and not isinstance(error, _NOT_OF_THE_BYTES):
-            ProxyFailure.objects.update_or_create(
-                source=source,
-                profile=self.profile.name,
-                defaults={
-                    "fingerprint": source.fingerprint,
-                    "recipe": self.profile.recipe,
-                    "error": error.code,
-                    "message": str(error),
-                    "created_at": now(),
-                },
-            )
+        with transaction.atomic():
+            # Locked, so that the file cannot be deleted between this look and the row that names it.
+            source = MediaFile.objects.select_for_update(no_key=True).filter(pk=source_id).first()
+            if source is not None and not error.transient and not isinstance(error, _NOT_OF_THE_BYTES):
+                ProxyFailure.objects.update_or_create(
+                    source=source,
+                    profile=self.profile.name,
+                    defaults={
+                        "fingerprint": source.fingerprint,
+                        "recipe": self.profile.recipe,
+                        "error": error.code,
+                        "message": str(error),
+                        "created_at": now(),
+                    },
+                )
         signals.proxy_failed.send_robust(type(self), source_id=source_id, error=error)
 
     def _create(self, source_id: int, *, force: bool) -> ProxyResult:
@@ -126,6 +144,7 @@ class ImageProxyService:
                 with self.fetch(making) as stream:
                     rendered = self.render(making, stream)
                 if rendered is not None:
+                    self.announce(making, rendered)
                     self.store(making, rendered)
                 return self.finish(making, rendered)
             except (SourceChanged, LeaseLost) as change:
@@ -162,7 +181,9 @@ class ImageProxyService:
             ProxyBusy: another holds the lease.
         """
         failures = ProxyFailure.objects.filter(source=OuterRef("pk"), profile=self.profile.name)
-        rows = MediaFile.objects.select_related("quarantine").annotate(failed_before=Exists(failures))
+        rows = MediaFile.objects.annotate(
+            failed_before=Exists(failures), held=Subquery(quarantines(IMAGE_PROXY).values("message"))
+        )
         source: Any = rows.filter(pk=source_id).first()
         if source is None:
             raise SourceMissing(f"There is no file {source_id}. It may have been deleted.")
@@ -172,24 +193,32 @@ class ImageProxyService:
         token = leases.acquire(source_id, self.profile.name, stem=self._stem(source))
         if token is None:
             raise ProxyBusy(f"Another process is making the proxy of file {source_id}. Ask again shortly.")
+        before = writing.find_proxy(source_id, self.profile.name)
         # Whoever held the lease until now may have made it.
-        settled = None if force else self._reuse(source)
+        try:
+            settled = None if force or before is None else self._reuse(source, before)
+        except BaseException:
+            leases.release(source_id, self.profile.name, token)
+            raise
         if settled is not None:
             leases.release(source_id, self.profile.name, token)
             return settled
-        return Making(source, token, self._reasons(source), failed_before=source.failed_before)
+        return Making(source, token, self._reasons(source), source.failed_before, before=before)
 
     def fetch(self, making: Making) -> BinaryIO:
         """One read of the original. No database is touched.
 
         Raises:
             SourceMissing, StorageError, SourceChanged: as the storage says.
+            DamagedFile: it has not the size that its row records.
         """
         source = making.source
         # Ours never change under their name; those registered in place may.
         etag = "" if source.managed else source.etag
+        name = str(source.file.name)
         with making.timed():
-            return media_storage(source.storage_alias).fetch(str(source.file.name), etag=etag)
+            size = source.bytes if source.managed else None
+            return fetch_whole(media_storage(source.storage_alias), name, size=size, etag=etag)
 
     def render(self, making: Making, stream: BinaryIO) -> Rendered | None:
         """The pixels; None where the first full read shows that no proxy is needed.
@@ -199,27 +228,27 @@ class ImageProxyService:
         """
         with making.timed():
             facts = making.source.facts
-            if facts is None or not making.source.sha256:
-                making.new_facts = read_facts(stream, limits())
-                facts = making.new_facts.image
-                if facts is None:
-                    raise not_an_image(making.source)
-                making.reasons = imaging.proxy_reasons(facts, self.profile)
+            if facts is None or not making.source.sha256 or self._lacks_a_walk(making):
+                facts = self._read_facts(making, stream)
                 if not making.reasons:
                     return None
             return imaging.render(stream, facts, self.profile, limits=limits(), resizer=conf().resizer)
 
+    def announce(self, making: Making, rendered: Rendered) -> None:
+        """Note the name that `store` is about to write. Not in a transaction."""
+        name = f"{self._stem(making.source)}.{EXTENSIONS[rendered.format]}"
+        making.note = writing.announce(making.source.pk, self.profile.name, name, before=making.before)
+
     def store(self, making: Making, rendered: Rendered) -> None:
-        """One write of the proxy, whole or not at all. No database is touched.
+        """One write of the announced proxy, whole or not at all. No database is touched.
 
         Raises:
             StorageError: as the storage says.
         """
-        name = f"{self._stem(making.source)}.{EXTENSIONS[rendered.format]}"
-        making.stored_name = name
+        assert making.note is not None  # noqa: S101 - `announce` comes first
+        content_type = f"image/{rendered.format.lower()}"
         with making.timed():
-            proxies_storage().put(name, rendered.data, content_type=f"image/{rendered.format.lower()}")
-        making.is_stored = True
+            making.stored = proxies_storage().put(making.note.name, rendered.data, content_type=content_type)
 
     def finish(
         self,
@@ -249,17 +278,7 @@ class ImageProxyService:
 
     def abandon(self, making: Making) -> None:
         """Give the lease back without a proxy, and leave no row that speaks of bytes we wrote over."""
-        source_id, profile, name = making.source.pk, self.profile.name, making.stored_name
-        with transaction.atomic():
-            written_over = Proxy.objects.filter(image=name) if name else Proxy.objects.none()
-            if making.is_stored:
-                written_over.delete()
-            else:
-                # A put that failed may have arrived all the same: not current, but not lost either.
-                written_over.update(recipe="")
-            if name:
-                discard_proxy_file(source_id, profile, name)
-            leases.release(source_id, profile, making.token)
+        writing.abandon(making.source.pk, self.profile.name, making.token, making.note)
 
     # -- Inside ----------------------------------------------------------------------------------
 
@@ -273,39 +292,61 @@ class ImageProxyService:
     def _reasons(self, source: MediaFile) -> list[Reason]:
         return reasons_of(source, self.profile)
 
-    def _settle(self, source: MediaFile, *, force: bool) -> ProxyResult | None:
+    def _read_facts(self, making: Making, stream: BinaryIO) -> ImageFacts:
+        """Read the whole original, and decide by what is in it why it needs a proxy.
+
+        Bytes other than those that the row speaks of change neither the row nor the reasons.
+        """
+        read = read_facts(stream, limits())
+        if read.image is None:
+            raise not_an_image(making.source)
+        if making.source.sha256 in ("", read.sha256):
+            making.new_facts = read
+            making.reasons = imaging.proxy_reasons(read.image, self.profile)
+        return read.image
+
+    def _lacks_a_walk(self, making: Making) -> bool:
+        """Whether it is not known yet what the original holds beside its pixels, and that matters."""
+        return making.source.has_metadata is None and Reason.METADATA in making.reasons
+
+    def _settle(self, source: Any, *, force: bool) -> ProxyResult | None:
         """The outcome, where the rows tell it without opening a file."""
         if source.file_type != MediaFile.FileType.IMAGE:
             raise not_an_image(source)
-        held: Quarantine | None = getattr(source, "quarantine", None)
-        if held is not None and held.fingerprint == source.fingerprint:
-            raise Quarantined(held.message)
+        if source.held is not None:
+            raise Quarantined(source.held)
         if source.facts is not None and not self._reasons(source):
-            self._remove_superfluous(source)
+            self._remove_unneeded(source)
             return ProxyResult(Outcome.SKIPPED, source)
-        return None if force else self._reuse(source)
+        return None if force else self._reuse(source, writing.find_proxy(source.pk, self.profile.name))
 
-    def _reuse(self, source: MediaFile) -> ProxyResult | None:
-        proxy = Proxy.objects.filter(source=source, profile=self.profile.name).first()
+    def _reuse(self, source: MediaFile, proxy: Proxy | None) -> ProxyResult | None:
         if proxy is None or not proxy.is_current(source, self.profile):
+            return None
+        if self.checks_files and not is_intact(proxy):
             return None
         proxy.source = source
         return ProxyResult(Outcome.REUSED, source, self._reasons(source), proxy)
 
-    def _remove_superfluous(self, source: MediaFile) -> None:
-        """An older file needed a proxy, today's does not."""
-        for proxy in Proxy.objects.filter(source=source, profile=self.profile.name):
+    def _remove_unneeded(self, source: MediaFile, *fingerprints: str) -> None:
+        """Remove the proxy of a file that needs none, unless somebody gave it for these very bytes."""
+        proxy = writing.find_proxy(source.pk, self.profile.name)
+        if proxy is not None and not is_kept(proxy, source.fingerprint, *fingerprints):
             proxy.delete()
 
     def _record(self, making: Making, rendered: Rendered | None) -> ProxyResult:
         source = making.source
         if not leases.release(source.pk, self.profile.name, making.token):
-            raise LeaseLost(f"the lease on file {source.pk} ran out")
+            raise LeaseLost(
+                f"The lease on the proxy of file {source.pk} ran out while it was being made. Try it again."
+            )
         today = MediaFile.objects.select_for_update().filter(pk=source.pk).first()
         if today is None:
             raise self._gone(making)
         if today.fingerprint != source.fingerprint or today.file.name != source.file.name:
-            raise SourceChanged(f"File {source.pk} was replaced while its proxy was being made.")
+            raise SourceChanged(
+                f"File {source.pk} was replaced while its proxy was being made. Try it again."
+            )
         if making.new_facts is not None:
             today.set_facts(making.new_facts)
             # Not by save(): nothing changed that its listeners should act on.
@@ -315,36 +356,31 @@ class ImageProxyService:
         if making.failed_before:
             ProxyFailure.objects.filter(source=today, profile=self.profile.name).delete()
         if rendered is None:
-            self._remove_superfluous(today)
+            self._remove_unneeded(today, source.fingerprint)
             return ProxyResult(Outcome.SKIPPED, today)
         return self._record_proxy(making, rendered, today)
 
     def _record_proxy(self, making: Making, rendered: Rendered, source: MediaFile) -> ProxyResult:
         values = {
             "file_type": Proxy.FileType.IMAGE,
-            "image": making.stored_name,
             "width": rendered.width,
             "height": rendered.height,
             "format": rendered.format,
             "bytes": len(rendered.data),
             "sha256": rendered.sha256,
+            "etag": making.stored.etag if making.stored else "",
+            "version": making.stored.version if making.stored else "",
             "source_fingerprint": source.fingerprint,
             "recipe": self.profile.recipe,
             "provenance": rendered.provenance,
             "seconds": round(making.seconds, 4),
         }
-        before = Proxy.objects.filter(source=source, profile=self.profile.name).first()
-        proxy = Proxy(source=source, profile=self.profile.name, **values)
-        if before is None:
-            proxy.save(force_insert=True)
-        else:
-            proxy.pk = before.pk
-            proxy.save(force_update=True)
-            if before.image.name != making.stored_name:
-                discard_proxy_file(source.pk, self.profile.name, before.image.name)
-        outcome = Outcome.CREATED if before is None else Outcome.REPLACED
+        assert making.note is not None  # noqa: S101 - what was rendered was announced
+        proxy, is_new = writing.record(making.note, source, values)
+        outcome = Outcome.CREATED if is_new else Outcome.REPLACED
         transaction.on_commit(
-            partial(signals.proxy_ready.send_robust, type(self), source=source, proxy=proxy, outcome=outcome)
+            partial(signals.proxy_ready.send_robust, type(self), source=source, proxy=proxy, outcome=outcome),
+            robust=True,
         )
         return ProxyResult(outcome, source, making.reasons, proxy)
 

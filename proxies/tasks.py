@@ -7,15 +7,15 @@ import logging
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError
 from django.dispatch import receiver
 from django.utils.timezone import now
 from django_q.models import Schedule
 from django_q.signals import post_spawn
 from django_q.tasks import async_task
 
+from media_files.database import OUTAGES
 from media_files.errors import MediaError
-from proxies.batches import lanes, slices, sweeper
+from proxies.batches import lanes, recovery, slices, sweeper
 from proxies.memory import keep_freed_memory, watch_memory
 
 logger = logging.getLogger(__name__)
@@ -69,9 +69,10 @@ def begin_worker(**kwargs: Any) -> None:
     """
     keep_freed_memory()
     watch_memory()
+    recovery.forgive_when_stopped()
     try:
         sweeper.sweep()
-    except (DatabaseError, MediaError) as error:
+    except (*OUTAGES, MediaError) as error:
         logger.warning("Nothing swept at the start of a worker process; the schedule does it: %s", error)
 
 

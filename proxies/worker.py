@@ -4,8 +4,9 @@ A bare ``qcluster`` hangs for ever on a signal to its process group, exits with 
 behind when its sentinel is killed, and stands dead when a worker is killed at the wrong moment. So:
 
 * The cluster runs in a session of its own. Signals reach its main process only, by way of this one.
-* A stop asks, waits for a grace, and then kills the whole session. honcho waits 5 s for us, so we wait 3:
-  the killing takes a moment, and a busy machine its time.
+* A stop asks, waits for a grace, and then kills the whole session. The grace is short, since a decode can be
+  repeated. Answers of a model are paid for once: while a process waits for some, the stop waits for it, as
+  long as an answer may take. A second signal stops at once.
 * An end that nobody asked for, whatever its exit code, is a failure: what is left of the session is killed,
   and a new cluster is started, later each time.
 * A sudden death inside, or work that lies there while nothing is finished, is a failure too.
@@ -20,9 +21,7 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -31,19 +30,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol
 
 import psutil
 
-from proxies.holders import is_dead, this_holder
+from proxies.process_identity import runs_here, this_process
 from proxies.pulse import VARIABLE, Pulse
+from proxies.stop_signals import Signals
 
 log = logging.getLogger(__name__)
 
 TICK: Final = 0.5  # s between two looks at the cluster
 GRACE: Final = 3.0  # s that it is given to stop
 KILL_TIMEOUT: Final = 5.0  # s that the kernel is given to end what was killed
+MAIN_OUTLIVES_SENTINEL: Final = 3.0  # s at most, on a busy machine
+START_TIME: Final = 60.0  # s at most until a cluster's sentinel runs; a stall counts from then on
 FIRST_BACK_OFF: Final = 0.5  # s, doubled with each failure in a row
 LONGEST_BACK_OFF: Final = 30.0
 HEALTHY_AFTER: Final = 60.0  # s of work after which a failure counts as the first one again
@@ -79,7 +80,7 @@ class Status:
         pulse: the folder in which its cluster's tasks are counted.
         cluster_pid: the cluster's main process; None where there is none.
         processes: the number of worker processes.
-        restarts: how often a cluster had to be started anew.
+        restarts: how often a cluster was restarted.
         message: the last thing that went wrong, for people.
     """
 
@@ -99,11 +100,13 @@ class Times:
         stalled_after: the longest that a healthy cluster with work can be without finishing any of it: a
             task's time limit, the time it takes to enforce it, and some more.
         grace: from the request to stop to the kill.
+        answers: the longest that a stop waits for answers that were asked for before it.
         first_back_off: before the first new start; doubled with each failure in a row.
     """
 
     stalled_after: float
     grace: float = GRACE
+    answers: float = 0.0
     first_back_off: float = FIRST_BACK_OFF
 
 
@@ -121,7 +124,7 @@ class Supervisor:
     def __init__(
         self, *, folder: Path, command: list[str], processes: int, times: Times, report: Report
     ) -> None:
-        self._pulse = Pulse(folder / this_holder())
+        self._pulse = Pulse(folder / this_process())
         self._command = command
         self._processes = processes
         self._times = times
@@ -164,7 +167,7 @@ class Supervisor:
     def _watch(self, cluster: Cluster) -> str:
         """Return what went wrong with the cluster; nothing where it is to stop."""
         stall = Stall()
-        guarded = True
+        began = guarded_at = time.monotonic()
         while True:
             self._say(State.RUNNING)
             self._signals.wait(TICK)
@@ -176,10 +179,12 @@ class Supervisor:
             if deaths := self._pulse.deaths:
                 return deaths.replace("\n", ", ")
             # Main ends after its sentinel, unless it was just talking to it: then it waits for ever.
-            if not guarded and not self._is_guarded():
+            if self._is_guarded():
+                guarded_at = time.monotonic()
+            elif time.monotonic() - guarded_at > MAIN_OUTLIVES_SENTINEL:
                 return f"its sentinel, process {self._pulse.sentinel_pid}, is gone"
-            guarded = self._is_guarded()
-            if stalled := self._stalled(stall):
+            has_started = self._pulse.sentinel_pid is not None or time.monotonic() - began > START_TIME
+            if has_started and (stalled := self._stalled(stall)):
                 return stalled
 
     def _is_guarded(self) -> bool:
@@ -195,27 +200,48 @@ class Supervisor:
         return f"it has {work} tasks and has finished none of them for {idle:.0f} s"
 
     def _end(self, cluster: Cluster) -> None:
-        """Have the cluster gone: by itself within the grace, or else by force."""
-        deadline = time.monotonic() + self._times.grace
+        """Have the cluster gone: by itself within its time, or else by force."""
         cluster.ask_to_stop()
-        while cluster.poll() is None and (left := deadline - time.monotonic()) > 0:
-            self._signals.wait(min(left, TICK))
-        late = cluster.poll() is None
+        is_in_time = self._await_end(cluster)
         killed = cluster.kill()
-        if late:
+        if not is_in_time:
             log.warning(
-                "Cluster %d did not stop within %g s; its %d processes were killed.",
-                *(cluster.pid, self._times.grace, killed),
+                "Cluster %d did not stop in time (%g s, and %g s for answers); its %d processes were killed.",
+                *(cluster.pid, self._times.grace, self._times.answers, killed),
             )
         elif killed:
             log.warning("Cluster %d left %d processes behind, which were killed.", cluster.pid, killed)
+
+    def _await_end(self, cluster: Cluster) -> bool:
+        """Wait for the cluster to end by itself; False where its time is up, or a second signal came."""
+        began = time.monotonic()
+        deadline, last_answers = began + self._times.grace, began + self._times.answers
+        is_told = False
+        while cluster.poll() is None:
+            moment = time.monotonic()
+            if self._is_awaiting() and moment < last_answers:
+                # It records them after the last one has arrived.
+                deadline = moment + self._times.grace
+                if not is_told:
+                    log.info(
+                        "Waiting up to %g s for answers that may be billed. Signal again to stop at once.",
+                        self._times.answers,
+                    )
+                    is_told = True
+            if moment >= deadline or self._signals.is_repeated:
+                return False
+            self._signals.wait(min(deadline - moment, TICK))
+        return True
+
+    def _is_awaiting(self) -> bool:
+        return any(is_running(pid) for pid in self._pulse.awaiting)
 
     def _back_off(self, failure: str) -> None:
         """Wait before the next start; longer with each failure in a row, and not at all for a stop."""
         self._restarts += 1
         delay = min(self._times.first_back_off * 2 ** (self._failures_in_a_row - 1), LONGEST_BACK_OFF)
         self._message = f"The cluster failed: {failure}."
-        log.error("%s It is started anew in %g s.", self._message, delay)
+        log.error("%s Restarting in %g s.", self._message, delay)
         self._say(State.WAITING)
         deadline = time.monotonic() + delay
         while self._signals.stop is None and (left := deadline - time.monotonic()) > 0:
@@ -225,12 +251,12 @@ class Supervisor:
         """Kill what supervisors of this folder left behind that were killed themselves."""
         folder = self._pulse.folder.parent
         for process, pulse in processes_of_clusters():
-            if pulse.folder.parent == folder and is_dead(pulse.supervisor):
+            if pulse.folder.parent == folder and runs_here(pulse.supervisor) is False:
                 log.warning("Killing process %d, whose supervisor is dead.", process.pid)
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
         for left in folder.glob("*:*:*"):
-            if is_dead(left.name):
+            if runs_here(left.name) is False:
                 Pulse(left).remove()
 
     def _say(self, state: State) -> None:
@@ -311,57 +337,6 @@ class Stall:
         if self._since is None:
             self._since = now
         return now - self._since
-
-
-class Signals:
-    """The signals that concern a supervisor, noted while the block runs, and a sleep that they end.
-
-    Attributes:
-        stop: the first signal that asked for a stop; None until then.
-    """
-
-    STOPPING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-    def __init__(self) -> None:
-        self.stop: signal.Signals | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        self._receiver, self._sender = socket.socketpair()
-        self._receiver.setblocking(False)
-        self._sender.setblocking(False)
-        self._wakeup_before = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
-        for number in self.STOPPING:
-            # nohup has HUP ignored and a shell's background job INT, and it is to stay so.
-            if signal.getsignal(number) != signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._note)
-        # Only for the sleep to end when the cluster does.
-        self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _do_nothing)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(self._wakeup_before)
-        self._sender.close()
-        self._receiver.close()
-
-    def wait(self, seconds: float) -> None:
-        """Sleep until a signal comes, `seconds` at the most."""
-        if select.select([self._receiver], [], [], seconds)[0]:
-            self._receiver.recv(4096)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.stop = self.stop or signal.Signals(number)
-
-
-def _do_nothing(number: int, frame: FrameType | None) -> None:
-    """Handle a signal whose arrival is all that matters."""
 
 
 def is_running(pid: int) -> bool:

@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
@@ -17,13 +18,17 @@ from typing import Final
 from django.db import connections
 from django.utils.timezone import now
 
+from proxies import shared_settings
+from proxies.batches import sweeper
 from proxies.models import WorkerState
-from proxies.worker import State, Status, is_running
+from proxies.process_identity import runs_here, this_process
+from proxies.worker import State, Status
 
 log = logging.getLogger(__name__)
 
 INTERVAL: Final = 3.0  # s between two beats of a row
 FORGOTTEN_AFTER: Final = timedelta(days=1)
+SECONDS_BETWEEN_LOOKS: Final = 20.0  # at what dead processes hold
 LAST_WORD: Final = 1.0  # s that a stop waits for the row to say so
 
 
@@ -45,6 +50,7 @@ class DatabaseReport(threading.Thread):
         self._news = threading.Event()
         self._closing = False
         self._not_answering: set[str] = set()
+        self._told: set[tuple[int, str]] = set()
 
     @property
     def tasks_waiting(self) -> int | None:
@@ -67,6 +73,7 @@ class DatabaseReport(threading.Thread):
     def run(self) -> None:
         """Write each change, and the time each few seconds."""
         self._attempt("database", self._forget_the_dead)
+        looked_at = time.monotonic()
         while True:
             self._news.wait(INTERVAL)
             self._news.clear()
@@ -75,6 +82,11 @@ class DatabaseReport(threading.Thread):
             self._attempt("database", self._write)
             if last:
                 return
+            # After the row is written: of two workers that start at one moment, the later sees the other.
+            self._attempt("database", self._compare_settings)
+            if time.monotonic() > looked_at + SECONDS_BETWEEN_LOOKS:
+                self._attempt("database", sweeper.take_back)
+                looked_at = time.monotonic()
 
     def _attempt(self, what: str, act: Callable[[], int | None]) -> int | None:
         """Return what `act` does. What it raises is told once, until it has worked again."""
@@ -82,7 +94,7 @@ class DatabaseReport(threading.Thread):
             result = act()
         except Exception as error:  # noqa: BLE001 (any database, any broker: the work goes on without)
             if what not in self._not_answering:
-                log.warning("The %s does not answer; the worker goes on without: %s", what, error)
+                log.warning("The %s does not answer; the worker continues without it: %s", what, error)
             self._not_answering.add(what)
             return None
         finally:
@@ -97,9 +109,10 @@ class DatabaseReport(threading.Thread):
         if status is None:
             return
         WorkerState.objects.update_or_create(
-            host=socket.gethostname()[:128],
-            pid=os.getpid(),
+            process=this_process(),
             defaults={
+                "host": socket.gethostname()[:128],
+                "pid": os.getpid(),
                 "cluster_pid": status.cluster_pid,
                 "processes": status.processes,
                 "started_at": self._started_at,
@@ -108,12 +121,18 @@ class DatabaseReport(threading.Thread):
                 "state": status.state,
                 "restarts": status.restarts,
                 "message": status.message[:255],
+                "recipes": shared_settings.recipes(),
+                "settings": shared_settings.digests(),
             },
         )
 
+    def _compare_settings(self) -> None:
+        shared_settings.warn(WorkerState.objects.alive(), self._told)
+
     def _forget_the_dead(self) -> None:
-        """Remove rows of supervisors that are gone: this machine's by their pid, the others' by age."""
+        """Remove rows of supervisors that are gone: those we can look for at once, the others by age."""
         WorkerState.objects.filter(beat_at__lt=now() - FORGOTTEN_AFTER).delete()
-        for row in WorkerState.objects.filter(host=socket.gethostname()[:128]):
-            if row.state == State.STOPPED or row.pid == os.getpid() or not is_running(row.pid):
+        WorkerState.objects.filter(state=State.STOPPED, host=socket.gethostname()[:128]).delete()
+        for row in WorkerState.objects.exclude(process=None):
+            if runs_here(row.process or "") is False:
                 row.delete()

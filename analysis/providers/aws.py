@@ -6,25 +6,25 @@ boto3 is imported with the first call (0.3 s, 30 MB): an installation that asks 
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
-from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, cast
 
 from analysis.conf import AnalysisConf, conf
 from analysis.errors import (
     AccessDenied,
     MalformedOutput,
-    ModelMissing,
     NotConfigured,
-    ObjectMissing,
+    Paid,
     ProviderError,
     ProviderTimeout,
     ProviderUnavailable,
     RequestRejected,
-    Throttled,
+    ServiceWrongRegion,
 )
+from analysis.providers.faults import named_fault
 from analysis.results import kept
 
 # Tries of one call in all. What is still throttled then comes back through the ledger, later each time.
@@ -36,32 +36,12 @@ QUICK: Final = 5.0
 # Seconds for which it is remembered whether there are credentials: looking may ask a server.
 _REMEMBERED: Final = 60
 
-# The services' own names of their errors, from botocore's models bedrock-runtime 2023-09-30 and
-# rekognition 2016-06-27, and those of AWS in general.
-_THROTTLED: Final = frozenset(
-    {
-        "ThrottlingException", "ModelNotReadyException", "ProvisionedThroughputExceededException",
-        "TooManyRequestsException", "LimitExceededException", "RequestLimitExceeded",
-    }
-)  # fmt: skip
-_UNAVAILABLE: Final = frozenset(
-    {
-        "InternalServerException", "InternalServerError", "ServiceUnavailableException",
-        "ModelErrorException", "InternalFailure",
-    }
-)  # fmt: skip
-_TIMEOUT: Final = frozenset({"ModelTimeoutException", "RequestTimeout", "RequestTimeoutException"})
-_DENIED: Final = frozenset(
-    {
-        "AccessDeniedException", "AccessDenied", "UnrecognizedClientException", "InvalidSignatureException",
-        "SignatureDoesNotMatch", "ExpiredTokenException", "ExpiredToken", "InvalidClientTokenId",
-        "IncompleteSignature", "MissingAuthenticationTokenException", "OptInRequired",
-    }
-)  # fmt: skip
 _FAILED: Final = 300
-# When the try began that a thread is in.
+# Bytes that are kept of an answer that cannot be parsed, and the key they are kept under.
+_LONGEST_BODY: Final = 1_000_000
+UNPARSED: Final = "unparsed"
+# Of the call that a thread is in: when its try began, and the body that came back.
 _current = threading.local()
-_MISSING: Final = frozenset({"ResourceNotFoundException", "ResourceNotReadyException"})
 
 
 def call(service: str, operation: str, **parameters: Any) -> dict[str, Any]:
@@ -74,18 +54,42 @@ def call(service: str, operation: str, **parameters: Any) -> dict[str, Any]:
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
     from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
+    _current.body = b""
     try:
-        method = getattr(client(service), operation)
-        answer: dict[str, Any] = method(**parameters)
+        answer: dict[str, Any] = getattr(_made(service), operation)(**parameters)
     except ClientError as error:
         raise _answered(service, error.response) from error
-    except (ResponseParserError, AttributeError, TypeError, ValueError) as error:
-        # botocore's parser takes it for granted that an answer has the service's shape.
-        raise MalformedOutput(f"{service} answered what is no answer of its: {error}.") from error
+    except (ResponseParserError, AttributeError, TypeError, ValueError, RecursionError) as error:
+        # botocore's parser expects every answer to have the service's shape, and no deep nesting.
+        raise MalformedOutput(
+            f"{service} sent an answer that is not in its own format: {error}.", paid=_unparsed(_current.body)
+        ) from error
     except BotoCoreError as error:
         raise _unanswered(service, error) from error
     answer.pop("ResponseMetadata", None)
     return cast("dict[str, Any]", kept(answer))
+
+
+def _unparsed(body: bytes) -> Paid:
+    """Return what can be kept of a body that cannot be parsed: its text, and the tokens that it counts."""
+    text = body[:_LONGEST_BODY].decode(errors="replace")
+    tokens = [re.search(rb'"%s":\s*(\d{1,9})\b' % name, body) for name in (b"inputTokens", b"outputTokens")]
+    counts = [int(found[1]) if found else 0 for found in tokens]
+    return Paid({UNPARSED: kept(text)} if text else {}, *counts)
+
+
+def _made(service: str) -> Any:
+    """Return the client.
+
+    Raises:
+        NotConfigured: the settings or the AWS configuration do not allow one.
+    """
+    try:
+        return client(service)
+    except ValueError as error:
+        raise NotConfigured(
+            f"{service} cannot be called: {error}. Check AWS_ENDPOINT_URL and the AWS configuration."
+        ) from error
 
 
 def client(service: str) -> Any:
@@ -111,7 +115,8 @@ def _client(service: str, settings: AnalysisConf, pid: int) -> Any:
     )
     name = made.meta.service_model.service_id.hyphenize()
     made.meta.events.register_first(f"before-send.{name}", _begin)
-    made.meta.events.register_first(f"needs-retry.{name}", _once)
+    made.meta.events.register_first(f"needs-retry.{name}", partial(_once, service))
+    made.meta.events.register_first(f"before-parse.{name}", _remember_body)
     return made
 
 
@@ -120,18 +125,28 @@ def _begin(**kwargs: Any) -> None:
     _current.began = time.monotonic()
 
 
-def _once(response: Any = None, caught_exception: Exception | None = None, **kwargs: Any) -> None:
-    """What botocore does not send again, as it would: the ledger does, later, where it is counted.
+def _remember_body(response_dict: Any = None, **kwargs: Any) -> None:
+    """An answer came that may not parse, and may have been paid for."""
+    body = response_dict.get("body")
+    _current.body = body if isinstance(body, bytes) else b""
+
+
+def _once(
+    service: str, response: Any = None, caught_exception: Exception | None = None, **kwargs: Any
+) -> None:
+    """Stop botocore from retrying what it must not.
 
     A call that was sent and not answered in time may have been paid for; one that failed slowly would fail so
-    again.
+    again: the ledger retries both later, where they are counted. A quota of a day does not refill in seconds.
     """
     from botocore.exceptions import ClientError, ReadTimeoutError  # noqa: PLC0415
 
     is_slow = time.monotonic() - _current.began > QUICK
     if caught_exception is not None and (is_slow or isinstance(caught_exception, ReadTimeoutError)):
         raise caught_exception
-    if is_slow and response is not None and response[0].status_code >= _FAILED:
+    if response is None or response[0].status_code < _FAILED:
+        return
+    if is_slow or not _answered(service, response[1]).transient:
         raise ClientError(response[1], "call")
 
 
@@ -190,45 +205,12 @@ def require_setup() -> None:
 
 
 def _answered(service: str, response: Any) -> ProviderError:
-    """The named error for an answer that is one."""
-    code = str(response.get("Error", {}).get("Code", ""))
-    words = str(kept(response.get("Error", {}).get("Message", ""))) or code
+    """Return the named error for an answer that reports one."""
+    error = response.get("Error", {})
+    code = str(kept(error.get("Code", "")))
+    words = str(kept(error.get("Message", ""))) or code
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    said = f"{service} answered {code}: {words}"
-    for make, applies in _kinds(code, words, status):
-        if applies:
-            return make(said)
-    return RequestRejected(f"{said} It would answer so again; the picture or the question must change.")
-
-
-def _kinds(code: str, words: str, status: int) -> list[tuple[Callable[[str], ProviderError], bool]]:
-    """(what to make of what it said, whether that applies), the surest first."""
-    # Converse has no error of its own for an object that it cannot read: it is a ValidationException.
-    about_s3 = code == "ValidationException" and "s3" in words.lower()
-    return [
-        (lambda said: Throttled(f"{said} Ask less often, or have the quota raised."), code in _THROTTLED),
-        (lambda said: ProviderTimeout(f"{said} It is worth another try."), code in _TIMEOUT),
-        (
-            lambda said: AccessDenied(
-                f"{said} Check the credentials, that they may call the service, and that the model is "
-                "enabled for the account in this region."
-            ),
-            code in _DENIED or status == 403,
-        ),
-        (lambda said: ModelMissing(f"{said} Check the model's id and the region."), code in _MISSING),
-        (
-            lambda said: ObjectMissing(
-                f"{said} Check that the object is there, that its bucket is in the service's region, and "
-                "that the service may read it."
-            ),
-            code == "InvalidS3ObjectException" or about_s3,
-        ),
-        (Throttled, status == 429),
-        (
-            lambda said: ProviderUnavailable(f"{said} It is worth another try."),
-            code in _UNAVAILABLE or status >= 500,
-        ),
-    ]
+    return named_fault(service, code, words, status)
 
 
 def _unanswered(service: str, error: Exception) -> ProviderError | NotConfigured:
@@ -238,14 +220,33 @@ def _unanswered(service: str, error: Exception) -> ProviderError | NotConfigured
     unset = (
         exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.NoRegionError,
         exceptions.CredentialRetrievalError, exceptions.ProfileNotFound, exceptions.InvalidRegionError,
+        exceptions.ConfigNotFound, exceptions.ConfigParseError, exceptions.UnknownServiceError,
+        exceptions.MetadataRetrievalError, exceptions.NoAuthTokenError, exceptions.InvalidConfigError,
     )  # fmt: skip
+    expired = (exceptions.SSOError, exceptions.TokenRetrievalError, exceptions.RefreshWithMFAUnsupportedError)
+    if isinstance(error, expired):
+        return AccessDenied(f"{service} cannot be called: {error}. Log in again to renew the credentials.")
     if isinstance(error, unset):
-        return NotConfigured(f"{service} cannot be asked: {error}. {' '.join(missing_setup())}".strip())
+        return NotConfigured(f"{service} cannot be called: {error}. {' '.join(missing_setup())}".strip())
+    if isinstance(error, exceptions.EndpointConnectionError) and _is_unsupported(service):
+        return ServiceWrongRegion(
+            f"{service} is not available in {region()}, as far as botocore knows. Set "
+            "NOVAPROXY_ANALYSIS_REGION to a region that has it."
+        )
     if isinstance(error, exceptions.ReadTimeoutError | exceptions.ConnectTimeoutError):
         return ProviderTimeout(
             f"{service} did not answer within {conf().timeout} s (NOVAPROXY_ANALYSIS_TIMEOUT). "
             "It is worth another try."
         )
     if isinstance(error, exceptions.ParamValidationError):
-        return RequestRejected(f"{service} takes no such request: {error}")
+        return RequestRejected(f"{service} refuses the request: {error}")
     return ProviderUnavailable(f"{service} cannot be reached: {error}. It is worth another try.")
+
+
+def _is_unsupported(service: str) -> bool:
+    """Whether botocore knows the service, and not in our region."""
+    import botocore.session  # noqa: PLC0415
+
+    # The list has Bedrock by its first name only.
+    known = botocore.session.get_session().get_available_regions(service.removesuffix("-runtime"))
+    return bool(known) and region() not in known

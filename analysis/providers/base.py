@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from analysis.errors import MalformedOutput
 from analysis.prices import Price
 from analysis.results import Result
 
@@ -178,6 +179,19 @@ class Provider(ABC):
         Raises:
             ProviderError: it says whether to try again.
         """
+
+    def read(self, raw: Mapping[str, Any], *, model: str, question: str) -> Result:
+        """Read a kept raw answer again. No call is made.
+
+        Args:
+            raw: as `ask` returned it.
+            model: whose answer it is.
+            question: the free question; empty for the usual one.
+
+        Raises:
+            ProviderError: it cannot be read.
+        """
+        raise MalformedOutput(f"{self.label} cannot read kept answers again.")
 
     @abstractmethod
     def usage(self, request: Request, image: Image, tokens_in: int | None, tokens_out: int | None) -> Usage:

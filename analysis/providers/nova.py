@@ -8,7 +8,10 @@ the project inspect_ai (github.com/UKGovernmentBEIS/inspect_ai/issues/3767, Apri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from analysis import prices
@@ -25,19 +28,11 @@ from analysis.prices import Price
 from analysis.providers import aws
 from analysis.providers.base import Answer, Image, Place, Provider, Request, Usage, Wishes, register
 from analysis.providers.limits import Limits
-from analysis.results import (
-    Box,
-    Found,
-    Result,
-    box_of_corners,
-    entries_of,
-    mapping_of,
-    ratio_of,
-    text_of,
-)
+from analysis.reading import Reader, Unreadable, box_of, confidence_of, object_of, text_of
+from analysis.results import LONGEST_TEXT, Found, Result
 
-# Raised by one when the words below, the tool or the reading of its output change: older answers are then
-# answers to another question.
+# Raised by one when the words below or the tool change: older answers are then answers to another question.
+# A change to the reading of answers needs no new ones: `analyze_images --reread` reads the kept ones again.
 VERSION: Final = 1
 
 FORMATS: Final = {"JPEG": "jpeg", "PNG": "png", "GIF": "gif", "WEBP": "webp"}
@@ -57,6 +52,9 @@ LONGEST_ANSWER: Final = 65_535
 # Boxes come on this scale of the picture that was sent.
 SCALE: Final = 1000
 LONGEST_QUESTION: Final = 4000
+# Other keys under which models give a name and a box.
+_NAMES: Final = ("name", "text", "label")
+_BOXES: Final = ("box", "bbox", "bounding_box", "boundingBox")
 # Characters of English to a token, roughly: the prompt's share of the bill is a guess until it is told.
 _CHARACTERS_PER_TOKEN: Final = 4
 
@@ -119,7 +117,7 @@ class NovaProvider(Provider):
         if wishes.features:
             raise ValueError("Nova takes no features; they are Rekognition's.")
         if len(wishes.question) > LONGEST_QUESTION:
-            raise ValueError(f"A question has {LONGEST_QUESTION:,} characters at the most.")
+            raise ValueError(f"A question has at most {LONGEST_QUESTION:,} characters.")
         settings = conf()
         parameters = {
             "max_tokens": settings.max_tokens,
@@ -142,11 +140,14 @@ class NovaProvider(Provider):
         answer = aws.call(self.service, "converse", **_converse(request, image, content))
         paid = Paid(answer, _counted(answer, "inputTokens"), _counted(answer, "outputTokens"))
         try:
-            result = _read(answer, request)
+            result = _read(answer, request.question)
         except ProviderError as error:
             error.paid = paid
             raise
         return Answer(result, answer, paid.input_tokens, paid.output_tokens)
+
+    def read(self, raw: Mapping[str, Any], *, model: str, question: str) -> Result:
+        return _read(raw, question)
 
     def usage(self, request: Request, image: Image, tokens_in: int | None, tokens_out: int | None) -> Usage:
         reported = tokens_in or 0
@@ -211,71 +212,97 @@ def _is_unlimited(request: Request) -> bool:
     return bool(request.parameters["reasoning"] == "high")
 
 
-def _read(answer: Mapping[str, Any], request: Request) -> Result:
-    """What the model said.
+def _read(answer: Mapping[str, Any], question: str) -> Result:
+    """Read the model's words.
 
     Raises:
-        OutputTruncated, ContentFiltered, MalformedOutput: it said nothing that can be used.
+        OutputTruncated, ContentFiltered, MalformedOutput: there is nothing in it that can be used.
     """
     reason = answer.get("stopReason")
     if reason in ("max_tokens", "model_context_window_exceeded"):
-        if _is_unlimited(request):
-            raise OutputTruncated(
-                "The answer was cut off at the most tokens that the model gives. "
-                "Set NOVAPROXY_ANALYSIS_REASONING lower than high."
-            )
         raise OutputTruncated(
-            f"The answer was cut off at {request.parameters['max_tokens']:,} tokens. "
-            "Raise NOVAPROXY_ANALYSIS_MAX_TOKENS."
+            "The answer was cut off at the token limit. Lower NOVAPROXY_ANALYSIS_REASONING "
+            "if it is high, else raise NOVAPROXY_ANALYSIS_MAX_TOKENS."
         )
     if reason in ("content_filtered", "guardrail_intervened"):
         raise ContentFiltered(f"The service withheld the answer ({reason}). Asking again changes nothing.")
     if reason in ("malformed_model_output", "malformed_tool_use"):
         raise MalformedOutput(f"The model's answer could not be read by the service ({reason}).")
-    message = mapping_of(mapping_of(answer.get("output"), "output").get("message"), "message")
-    blocks = [mapping_of(block, "content") for block in entries_of(message.get("content"), "content")]
-    if request.question:
-        said = "\n".join(text_of(block["text"], "answer") for block in blocks if "text" in block)
-        if not said:
-            raise MalformedOutput("The model gave no answer in words.")
-        return Result(answer=said)
-    used = [mapping_of(block["toolUse"], "tool use") for block in blocks if "toolUse" in block]
-    output = next((use.get("input") for use in used if use.get("name") == TOOL), None)
-    return _read_tool(mapping_of(output, f"output for the tool {TOOL}"))
+    blocks = _blocks(answer)
+    if question:
+        return _read_words(blocks)
+    results = (_read_tool(output) for output in _outputs(blocks))
+    result = next((result for result in results if result is not None), None)
+    if result is None:
+        raise MalformedOutput(f"The model's answer has no output for the tool {TOOL} that can be read.")
+    return result
 
 
-def _read_tool(output: Mapping[str, Any]) -> Result:
-    return Result(
-        caption=text_of(output.get("caption"), "caption"),
-        labels=_found(output, "labels", "name"),
-        text=_found(output, "text", "text"),
-        objects=_found(output, "objects", "name"),
-        safety=_found(output, "safety", "name"),
+def _blocks(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the content blocks of the message."""
+    try:
+        message = object_of(object_of(answer.get("output")).get("message"))
+    except Unreadable:
+        raise MalformedOutput("The service's answer has no message.") from None
+    return list(Reader().each(object_of, message.get("content")))
+
+
+def _read_words(blocks: Iterable[Mapping[str, Any]]) -> Result:
+    reader = Reader()
+    words = [reader.maybe(text_of, block.get("text")) for block in blocks]
+    answer = "\n".join(filter(None, words))
+    if not answer:
+        raise MalformedOutput("The model gave no answer in words.")
+    return Result(answer=answer[:LONGEST_TEXT], dropped=reader.dropped)
+
+
+def _outputs(blocks: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yield what may be the output: of our tool, of a tool that the model made up, written as text."""
+    uses = [block["toolUse"] for block in blocks if isinstance(block.get("toolUse"), Mapping)]
+    uses.sort(key=lambda use: use.get("name") != TOOL)
+    for value in [*(use.get("input") for use in uses), *(block.get("text") for block in blocks)]:
+        with suppress(Unreadable):
+            yield object_of(value)
+
+
+def _read_tool(output: Mapping[str, Any]) -> Result | None:
+    """Read the tool's output; return None if there is nothing in it that the tool records."""
+    keys = SCHEMA["properties"].keys()
+    if len(output) == 1 and not keys & output.keys():
+        (output,) = (value if isinstance(value, Mapping) else {} for value in output.values())
+    reader = Reader()
+
+    def found(kind: str) -> list[Found]:
+        key = "text" if kind == "text" else "name"
+        return list(reader.each(partial(_found, reader, key), output.get(kind)))
+
+    result = Result(
+        caption=reader.maybe(text_of, output.get("caption") or None) or "",
+        labels=found("labels"),
+        text=found("text"),
+        objects=found("objects"),
+        safety=found("safety"),
     )
+    result = replace(result, dropped=reader.dropped)
+    is_told = any(output.get(key) is not None for key in keys)
+    return None if result.is_empty and (result.dropped or not is_told) else result
 
 
-def _found(output: Mapping[str, Any], key: str, name: str) -> list[Found]:
-    found = []
-    for entry in entries_of(output.get(key), key):
-        values = mapping_of(entry, key)
-        confidence = values.get("confidence")
-        found.append(
-            Found(
-                name=text_of(values.get(name), f"{key}: {name}"),
-                confidence=None if confidence is None else ratio_of(confidence, f"{key}: confidence"),
-                box=_box(values.get("box"), key),
-            )
-        )
-    return found
-
-
-def _box(value: object, key: str) -> Box | None:
-    if value is None:
-        return None
-    corners = mapping_of(value, f"{key}: box")
-    return box_of_corners(
-        [corners.get(corner) for corner in ("x1", "y1", "x2", "y2")], f"{key}: box", scale=SCALE
-    )
+def _found(reader: Reader, key: str, entry: object) -> Found:
+    """Read one entry: an object, a name alone, or Amazon's own form ``{"car": [x1, y1, x2, y2]}``."""
+    if isinstance(entry, str) and not entry.lstrip().startswith("{"):
+        return Found(text_of(entry))
+    values = object_of(entry)
+    names = [values[name] for name in (key, *_NAMES) if values.get(name) is not None]
+    boxed = next((values[name] for name in _BOXES if values.get(name) is not None), None)
+    if boxed is None and "x1" in values:
+        boxed = values
+    if not names and len(values) == 1:
+        ((name, boxed),) = values.items()
+        return Found(text_of(name), box=box_of(boxed, scale=SCALE))
+    name = text_of(names[0] if names else None)
+    confidence = reader.maybe(confidence_of, values.get("confidence", values.get("score")))
+    return Found(name, confidence, reader.maybe(partial(box_of, scale=SCALE), boxed))
 
 
 def _prompt_tokens(request: Request) -> int:

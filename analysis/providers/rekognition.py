@@ -8,28 +8,21 @@ rekognition 2016-06-27.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from analysis import prices
 from analysis.conf import conf
-from analysis.errors import NotConfigured
+from analysis.errors import MalformedOutput, NotConfigured, Paid, ProviderError
 from analysis.prices import Price
 from analysis.providers import aws
 from analysis.providers.base import Answer, Image, Place, Provider, Request, Usage, Wishes, register
 from analysis.providers.limits import Limits
-from analysis.results import (
-    Box,
-    Found,
-    Result,
-    box_of_ratios,
-    entries_of,
-    mapping_of,
-    ratio_of,
-    text_of,
-)
+from analysis.reading import Reader, box_of_ratios, object_of, percent_of, text_of
+from analysis.results import Box, Found, Result
 
-# Raised by one when the reading of the answers changes.
+# Raised by one when the question changes. A change to the reading of answers needs no new ones.
 VERSION: Final = 1
 
 LIMITS: Final = Limits(
@@ -41,7 +34,6 @@ LIMITS: Final = Limits(
     in_bucket=15_000_000,
     profile="rekognition",
 )
-_PERCENT: Final = 100
 CUSTOM: Final = "custom-labels"
 
 Json = Mapping[str, Any]
@@ -60,7 +52,7 @@ class Feature:
     """
 
     operation: str
-    read: Callable[[Json], Result]
+    read: Callable[[Json, Reader], Result]
     parameters: Callable[[float], dict[str, Any]] = lambda least: {}
     version: str = ""
     biometric: bool = False
@@ -79,7 +71,7 @@ class RekognitionProvider(Provider):
         for name in dict.fromkeys(wishes.features or conf().features):
             made.extend(_requests(name))
         if not made:
-            raise NotConfigured("Rekognition is asked for nothing. Set NOVAPROXY_ANALYSIS_FEATURES.")
+            raise NotConfigured("No Rekognition feature is selected. Set NOVAPROXY_ANALYSIS_FEATURES.")
         return made
 
     def check(self, image: Image, *, embedded: bool) -> None:
@@ -95,7 +87,15 @@ class RekognitionProvider(Provider):
         parameters = dict(request.parameters["call"])
         answer = aws.call(self.service, feature.operation, Image=source, **parameters)
         version = str(answer.get(feature.version, "")) if feature.version else ""
-        return Answer(feature.read(answer), answer, model_version=version[:64])
+        try:
+            result = _read(feature, answer)
+        except ProviderError as error:
+            error.paid = Paid(answer)
+            raise
+        return Answer(result, answer, model_version=version[:64])
+
+    def read(self, raw: Mapping[str, Any], *, model: str, question: str) -> Result:
+        return _read(FEATURES.get(model, FEATURES[CUSTOM]), raw)
 
     def usage(self, request: Request, image: Image, tokens_in: int | None, tokens_out: int | None) -> Usage:
         return Usage()
@@ -141,106 +141,124 @@ def _requests(name: str) -> Iterator[Request]:
 # -- Reading the answers ---------------------------------------------------------------------------
 
 
-def _read_labels(answer: Json) -> Result:
-    labels: list[Found] = []
-    objects: list[Found] = []
-    for label in _list(answer, "Labels"):
-        labels.append(_found(label))
-        objects.extend(
-            Found(_name(label), _confidence(instance), _box(instance.get("BoundingBox"), "instance"))
-            for instance in _list(label, "Instances")
-        )
-    return Result(labels=labels, objects=objects)
+def _read(feature: Feature, answer: Json) -> Result:
+    """Read an answer.
+
+    Raises:
+        MalformedOutput: there is nothing in it that can be read, and something that cannot.
+    """
+    reader = Reader()
+    result = replace(feature.read(answer, reader), dropped=reader.dropped)
+    if result.is_empty and result.dropped:
+        raise MalformedOutput("No part of Rekognition's answer can be read.")
+    return result
 
 
-def _read_text(answer: Json) -> Result:
-    """The lines; the words that they are made of stay in the raw answer."""
-    lines = [line for line in _list(answer, "TextDetections") if line.get("Type") == "LINE"]
+def _read_labels(answer: Json, reader: Reader) -> Result:
+    def label(entry: object) -> tuple[Found, list[Found]]:
+        found = _found(reader, entry)
+        instances = object_of(entry).get("Instances")
+        return found, list(reader.each(partial(_instance, reader, found.name), instances))
+
+    labels = list(reader.each(label, answer.get("Labels")))
     return Result(
-        text=[
-            Found(text_of(line.get("DetectedText"), "text"), _confidence(line), _place(line))
-            for line in lines
+        labels=[found for found, _ in labels],
+        objects=[instance for _, instances in labels for instance in instances],
+    )
+
+
+def _read_text(answer: Json, reader: Reader) -> Result:
+    """Read the lines; the words that they consist of stay in the raw answer."""
+
+    def lines(entry: object) -> list[Found]:
+        line = object_of(entry)
+        if line.get("Type") != "LINE":
+            return []
+        return [Found(text_of(line.get("DetectedText")), _confidence(line, reader), _place(line, reader))]
+
+    return Result(text=reader.all_of(lines, answer.get("TextDetections")))
+
+
+def _read_moderation(answer: Json, reader: Reader) -> Result:
+    return Result(safety=_each(answer, "ModerationLabels", partial(_found, reader), reader))
+
+
+def _read_equipment(answer: Json, reader: Reader) -> Result:
+    def worn(entry: object) -> Found:
+        values = object_of(entry)
+        name = text_of(values.get("Type")).replace("_", " ").capitalize()
+        return _instance(reader, name, values)
+
+    def worn_on(part: object) -> list[Found]:
+        return list(reader.each(worn, object_of(part).get("EquipmentDetections")))
+
+    def person(entry: object) -> list[Found]:
+        return [
+            _instance(reader, "Person", entry),
+            *reader.all_of(worn_on, object_of(entry).get("BodyParts")),
         ]
-    )
+
+    return Result(objects=reader.all_of(person, answer.get("Persons")))
 
 
-def _read_moderation(answer: Json) -> Result:
-    return Result(safety=[_found(label) for label in _list(answer, "ModerationLabels")])
+def _read_custom(answer: Json, reader: Reader) -> Result:
+    def label(entry: object) -> Found:
+        found = _found(reader, entry)
+        return Found(found.name, found.confidence, _place(object_of(entry), reader))
 
-
-def _read_equipment(answer: Json) -> Result:
-    objects = []
-    for person in _list(answer, "Persons"):
-        objects.append(Found("Person", _confidence(person), _box(person.get("BoundingBox"), "person")))
-        for part in _list(person, "BodyParts"):
-            for worn in _list(part, "EquipmentDetections"):
-                name = text_of(worn.get("Type"), "equipment").replace("_", " ").capitalize()
-                objects.append(Found(name, _confidence(worn), _box(worn.get("BoundingBox"), "equipment")))
-    return Result(objects=objects)
-
-
-def _read_custom(answer: Json) -> Result:
-    found = [(_found(label), _place(label)) for label in _list(answer, "CustomLabels")]
+    found = _each(answer, "CustomLabels", label, reader)
     return Result(
-        labels=[label for label, _ in found],
-        objects=[Found(label.name, label.confidence, box) for label, box in found if box],
+        labels=[Found(each.name, each.confidence) for each in found],
+        objects=[each for each in found if each.box],
     )
 
 
-def _read_faces(answer: Json) -> Result:
+def _read_faces(answer: Json, reader: Reader) -> Result:
+    return Result(objects=_each(answer, "FaceDetails", partial(_instance, reader, "Face"), reader))
+
+
+def _read_celebrities(answer: Json, reader: Reader) -> Result:
+    def celebrity(entry: object) -> Found:
+        person = object_of(entry)
+        face = reader.maybe(object_of, person.get("Face")) or {}
+        confidence = reader.maybe(percent_of, person.get("MatchConfidence"))
+        return Found(text_of(person.get("Name")), confidence, _box(face, reader))
+
+    named = _each(answer, "CelebrityFaces", celebrity, reader)
     return Result(
-        objects=[
-            Found("Face", _confidence(face), _box(face.get("BoundingBox"), "face"))
-            for face in _list(answer, "FaceDetails")
-        ]
+        objects=named + _each(answer, "UnrecognizedFaces", partial(_instance, reader, "Face"), reader)
     )
 
 
-def _read_celebrities(answer: Json) -> Result:
-    objects = []
-    for person in _list(answer, "CelebrityFaces"):
-        face = mapping_of(person.get("Face"), "face")
-        sure = person.get("MatchConfidence")
-        objects.append(
-            Found(
-                _name(person),
-                None if sure is None else ratio_of(sure, "confidence", scale=_PERCENT),
-                _box(face.get("BoundingBox"), "face"),
-            )
-        )
-    objects.extend(
-        Found("Face", _confidence(face), _box(face.get("BoundingBox"), "face"))
-        for face in _list(answer, "UnrecognizedFaces")
-    )
-    return Result(objects=objects)
+def _each(answer: Json, key: str, read: Callable[[object], Found], reader: Reader) -> list[Found]:
+    return list(reader.each(read, answer.get(key)))
 
 
-def _list(values: Json, key: str) -> list[Json]:
-    return [mapping_of(each, key) for each in entries_of(values.get(key) or [], key)]
+def _found(reader: Reader, entry: object) -> Found:
+    values = object_of(entry)
+    return Found(text_of(values.get("Name")), _confidence(values, reader))
 
 
-def _name(values: Json) -> str:
-    return text_of(values.get("Name"), "name")
+def _instance(reader: Reader, name: str, entry: object) -> Found:
+    values = object_of(entry)
+    return Found(name, _confidence(values, reader), _box(values, reader))
 
 
-def _confidence(values: Json) -> float | None:
-    value = values.get("Confidence")
-    return None if value is None else round(ratio_of(value, "confidence", scale=_PERCENT), 4)
+def _confidence(values: Json, reader: Reader) -> float | None:
+    return reader.maybe(percent_of, values.get("Confidence"))
 
 
-def _found(values: Json) -> Found:
-    return Found(_name(values), _confidence(values))
+def _place(values: Json, reader: Reader) -> Box | None:
+    return _box(reader.maybe(object_of, values.get("Geometry")) or {}, reader)
 
 
-def _place(values: Json) -> Box | None:
-    return _box(mapping_of(values.get("Geometry") or {}, "geometry").get("BoundingBox"), "geometry")
+def _box(values: Json, reader: Reader) -> Box | None:
+    return reader.maybe(_read_box, values.get("BoundingBox"))
 
 
-def _box(value: object, what: str) -> Box | None:
-    if value is None:
-        return None
-    box = mapping_of(value, f"{what}: box")
-    return box_of_ratios(box.get("Left"), box.get("Top"), box.get("Width"), box.get("Height"), f"{what}: box")
+def _read_box(value: object) -> Box:
+    box = object_of(value)
+    return box_of_ratios(box.get("Left"), box.get("Top"), box.get("Width"), box.get("Height"))
 
 
 def _least(least: float) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def test_the_plan_says_cost_and_bytes_and_a_start_makes_a_batch(
     for seed in range(3):
         keep(seed=seed)
     text = text_of(admin_client.get(f"{OPERATION}?filter="))
-    assert "Calls to be paid for 3" in text
+    assert "Billed calls 3" in text
     assert "about $0.00" in text
     assert "at most $0.0" in text
     assert "230 tokens an image, whatever its size" in text
@@ -135,7 +135,7 @@ def test_a_paused_batch_is_resumed_with_another_budget(
     page = f"/admin/proxies/batch/{batch.pk}/"
     shown = admin_client.get(f"{page}change/")
     assert 'name="max_cost" value="0.0001"' in shown.content.decode()
-    assert "Calls to be paid for 1" in text_of(shown)
+    assert "Billed calls 1" in text_of(shown)
     refused = admin_client.post(f"{page}resume/now/", {"max_cost": "much"}, follow=True)
     assert "Budget: Enter a number" in text_of(refused)
     batch.refresh_from_db()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db.models import F
 
-from analysis.models import Analysis
+from analysis import budgets
+from analysis.models import Analysis, DaySpending
 from analysis.readiness import readiness
+from analysis.services import AnalysisService
 from analysis.tests import saying
 from analysis.tests.conftest import forget
 from analysis.tests.wire import Refused, Service
@@ -19,6 +23,8 @@ from media_files.tests.pictures import encoded, jpeg, mp4
 from novaproxy_site.tests.api_client import Api, api_with
 from proxies.batches import lifecycle
 from proxies.batches.selection import Selection
+from proxies.batches.slices import perform
+from proxies.batches.work import Work
 from proxies.models import Batch
 
 pytestmark = pytest.mark.django_db
@@ -276,3 +282,62 @@ def test_what_was_said_of_an_older_file_or_before_is_not_found(
     MediaFile.objects.filter(pk=described["dog"]).update(fingerprint="another")
     assert found(api, "q=dog") == [described["lighthouse"]]
     assert Analysis.objects.done().count() == 3
+
+
+def test_what_a_batch_has_spent_is_shown_unusable_answers_included(
+    api: Api, nova: Service, keep: Keep
+) -> None:
+    keep(jpeg(300, 200))
+    batch = lifecycle.start("analyze-nova", Selection(MediaFile.objects.all()), parameters_of())
+    url = f"/api/batch/{batch.pk}"
+    assert api.get(url).json()["spent"] == "0.000000"
+    nova.answer = lambda asked: saying.tool_answer({})
+    perform(Work(batch, lambda: False))
+    (row,) = Analysis.objects.all()
+    assert row.error == "malformed_output"
+    assert row.cost
+    for address in (url, f"{url}/status"):
+        assert Decimal(api.get(address).json()["spent"]) == pytest.approx(row.cost, abs=Decimal("0.000001"))
+    (listed,) = api.get("/api/batch").json()["results"]
+    assert listed["spent"] == api.get(url).json()["spent"]
+    free = lifecycle.start("image-proxy", Selection(MediaFile.objects.all()), {})
+    assert api.get(f"/api/batch/{free.pk}").json()["spent"] is None
+
+
+def test_single_requests_have_a_budget_for_each_day(
+    api: Api, nova: Service, keep: Keep, settings: Any
+) -> None:
+    settings.NOVAPROXY_ANALYSIS_DAILY_BUDGET = Decimal("0.0021")
+    files = [keep(jpeg(300 + number, 200)) for number in range(4)]
+    codes = [api.send(f"/api/files/{file.pk}/analyze").status_code for file in files]
+    assert codes == [201, 201, 409, 409]
+    spent = sum(row.cost or 0 for row in Analysis.objects.all())
+    refused = api.send(f"/api/files/{files[3].pk}/analyze")
+    assert refused.json()["error"] == "budget"
+    assert f"${spent:.4f} today" in refused.json()["message"]
+    assert not Analysis.objects.filter(status="started").exists()
+    # Answers that are there cost nothing; a batch has a budget of its own; tomorrow is another day.
+    assert api.send(f"/api/files/{files[0].pk}/analyze").status_code == 200
+    DaySpending.objects.update(day=F("day") - timedelta(days=1))
+    assert api.send(f"/api/files/{files[2].pk}/analyze").status_code == 201
+
+
+def test_a_request_in_flight_holds_what_is_left_of_the_day(
+    api: Api, nova: Service, keep: Keep, settings: Any
+) -> None:
+    settings.NOVAPROXY_ANALYSIS_DAILY_BUDGET = Decimal("0.002")
+    first, second = keep(jpeg(300, 200)), keep(jpeg(301, 200))
+    service = AnalysisService("nova")
+    job = service.begin(first)
+    budgets.reserve_for_today([(call.row, call.most) for call in job.calls])
+    busy = api.send(f"/api/files/{second.pk}/analyze")
+    assert (busy.status_code, busy.json()["error"]) == (503, "busy")
+    service.abandon(job)
+    assert api.send(f"/api/files/{second.pk}/analyze").status_code == 201
+
+
+def test_a_daily_budget_needs_a_price(api: Api, nova: Service, keep: Keep, settings: Any) -> None:
+    settings.NOVAPROXY_ANALYSIS_DAILY_BUDGET = Decimal(1)
+    settings.NOVAPROXY_ANALYSIS_MODEL = "eu.amazon.nova-2-lite-v1:0"
+    refused = api.send(f"/api/files/{keep(jpeg(300, 200)).pk}/analyze")
+    assert (refused.status_code, refused.json()["error"], nova.requests) == (409, "not_configured", 0)

@@ -37,6 +37,49 @@ def test_a_check_tells(settings: Any, check: str) -> None:
     assert told() == [check]
 
 
+@pytest.mark.parametrize(
+    ("model", "region", "check"),
+    [
+        ("us.amazon.nova-2-lite-v1:0", "us-west-2", None),
+        ("us.amazon.nova-2-lite-v1:0", "eu-west-1", "eu."),
+        ("us.amazon.nova-2-lite-v1:0", "us-gov-west-1", "us-gov."),
+        ("eu.amazon.nova-2-lite-v1:0", "eu-central-1", None),
+        ("eu.amazon.nova-2-lite-v1:0", "us-east-1", "us."),
+        ("jp.amazon.nova-2-lite-v1:0", "ap-northeast-1", None),
+        ("jp.amazon.nova-2-lite-v1:0", "ap-south-1", "apac."),
+        ("apac.amazon.nova-lite-v1:0", "ap-south-1", None),
+        ("apac.amazon.nova-lite-v1:0", "ap-northeast-1", None),
+        ("apac.amazon.nova-lite-v1:0", "us-east-1", "us."),
+        ("amazon.nova-lite-v1:0", "us-east-1", None),
+        ("arn:aws:bedrock:us-east-1:1:inference-profile/us.amazon.nova-2-lite-v1:0", "us-east-1", None),
+        ("arn:aws:bedrock:us-east-1:1:inference-profile/us.amazon.nova-2-lite-v1:0", "eu-west-1", "eu."),
+    ],
+)
+def test_a_model_must_be_callable_from_the_region(
+    settings: Any, model: str, region: str, check: str | None
+) -> None:
+    settings.NOVAPROXY_ANALYSIS_MODEL, settings.NOVAPROXY_ANALYSIS_REGION = model, region
+    found = [message for message in run_checks() if str(message.id).startswith("analysis.")]
+    if check is None:
+        assert found == []
+    else:
+        assert [message.id for message in found] == ["analysis.W005"]
+        assert f"begins with {check}" in str(found[0].hint)
+
+
+@pytest.mark.parametrize(
+    ("region", "profile"),
+    [("eu-west-1", "eu."), ("us-east-2", "us."), ("ap-northeast-1", "jp."), ("ap-south-1", "apac.")],
+)
+def test_a_bare_model_id_is_named_with_the_profile_of_the_region(
+    settings: Any, region: str, profile: str
+) -> None:
+    settings.NOVAPROXY_ANALYSIS_REGION = region
+    settings.NOVAPROXY_ANALYSIS_MODEL = "amazon.nova-2-lite-v1:0"
+    (message,) = [message for message in run_checks() if str(message.id).startswith("analysis.")]
+    assert (message.id, message.hint) == ("analysis.W002", f"Use {profile}amazon.nova-2-lite-v1:0.")
+
+
 def test_a_foreign_bucket_is_in_order_where_bytes_are_sent(settings: Any) -> None:
     settings.NOVAPROXY_ANALYSIS_SEND = "bytes"
     settings.NOVAPROXY_ANALYSIS_REGION = "us-east-1"

@@ -85,7 +85,7 @@ def test_access_denied_stops_the_run_after_the_first(library: Installation, serv
     service.faults.extend([Refused(403, "AccessDeniedException", "Not yours")] * 5)
     stopped = library.manage("analyze_images", "--no-dry-run", "--workers", "1", check=False)
     assert stopped.returncode == 2
-    assert "Not yours Check the credentials" in stopped.stderr
+    assert "Not yours. Check that the credentials" in stopped.stderr
     assert "Run the same command again" in stopped.stderr
     assert service.requests == 1
     service.faults.clear()

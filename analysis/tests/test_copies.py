@@ -29,7 +29,7 @@ Keep = Callable[..., MediaFile]
 def copies(settings: Any, folders: Any, relayed_bucket: S3Bucket) -> S3Bucket:
     """Files lie in folders, and there is a bucket for copies."""
     backend = "media_files.storage.BucketStorage"
-    storage = {"BACKEND": backend, "OPTIONS": relayed_bucket.options("sent")}
+    storage = {"BACKEND": backend, "OPTIONS": relayed_bucket.amazon_options("sent")}
     settings.STORAGES = settings.STORAGES | {"analysis": storage}
     settings.NOVAPROXY_ANALYSIS_REGION = "us-east-1"
     return relayed_bucket
@@ -98,6 +98,23 @@ def test_what_the_bucket_does_not_remove_now_the_sweeper_removes(
     assert sweep().others == 1
     assert copies.keys("sent/") == []
     assert sweep().others == 0
+
+
+def test_a_copy_that_cannot_be_removed_does_not_hide_the_others(
+    copies: S3Bucket, keep: Keep, relay: Relay
+) -> None:
+    files = [keep(jpeg(300, 200, seed=seed)) for seed in range(3)]
+    refused, *others = [get_image_s3_key_for_analysis(file) for file in files]
+    relay.fault = lambda request: relay.answer(403) if request.method == "DELETE" else None
+    for file in files:
+        file.delete()
+    assert sorted(copies.keys("sent/")) == sorted([refused, *others])
+    relay.fault = lambda request: (
+        relay.answer(403) if request.method == "DELETE" and refused in request.path else None
+    )
+    for _ in range(2):
+        sweep()
+    assert copies.keys("sent/") == [refused]
 
 
 def test_a_copy_that_was_put_after_its_file_had_gone_goes_too(

@@ -35,7 +35,7 @@ def front_page(client: Client) -> str:
 
 def test_the_front_page_says_what_to_set(admin_client: Client) -> None:
     text = front_page(admin_client)
-    assert "No model can be asked yet. Everything else works. What is to be set:" in text
+    assert "Analysis is not set up yet. Everything else works. Missing settings:" in text
     assert "AWS_ACCESS_KEY_ID" in text
     assert "NOVAPROXY_ANALYSIS_REGION" in text
 
@@ -50,7 +50,7 @@ def test_only_those_are_told_who_may_ask(permission: str, is_told: bool) -> None
 def test_it_says_nothing_once_all_is_set(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
         monkeypatch.setenv(name, "us-east-1")
-    assert "No model can be asked" not in front_page(admin_client)
+    assert "Analysis is not set up" not in front_page(admin_client)
 
 
 def test_a_profile_that_is_not_there_is_named(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

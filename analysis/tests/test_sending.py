@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from analysis.errors import NoBucket, ObjectMissing, WrongRegion
+from analysis.errors import AccessDenied, NoBucket, WrongRegion
 from analysis.models import SentCopy
 from analysis.sending import get_image_s3_key_for_analysis, get_image_s3_location_for_analysis
 from analysis.services import AnalysisService
@@ -28,7 +28,7 @@ Add = Callable[..., MediaFile]
 
 
 def storage(bucket: S3Bucket, prefix: str = "") -> dict[str, Any]:
-    return {"BACKEND": "media_files.storage.BucketStorage", "OPTIONS": bucket.options(prefix)}
+    return {"BACKEND": "media_files.storage.BucketStorage", "OPTIONS": bucket.amazon_options(prefix)}
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_local_file_is_copied_once(analysis_bucket: S3Bucket, keep: Add, relay
     assert first.key == f"sent/sha256/{proxy.sha256[:2]}/{proxy.sha256}.jpg"
     assert relay.methods == ["PUT"]
     assert get_image_s3_location_for_analysis(file) == first
-    assert relay.methods == ["PUT"]
+    assert relay.methods == ["PUT", "HEAD"]
 
 
 def test_without_any_bucket_the_error_says_which_setting_is_missing(folders: Any, keep: Add) -> None:
@@ -112,19 +112,19 @@ def test_a_bucket_in_another_region_is_an_error_that_names_both(
         get_image_s3_key_for_analysis(keep())
 
 
-def test_from_s3_to_the_service_costs_us_no_request(
+def test_from_s3_to_the_service_costs_us_one_look_up(
     in_s3: S3Bucket, reading: Service, keep: Add, relay: Relay
 ) -> None:
     """One read and one write make the proxy; the service reads it by itself."""
     file = keep()
     relay.requests.clear()
     assert AnalysisService().analyze(file).error is None
-    assert relay.methods == ["GET", "PUT"]
+    assert relay.methods == ["GET", "PUT", "HEAD"]
     assert reading.paid[0].by_s3
     assert reading.paid[0].content == bytes_of(Proxy.objects.get())
     relay.requests.clear()
     assert AnalysisService(force=True).analyze(file).error is None
-    assert relay.methods == []
+    assert relay.methods == ["HEAD"]
     assert len(reading.paid) == 2
 
 
@@ -145,13 +145,13 @@ def test_an_original_registered_in_place_is_not_sent_once_it_is_another(
     assert len(reading.paid) == 2
 
 
-def test_from_a_folder_by_way_of_the_bucket_costs_one_write(
+def test_from_a_folder_by_way_of_the_bucket_costs_one_write_and_a_look_up(
     analysis_bucket: S3Bucket, reading: Service, keep: Add, relay: Relay
 ) -> None:
     file = keep()
     AnalysisService().analyze(file)
     AnalysisService(force=True).analyze(file)
-    assert relay.methods == ["PUT"]
+    assert relay.methods == ["PUT", "HEAD"]
     assert [asked.by_s3 for asked in reading.paid] == [True, True]
 
 
@@ -163,26 +163,18 @@ def test_bytes_are_embedded_where_the_setting_says_so(
     assert not reading.paid[0].by_s3
 
 
-def test_an_object_that_has_gone_is_named(in_s3: S3Bucket, reading: Service, keep: Add) -> None:
-    file = keep()
-    ImageProxyService().create_proxy(file)
-    in_s3.client().delete_object(Bucket=in_s3.name, Key=f"small/{Proxy.objects.get().image.name}")
-    error = AnalysisService().analyze(file).error
-    assert type(error) is ObjectMissing
-    assert not error.transient
-
-
-def test_a_copy_that_has_gone_is_put_there_again(
-    analysis_bucket: S3Bucket, reading: Service, keep: Add
+@pytest.mark.parametrize("rubbish", [None, b"rubbish"])
+def test_a_copy_that_has_gone_or_is_damaged_is_put_there_again(
+    analysis_bucket: S3Bucket, reading: Service, keep: Add, rubbish: bytes | None
 ) -> None:
     file = keep()
     place = get_image_s3_location_for_analysis(file)
-    analysis_bucket.client().delete_object(Bucket=place.bucket, Key=place.key)
-    error = AnalysisService().analyze(file).error
-    assert error is not None
-    assert error.transient
-    assert not SentCopy.objects.get().is_there
+    if rubbish is None:
+        analysis_bucket.client().delete_object(Bucket=place.bucket, Key=place.key)
+    else:
+        analysis_bucket.client().put_object(Bucket=place.bucket, Key=place.key, Body=rubbish)
     assert AnalysisService().analyze(file).error is None
+    assert [asked.content for asked in reading.paid] == [bytes_of(Proxy.objects.get())]
     assert SentCopy.objects.get().is_there
 
 
@@ -197,13 +189,62 @@ def test_rekognition_reads_from_s3_too(
 def test_a_service_in_another_region_cannot_read_the_bucket(
     in_s3: S3Bucket, reading: Service, keep: Add
 ) -> None:
-    """Where nobody told us the bucket's region, the service's own error is the one that shows."""
+    """Where no setting names the bucket's region, the service's own error shows; every file would meet it."""
     reading.s3 = replace(in_s3.server, region="eu-west-1")
     error = AnalysisService().analyze(keep()).error
-    assert type(error) is ObjectMissing
+    assert type(error) is AccessDenied
+    assert error.stops_batch
     assert "region" in str(error)
+
+
+def test_rekognition_that_may_not_read_an_object_stops_a_batch(
+    in_s3: S3Bucket, rekognition: Service, keep: Add
+) -> None:
+    rekognition.s3 = None
+    error = AnalysisService("rekognition").analyze(keep()).error
+    assert type(error) is AccessDenied
+    assert "InvalidS3ObjectException" in str(error)
+    assert rekognition.requests == 1
 
 
 def bytes_of(proxy: Proxy) -> bytes:
     with proxies_storage().fetch(str(proxy.image.name)) as stream:
         return bytes(stream.read())
+
+
+def foreign(bucket: S3Bucket, prefix: str = "") -> dict[str, Any]:
+    return {"BACKEND": "media_files.storage.BucketStorage", "OPTIONS": bucket.options(prefix)}
+
+
+@pytest.fixture(params=["originals proxies", "proxies", "originals", "analysis"])
+def elsewhere(request: pytest.FixtureRequest, settings: Any, folders: Any, bucket: S3Bucket) -> None:
+    """Some of the storages are in a bucket of a server that is not Amazon's."""
+    aliases = request.param.split()
+    settings.STORAGES = settings.STORAGES | {alias: foreign(bucket, alias) for alias in aliases}
+
+
+@pytest.mark.parametrize("size", [(1200, 1000), (300, 200)], ids=["proxy", "original"])
+def test_a_bucket_that_amazon_does_not_have_is_never_named_to_its_services(
+    elsewhere: None, nova: Service, keep: Add, size: tuple[int, int]
+) -> None:
+    assert AnalysisService().analyze(keep(jpeg(*size))).error is None
+    assert [asked.by_s3 for asked in nova.paid] == [False]
+
+
+def test_its_key_is_not_given_to_callers_who_send_by_themselves(
+    folders: Any, keep: Add, settings: Any, bucket: S3Bucket
+) -> None:
+    settings.STORAGES = settings.STORAGES | {"proxies": foreign(bucket), "originals": foreign(bucket)}
+    with pytest.raises(NoBucket, match="not stored in Amazon S3"):
+        get_image_s3_key_for_analysis(keep())
+
+
+def test_it_is_copied_to_an_analysis_bucket_of_amazons(
+    analysis_bucket: S3Bucket, reading: Service, keep: Add, settings: Any, bucket: S3Bucket
+) -> None:
+    settings.STORAGES = settings.STORAGES | {
+        "proxies": foreign(bucket, "p"),
+        "originals": foreign(bucket, "o"),
+    }
+    assert AnalysisService().analyze(keep()).error is None
+    assert [asked.by_s3 for asked in reading.paid] == [True]

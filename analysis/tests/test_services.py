@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils.timezone import now
 
 from analysis.errors import AnalysisBusy, ProviderUnavailable
@@ -100,11 +101,24 @@ def test_the_same_is_not_asked_twice_at_one_moment(nova: Service, keep: Keep) ->
     assert AnalysisService().analyze(file).outcome == Outcome.REUSED
 
 
+def test_an_answer_that_comes_between_look_and_claim_is_not_paid_for_again(nova: Service, keep: Keep) -> None:
+    file = keep()
+    others: list[AnalysisService] = [AnalysisService()]
+
+    def be_overtaken(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        if sql.startswith('INSERT INTO "analysis_analysis"') and others:
+            others.pop().analyze(file)
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(be_overtaken):
+        assert AnalysisService().analyze(file).outcome == Outcome.REUSED
+    assert (nova.requests, Analysis.objects.count()) == (1, 1)
+
+
 def test_what_a_dead_process_had_begun_is_told_of_and_asked_again(nova: Service, keep: Keep) -> None:
     file = keep()
     AnalysisService().begin(file)
-    holder = this_holder().split(":")[0]
-    Analysis.objects.update(holder=f"{holder}:1:1.00")
+    Analysis.objects.update(holder=this_holder() + "1")
     assert AnalysisService().analyze(file).error is None
     assert list(Analysis.objects.values_list("status", "error")) == [("done", ""), ("failed", "broken_off")]
 

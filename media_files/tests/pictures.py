@@ -31,7 +31,7 @@ def jpeg(width: int = 1000, height: int = 900, seed: int = 0, **options: Any) ->
 
 
 def turned_jpeg(orientation: int = 6, **options: Any) -> bytes:
-    """A small JPEG that must be turned to stand upright."""
+    """A small JPEG that must be rotated upright."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     return jpeg(300, 200, exif=exif, **options)

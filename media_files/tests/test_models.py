@@ -275,3 +275,20 @@ def test_two_uploads_of_the_same_bytes_at_the_same_moment_meet(folders, monkeypa
     again, is_new = add_file(io.BytesIO(jpeg()), "b.jpg")
     assert (again.pk, is_new) == (first.pk, False)
     assert files_in(folders["originals"]) == [first.file.name]
+
+
+def test_a_row_that_was_read_before_a_replacement_cannot_undo_it(folders):
+    row = saved(jpeg(seed=1))
+    outdated = MediaFile.objects.get(pk=row.pk)
+    outdated.uploader = None
+    new = jpeg(seed=2)
+    row.file = ContentFile(new, name="new.jpg")
+    row.save()
+    outdated.save()
+    today = MediaFile.objects.get(pk=row.pk)
+    assert today.sha256 == outdated.sha256 == hashlib.sha256(new).hexdigest()
+    with today.file.open() as stream:
+        assert stream.read() == new
+    outdated.save()
+    row.save()
+    assert MediaFile.objects.get(pk=row.pk).file.name == today.file.name

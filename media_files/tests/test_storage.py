@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured, SuspiciousFileOperation
 from django.core.files.base import ContentFile
 
 from media_files import storage as storage_module
-from media_files.errors import SourceMissing
+from media_files.errors import DamagedFile, SourceMissing
 from media_files.storage import (
     BucketStorage,
     LocalStorage,
@@ -186,3 +188,29 @@ def test_the_module_has_no_other_late_names():
 
 def test_stored_is_a_value():
     assert Stored("a", 1) == Stored("a", 1, "", "")
+
+
+def test_walk_lists_what_is_below_a_folder_with_its_size(storage):
+    for name in ("a/1.jpg", "a/b/2.jpg", "a/ä c.jpg", "ab/3.jpg", "4.jpg"):
+        storage.put(name, name.encode())
+    found = {file.name: file for file in storage.walk("a")}
+    assert {name: file.bytes for name, file in found.items()} == {
+        "a/1.jpg": 7,
+        "a/b/2.jpg": 9,
+        "a/ä c.jpg": 10,
+    }
+    assert all(abs(file.modified_at - time.time()) < 60 for file in found.values())
+    assert list(storage.walk("nothing/here")) == []
+
+
+def test_a_stored_file_is_checked_by_size_and_by_hash(storage):
+    stored = storage.put(NAME, b"abc")
+    sha256 = hashlib.sha256(b"abc").hexdigest()
+    storage.check_stored(NAME, size=3, sha256=sha256, etag=stored.etag)
+    storage.check_content(NAME, size=3, sha256=sha256)
+    with pytest.raises(DamagedFile, match="3 bytes where 4"):
+        storage.check_stored(NAME, size=4, sha256=sha256)
+    with pytest.raises(DamagedFile, match="SHA-256"):
+        storage.check_content(NAME, size=3, sha256="0" * 64)
+    with pytest.raises(SourceMissing):
+        storage.check_stored("another", size=3, sha256=sha256)

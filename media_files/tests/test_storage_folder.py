@@ -136,7 +136,7 @@ def test_a_folder_that_may_not_be_written_to(local, monkeypatch):
 
 def test_a_file_where_a_folder_is_needed(local):
     local.put("proxy_image", b"in the way")
-    with pytest.raises(StorageError, match="A file lies where a folder is needed"):
+    with pytest.raises(StorageError, match="There is a file where a folder is needed"):
         local.put(NAME, b"abc")
 
 

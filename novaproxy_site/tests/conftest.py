@@ -7,6 +7,7 @@ from django.utils.timezone import now
 
 from media_files.tests.fixtures import add, everything, folders, inline, off  # noqa: F401
 from novaproxy_site.tests.api_fixtures import api, batch, library  # noqa: F401
+from proxies.conf import conf
 from proxies.models import WorkerState
 
 
@@ -20,5 +21,11 @@ def _static_files_are_looked_up_when_asked_for(settings: Any) -> None:
 def worker(db: None) -> WorkerState:
     """A worker that was heard of just now."""
     return WorkerState.objects.create(
-        host="left", pid=1, processes=2, started_at=now(), beat_at=now(), state="running"
+        host="left",
+        pid=1,
+        processes=2,
+        started_at=now(),
+        beat_at=now(),
+        state="running",
+        recipes={name: profile.recipe for name, profile in conf().profiles.items()},
     )

@@ -13,7 +13,7 @@ from unittest import mock
 # Variables that settings.py, boto3 or django-q2 read.
 OURS = ("NOVAPROXY_", "AWS_", "Q_CLUSTER", "DJANGO_", "DATABASE_URL", "SECRET_KEY", "DEBUG", "SECURE_COOKIES")
 OURS_TOO = ("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "TIME_ZONE")
-KEPT = ("NOVAPROXY_TEST_", "DJANGO_SETTINGS_MODULE")
+KEPT = ("NOVAPROXY_TEST_", "NOVAPROXY_CHAOS_", "DJANGO_SETTINGS_MODULE")
 
 ALWAYS = {
     # No variable of the .env beside manage.py, which may belong to a real library.

@@ -75,6 +75,8 @@ def relay_to(endpoint: str) -> Iterator[Relay]:
 
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            # A client that takes the relay for its HTTP proxy names the whole address.
+            self.path = self.path.removeprefix(f"http://{self.headers.get('Host', '')}")
             request = Request(self.command, self.path, dict(self.headers))
             relay.requests.append(request)
             time.sleep(relay.delay)

@@ -201,6 +201,14 @@ class S3Bucket:
             "secret_key": self.server.secret_key,
         }
 
+    def amazon_options(self, prefix: str = "") -> dict[str, object]:
+        """Return OPTIONS with which the storage takes this bucket for one of Amazon's.
+
+        The server must be a relay, which is used as an HTTP proxy.
+        """
+        amazon = f"http://s3.{self.server.region}.amazonaws.com"
+        return self.options(prefix) | {"endpoint_url": amazon, "proxies": {"http": self.server.endpoint}}
+
     def environment(self, alias: str, prefix: str = "") -> dict[str, str]:
         """Return the variables that lay the storage `alias` (originals, proxies) into this bucket."""
         name = f"NOVAPROXY_{alias.upper()}"

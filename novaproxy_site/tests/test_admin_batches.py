@@ -90,7 +90,7 @@ def test_the_page_tells_how_far_the_batch_is(admin_client: Client, batch: Batch,
         "IMG_1.jpg It ends early. (corrupt)",
     ):
         assert told in text, told
-    assert "No worker is alive" not in text
+    assert "No worker is running" not in text
 
 
 def test_counts_lead_to_the_files_behind_them(admin_client: Client, batch: Batch) -> None:
@@ -128,9 +128,9 @@ def test_names_and_messages_are_text_and_never_markup(admin_client: Client, batc
 def test_the_page_says_when_nobody_works(admin_client: Client, batch: Batch, worker: WorkerState) -> None:
     worker.beat_at = now() - timedelta(minutes=5)
     worker.save()
-    assert "No worker is alive" in text_of(admin_client.get(page_of(batch)))
+    assert "No worker is running" in text_of(admin_client.get(page_of(batch)))
     lifecycle.pause(batch)
-    assert "No worker is alive" not in text_of(admin_client.get(page_of(batch)))
+    assert "No worker is running" not in text_of(admin_client.get(page_of(batch)))
 
 
 def test_a_batch_that_is_not_there(admin_client: Client) -> None:
@@ -315,7 +315,7 @@ def test_uploads_stand_first_and_cannot_be_stopped(admin_client: Client, batch: 
     assert "New uploads always on 0 done, 1 waiting" in text_of(response)
     page = admin_client.get(page_of(uploads))
     assert buttons_of(page) == []
-    assert "It is never finished" in text_of(page)
+    assert "It never completes" in text_of(page)
     assert "becom" in messages_of(press(admin_client, uploads, "pause"))[0]
 
 

@@ -24,8 +24,8 @@ def test_released_files_can_be_tried_again(admin_client: Client, add: Adds) -> N
     for row in rows:
         Quarantine.objects.create(source=row, fingerprint=row.fingerprint, message="It took all memory.")
     url = reverse("admin:proxies_quarantine_changelist")
-    assert "IMG_1.jpg It took all memory." in text_of(admin_client.get(url))
-    chosen = [row.quarantine.pk for row in rows[:2]]
+    assert "IMG_1.jpg Image Proxies (Nova) It took all memory." in text_of(admin_client.get(url))
+    chosen = [row.quarantines.get().pk for row in rows[:2]]
     response = admin_client.post(url, {"action": "release", "_selected_action": chosen}, follow=True)
     assert set(Quarantine.objects.values_list("source_id", flat=True)) == {rows[2].pk}
     (message,) = messages_of(response)
@@ -46,10 +46,10 @@ def test_release_asks_for_the_permission_to_delete(add: Adds) -> None:
 
 def test_the_front_page_warns_where_no_worker_is_alive(admin_client: Client, worker: WorkerState) -> None:
     index = reverse("admin:index")
-    assert "No worker is alive" not in text_of(admin_client.get(index))
+    assert "No worker is running" not in text_of(admin_client.get(index))
     worker.delete()
     text = text_of(admin_client.get(index))
-    assert "No worker is alive" in text
+    assert "No worker is running" in text
     assert "manage.py worker" in text
 
 

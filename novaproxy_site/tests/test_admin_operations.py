@@ -152,16 +152,16 @@ def test_the_page_shows_the_plan_of_the_engine(admin_client: Client, library: No
         assert reason in text, reason
     for told in (
         ImageProxyOperation.description,
-        "Disk space that proxies add",
-        "Less to send for an analysis",
+        "Extra disk space",
+        "Upload saved per analysis",
     ):
         assert told in text, told
 
 
 def test_a_forecast_without_sample_is_called_unknown(admin_client: Client, library: None) -> None:
     text = text_of(admin_client.get(f"{PAGE}?filter="))
-    assert "Proxies to be made unknown: only 1 earlier" in text
-    assert "Disk space that proxies add unknown" in text
+    assert "Proxies to create unknown: only 1 earlier" in text
+    assert "Extra disk space unknown" in text
 
 
 def test_a_forecast_tells_its_interval_and_its_sample(admin_client: Client, add: Adds) -> None:
@@ -172,7 +172,7 @@ def test_a_forecast_tells_its_interval_and_its_sample(admin_client: Client, add:
     assert re.search(
         r"about [\d.]+ [kM]B \(9 times out of 10 between .+ and .+; learned from 5 earlier", text
     )
-    assert re.search(r"Disk space that proxies add about [\d.]+ [kM]B", text)
+    assert re.search(r"Extra disk space about [\d.]+ [kM]B", text)
 
 
 def test_what_comes_out_as_it_is_needs_no_forecast(admin_client: Client, add: Adds) -> None:
@@ -180,8 +180,8 @@ def test_what_comes_out_as_it_is_needs_no_forecast(admin_client: Client, add: Ad
     proxy = ImageProxyService().create_proxy(row).proxy
     assert proxy
     text = text_of(admin_client.get(f"{PAGE}?ids={row.pk}&force=on"))
-    assert f"Proxies to be made {human_bytes(proxy.bytes)}; they come out as they are" in text
-    assert "Disk space that proxies add none" in text
+    assert f"Proxies to create {human_bytes(proxy.bytes)}; they come out as they are" in text
+    assert "Extra disk space none" in text
 
 
 def test_force_plans_anew(admin_client: Client, library: None) -> None:

@@ -37,7 +37,7 @@ def test_the_status_has_the_callers_keys(api, batch):
     told = api.get(f"/api/batch/{batch.pk}/status").json()
     assert set(told) == {
         "job_id", "status", "progress_percent", "total_files", "completed_files", "failed_files",
-        "current_file", "elapsed_seconds", "errors", "results",
+        "current_file", "elapsed_seconds", "errors", "results", "spent",
     }  # fmt: skip
     assert (told["job_id"], told["status"]) == (batch.job_id, "RUNNING")
     assert (told["total_files"], told["completed_files"], told["failed_files"]) == (5, 3, 1)

@@ -132,7 +132,7 @@ def test_two_files_in_one_upload_are_refused_and_none_is_kept(api):
     body = {"file": [SimpleUploadedFile("a.jpg", SMALL), SimpleUploadedFile("b.jpg", jpeg(200, 300))]}
     response = api.post("/api/files", body, format="multipart")
     assert response.status_code == 400
-    assert response.json() == {"file": ["2 files came in one upload. Send each with a request of its own."]}
+    assert response.json() == {"file": ["2 files came in one upload. Send each file in a separate request."]}
     assert not MediaFile.objects.exists()
 
 

@@ -298,7 +298,13 @@ class TestContent:
         row = add()
         asked = RequestFactory().head("/")
         response = file_response(
-            asked, media_storage("originals"), row.file.name, content_type="", sha256="", filename=""
+            asked,
+            media_storage("originals"),
+            row.file.name,
+            content_type="",
+            size=None,
+            sha256="",
+            filename="",
         )
         assert b"".join(response) == b""
 

@@ -9,7 +9,6 @@ from media_files.models import MediaFile
 from media_files.tests.fixtures import files_in
 from media_files.tests.pictures import jpeg, mp4
 from novaproxy_site.tests.api_client import EVERY_PERMISSION, Api, api_with
-from proxies.models import Proxy
 from proxies.services import ImageProxyService, create_proxy_file
 
 pytestmark = pytest.mark.django_db
@@ -129,12 +128,20 @@ class TestContent:
         address = f"/api/proxies/{proxy.pk}/content"
         known = {"If-None-Match": api.get(address).headers["ETag"]}
         assert api.get(address, headers=known).status_code == 304
-        Proxy.objects.update(sha256="0" * 64)
+        ImageProxyService(jpeg_quality=40).create_proxy(proxy.source, force=True)
         assert api.get(address, headers=known).status_code == 200
 
-    def test_a_proxy_whose_file_has_vanished_is_422(self, api, proxy, folders):
-        (folders["proxies"] / proxy.image.name).unlink()
+    def test_a_proxy_whose_file_has_vanished_is_made_again(self, api, proxy, folders):
+        path = folders["proxies"] / proxy.image.name
+        before = path.read_bytes()
+        path.unlink()
         response = api.get(f"/api/proxies/{proxy.pk}/content")
+        assert (response.status_code, response.getvalue()) == (200, before)
+        assert path.read_bytes() == before
+
+    def test_a_video_proxy_whose_file_has_vanished_is_422(self, api, video_proxy, folders):
+        (folders["proxies"] / video_proxy.image.name).unlink()
+        response = api.get(f"/api/proxies/{video_proxy.pk}/content")
         assert (response.status_code, response.json()["error"]) == (422, "source_missing")
 
 

@@ -184,7 +184,7 @@ def test_a_batchs_page_follows_it_without_reloading(site: Site, page: Page) -> N
     page.evaluate("window.loadedOnce = true")
     live, status = page.locator("#np-live"), page.get_by_role("status")
     expect(live).to_contain_text("0 of 6 files done")
-    expect(live).to_contain_text("No worker is alive")
+    expect(live).to_contain_text("No worker is running")
     page.get_by_text("Pause…").click()
     page.get_by_label("Why?").first.fill("The disk is being moved")
 
@@ -242,7 +242,7 @@ def test_what_is_being_written_stays_while_the_figures_change(site: Site, page: 
 def test_a_server_that_does_not_answer_is_told_of_and_asked_again(site: Site, page: Page) -> None:
     batch = site.make_batch()
     page.goto(f"/admin/proxies/batch/{batch}/change/")
-    warning = page.get_by_text("No answer from the server")
+    warning = page.get_by_text("The server is not responding")
     expect(warning).to_be_hidden()
     page.route(re.compile("/progress/"), lambda route: route.abort())
     expect(warning).to_be_visible()
@@ -381,6 +381,7 @@ def crowded(site: Site) -> Iterator[Site]:
         from media_files.tests.pictures import jpeg
         from proxies.batches import lifecycle
         from proxies.batches.selection import Selection
+        from proxies import shared_settings
         from proxies.models import WorkerState
         from proxies.services import ImageProxyService
         row, _ = add_file(io.BytesIO(jpeg(seed=99)), "wallpapers_Patak_contents_images_dark_3840x2160.jpg")
@@ -393,7 +394,8 @@ def crowded(site: Site) -> Iterator[Site]:
                            error="quarantined", message="It ended its process three times.")
         type(batch).objects.filter(pk=batch.pk).update(state="completed", finished_at=now(), counted_at=None)
         WorkerState.objects.create(host="a-host-of-some-length", pid=123456, processes=16, started_at=now(),
-                                   beat_at=now(), last_task_at=now(), state="running", restarts=12)
+                                   beat_at=now(), last_task_at=now(), state="running", restarts=12,
+                                   recipes=shared_settings.recipes(), settings=shared_settings.digests())
         print(row.pk, batch.pk)
     """).split()
     yield site

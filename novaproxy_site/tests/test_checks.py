@@ -17,7 +17,19 @@ def test_nothing_is_told_of_variables_that_are_read(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["NOVAPROXY_TEST_REQUIRE", "NOVAPROXY_CHAOS_SEED", "NOVAPROXY_WORKER_RUN", "PATH"]
+    "name",
+    [
+        "NOVAPROXY_TEST_REQUIRE",
+        "NOVAPROXY_CHAOS_SEED",
+        "NOVAPROXY_WORKER_RUN",
+        "PATH",
+        "DEBUGGER",
+        "DATABASE_HOST",
+        "TZ",
+        "DB_URL",
+        "XDG_SESSION_ID",
+        "AWS_SECRET_ACCESS_KEY",
+    ],
 )
 def test_nor_of_those_that_others_read(monkeypatch, name):
     monkeypatch.setenv(name, "1")
@@ -31,6 +43,13 @@ def test_nor_of_those_that_others_read(monkeypatch, name):
         ("NOVAPROXY_QUALTY", "NOVAPROXY_QUALITY"),
         ("NOVAPROXY_ORIGINAL_BUCKET", "NOVAPROXY_ORIGINALS_BUCKET"),
         ("novaproxy_on_save", "NOVAPROXY_ON_SAVE"),
+        ("ALLOWED_HOST", "ALLOWED_HOSTS"),
+        ("SECURE_COOKIE", "SECURE_COOKIES"),
+        ("allowed_hosts", "ALLOWED_HOSTS"),
+        ("TIMEZONE", "TIME_ZONE"),
+        ("SECRETKEY", "SECRET_KEY"),
+        ("DATABASE_URI", "DATABASE_URL"),
+        ("CSRF_TRUSTED_ORIGIN", "CSRF_TRUSTED_ORIGINS"),
     ],
 )
 def test_a_misspelt_variable_is_named_with_the_nearest(monkeypatch, name, meant):
@@ -43,7 +62,7 @@ def test_a_misspelt_variable_is_named_with_the_nearest(monkeypatch, name, meant)
 def test_one_that_is_near_to_none_leads_to_the_list(monkeypatch):
     monkeypatch.setenv("NOVAPROXY_XYZZY", "1")
     (message,) = found()
-    assert message.hint == "README.md lists those that are read."
+    assert message.hint == "docs/settings.md lists all variables."
 
 
 def test_it_is_said_whether_it_stands_in_the_environment_or_in_the_file(install, tmp_path):

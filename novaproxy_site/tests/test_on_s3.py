@@ -35,8 +35,8 @@ def on_s3(
 
 
 def taken(relay: Relay) -> Counter[str]:
-    """The requests since the last look, by method."""
-    methods = Counter(relay.methods)
+    """The requests since the last look, by method, without those by which a worker probes the storages."""
+    methods = Counter(request.method for request in relay.requests if "/.probe/" not in request.path)
     relay.requests.clear()
     return methods
 

@@ -5,23 +5,27 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
 import re
+import shutil
 import signal
 import socket
 import stat
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import psutil
 import pytest
 
 from media_files.models import MediaFile
 from media_files.tests.pictures import SVG, encoded, jpeg, turned_jpeg
 from novaproxy_site.management.commands.run import Command
 from novaproxy_site.tests.api_fixtures import work_off
-from novaproxy_site.tests.installation import wait_for
+from novaproxy_site.tests.installation import ROOT, Installation, wait_for
 from novaproxy_site.tests.servers import free_ports
 from proxies.batches import lifecycle
 from proxies.batches.selection import Selection
@@ -137,6 +141,37 @@ def test_from_nothing_to_proxies_and_again(installation, photos):
     }
     assert again.ctrl_c() == 0
     wait_for(lambda: not installation.processes(), seconds=10, what="all processes to end")
+
+
+def test_it_runs_in_a_folder_of_any_name_and_stops_when_the_terminal_is_closed(tmp_path):
+    project = tmp_path / "näïve copy #1, 50% 'done'"
+    shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(".*", "var", "docs", "benchmarks"))
+    installation = Installation(project / "var")
+    del installation.environment["DATABASE_URL"]
+    (port,) = free_ports(1)
+    terminal, its_end = pty.openpty()
+    run = subprocess.Popen(
+        ["setsid", "--ctty", sys.executable, "manage.py", "run", "--port", str(port)],
+        cwd=project,
+        env=installation.environment,
+        stdin=its_end,
+        stdout=its_end,
+        stderr=its_end,
+    )
+    os.close(its_end)
+    try:
+        output = b""
+        while b"/api/files" not in output:
+            output += os.read(terminal, 10_000)
+        started = psutil.Process(run.pid).children(recursive=True)
+        assert len(started) > 4
+        assert (project / "var" / "novaproxy.sqlite3").exists()
+        os.close(terminal)  # the kernel sends HUP to all that run in the foreground
+        assert run.wait(30) == 0
+        _, alive = psutil.wait_procs(started, timeout=15)
+        assert alive == []
+    finally:
+        installation.close()
 
 
 @pytest.mark.django_db

@@ -21,7 +21,7 @@ def samples(tmp_path_factory):
 
 REASONS = {
     "landscape.jpg": ["shorter_side"],
-    "phone.jpg": ["shorter_side", "orientation", "location"],
+    "phone.jpg": ["shorter_side", "orientation", "location", "metadata"],
     "transparent.png": ["shorter_side"],
     "scan.tif": ["format"],
     "small.jpg": [],

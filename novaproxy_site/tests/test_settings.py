@@ -1,4 +1,4 @@
-"""Settings: each in the README, each read once, bad ones told in plain words."""
+"""Settings: each documented, each read once, bad ones reported in plain words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from novaproxy_site.tests.environment import clean_environment
 from novaproxy_site.tests.installation import ROOT
 
-README = (ROOT / "README.md").read_text()
+SETTINGS_PAGE = (ROOT / "docs" / "settings.md").read_text()
 
 
 def read_settings(folder: Path, source: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -27,7 +27,7 @@ def read_settings(folder: Path, source: str, **environment: str) -> subprocess.C
     )  # fmt: skip
 
 
-def test_the_readme_names_each_variable_that_is_read_and_no_other(tmp_path):
+def test_the_settings_page_names_each_variable_that_is_read_and_no_other(tmp_path):
     shown = read_settings(
         tmp_path,
         "print(*s.env.dump())",
@@ -38,17 +38,17 @@ def test_the_readme_names_each_variable_that_is_read_and_no_other(tmp_path):
     )
     read = set(shown.stdout.split())
     assert len(read) > 20, shown.stderr
-    assert read == set(re.findall(r"^\| `([A-Z_0-9]+)` \|", README, re.MULTILINE))
+    assert read == set(re.findall(r"^\| `([A-Z_0-9]+)` \|", SETTINGS_PAGE, re.MULTILINE))
 
 
-def test_the_readme_shows_the_defaults(tmp_path):
+def test_the_settings_page_shows_the_defaults(tmp_path):
     source = (
         "print(s.NOVAPROXY_TARGET, s.NOVAPROXY_LONGEST_SIDE, s.NOVAPROXY_QUALITY, s.NOVAPROXY_MAX_PIXELS)"
     )
     defaults = read_settings(tmp_path, source).stdout.split()
     assert defaults == ["896", "8000", "85", "250000000"]
     for name, value in zip(("TARGET", "LONGEST_SIDE", "QUALITY"), defaults, strict=False):
-        assert re.search(rf"^\| `NOVAPROXY_{name}` \| `{value}` \|", README, re.MULTILINE)
+        assert re.search(rf"^\| `NOVAPROXY_{name}` \| `{value}` \|", SETTINGS_PAGE, re.MULTILINE)
 
 
 class TestSecretKey:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
-from django.db.models import Count
+from django.db.models import Count, Q
 from django.utils.timezone import now
 
 from proxies.models import Batch, BatchItem
@@ -15,6 +15,9 @@ from proxies.models import Batch, BatchItem
 # seconds: a page that is looked at by ten people counts no more often than one.
 _AGE_PER_COST: Final = 40
 _LEAST_AGE: Final = 1.0
+# Set when a batch ends or is opened again, so that no count taken before is taken for the final one. (Times
+# would not do: a clock may be set back.)
+UNCOUNTED: Final[dict[str, Any]] = {"counted_at": None}
 # Seconds over which the rate is measured: what happened an hour ago says little about now.
 WINDOW: Final = 60.0
 
@@ -48,12 +51,20 @@ def refresh_counts(batches: Iterable[Batch], *, exact: bool = False) -> None:
     for batch in stale:
         batch.counts, batch.counted_at, batch.counting_seconds = counts[batch.pk], counted_at, seconds
         batch.recent = _recent(batch, counted_at.timestamp())
-    Batch.objects.bulk_update(stale, ["counts", "counted_at", "counting_seconds", "recent"])
+    # A batch that ended or was opened again meanwhile stays uncounted: see `UNCOUNTED`.
+    is_as_counted = Q()
+    for batch in stale:
+        is_as_counted |= Q(pk=batch.pk, state=batch.state)
+    counted = Batch.objects.filter(is_as_counted)
+    counted.bulk_update(stale, ["counts", "counted_at", "counting_seconds", "recent"])
 
 
 def _recent(batch: Batch, moment: float) -> list[tuple[float, int]]:
-    """The samples of the last minute with today's, none nearer than a second to the one before."""
-    samples = [(at, done) for at, done in batch.recent if at > moment - WINDOW]
+    """The samples of the last minute with today's, none nearer than a second to the one before.
+
+    Those that a clock has left in the future, by being set back, are dropped.
+    """
+    samples = [(at, done) for at, done in batch.recent if moment - WINDOW < at <= moment]
     if samples and moment - samples[-1][0] < _LEAST_AGE:
         return samples
     return [*samples, (moment, batch.counts["done"])]
@@ -62,8 +73,9 @@ def _recent(batch: Batch, moment: float) -> list[tuple[float, int]]:
 def _is_fresh(batch: Batch, *, exact: bool) -> bool:
     if batch.counted_at is None:
         return False
-    if not batch.is_open and batch.finished_at:
-        # An end is shown with the counts of the end.
-        return batch.counted_at >= batch.finished_at
+    if not batch.is_open and not batch.counts.get("running"):
+        # Counted after its end, with no item in hand: these counts are final.
+        return True
     age = (now() - batch.counted_at).total_seconds()
-    return not exact and age < max(_LEAST_AGE, _AGE_PER_COST * batch.counting_seconds)
+    # Negative where the clock was set back.
+    return not exact and 0 <= age < max(_LEAST_AGE, _AGE_PER_COST * batch.counting_seconds)

@@ -10,6 +10,7 @@ from django.db.models import Case, CharField, DateTimeField, F, QuerySet, Value,
 from django.db.models.expressions import Combinable
 from django.utils.timezone import now
 
+from proxies.batches import recipes
 from proxies.models import Batch, BatchItem
 from proxies.outcomes import NEEDS_WORK
 
@@ -33,6 +34,7 @@ def insert_items(batch: Batch, files: QuerySet[Any]) -> None:
         "reasons": F("settled_reasons"),
         "error": F("settled_error"),
         "message": F("settled_message"),
+        "recipe": Value(recipes.of_batch(batch)),
         "attempts": Value(0),
         "transient_failures": Value(0),
         "available_at": moment,

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet, Sum
 from django.utils.timezone import now
 
-from proxies.holders import is_dead, this_holder
+from proxies.holders import dead_among, this_holder
 from proxies.models import Lane, WorkerState
 
 # Two for each process: while one slice runs, its process's next one lies ready.
@@ -68,13 +68,14 @@ def leave(number: int, generation: int, *, more: bool) -> None:
 
 def free_lost_lanes() -> int:
     """Make idle again the lanes whose slice, or whose ring, was lost; return how many."""
-    busy = Lane.objects.exclude(state=Lane.State.IDLE)
+    busy = list(Lane.objects.exclude(state=Lane.State.IDLE))
+    dead = dead_among(lane.holder for lane in busy)
     lost = [
         lane
         for lane in busy
         if (lane.state == Lane.State.RUNG and lane.changed_at < now() - _LOST_RING)
         or (lane.state == Lane.State.RUNNING and lane.changed_at < now() - _LOST_SLICE)
-        or (lane.state == Lane.State.RUNNING and is_dead(lane.holder))
+        or (lane.state == Lane.State.RUNNING and lane.holder in dead)
     ]
     return sum(
         # The generation moves on, so that the lost slice, should it come after all, exits at once.

@@ -8,17 +8,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils.timezone import now
 
 from media_files.errors import MediaError
 from proxies import signals
-from proxies.batches import lanes, operations
-from proxies.batches.counts import refresh_counts
+from proxies.batches import lanes, operations, recipes
+from proxies.batches.counts import UNCOUNTED, refresh_counts
 from proxies.batches.entry import insert_items, refresh_statistics
 from proxies.batches.plan import Plan
+from proxies.batches.requeue import requeue
 from proxies.batches.selection import Selection
+from proxies.conf import conf
 from proxies.holders import is_alive, is_dead, this_holder
-from proxies.models import Batch, BatchItem, Quarantine
+from proxies.models import Batch, BatchItem, Quarantine, WorkerState
 from proxies.outcomes import NEEDS_WORK, Outcome
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 # Of services' own words, which may be long, and what is to be done.
 _LONGEST_REASON: Final = 1000
-_NOT_PAUSED: Final = {"paused_reason": "", "paused_code": ""}
+_NOT_PAUSED: Final[dict[str, Any]] = {"paused_reason": "", "paused_code": "", "alike": 0, "alike_code": ""}
 
 
 class WrongState(Exception):
@@ -79,7 +82,9 @@ def start(
             insert_items(batch, files)
     if pages > 1:
         refresh_statistics()
-    Batch.objects.filter(pk=batch.pk).update(started_at=now())
+    workers = WorkerState.objects.alive() if executor == Batch.Executor.QUEUE else []
+    whole = Batch.objects.filter(pk=batch.pk, state__in=Batch.OPEN_STATES)
+    whole.update(started_at=now(), **recipes.hindrance(batch, workers))
     batch.refresh_from_db()
     refresh_counts([batch], exact=True)
     finish_if_done(batch)
@@ -92,9 +97,9 @@ def add_to_uploads(source_id: int, reasons: Sequence[str] = ()) -> None:
     """Have a saved file worked on before all batches: an item in the caller's transaction, and a ring
     after its commit. A file that waits there already does not wait twice."""
     batch_id = _uploads_id()
-    item = BatchItem(batch_id=batch_id, file_id=source_id, reasons=list(reasons))
+    item = BatchItem(batch_id=batch_id, file_id=source_id, reasons=list(reasons), recipe=conf().nova.recipe)
     BatchItem.objects.bulk_create([item], ignore_conflicts=True)
-    transaction.on_commit(lanes.wake)
+    transaction.on_commit(lanes.wake, robust=True)
 
 
 def note_failure(source_id: int, error: MediaError, reasons: Sequence[str] = ()) -> None:
@@ -112,34 +117,54 @@ def note_failure(source_id: int, error: MediaError, reasons: Sequence[str] = ())
     )
 
 
-def pause(batch: Batch, *, by: User | None = None, reason: str = "", code: str = "") -> None:
+def pause(
+    batch: Batch,
+    *,
+    by: User | None = None,
+    reason: str = "",
+    code: str = "",
+    parameters: Mapping[str, Any] | None = None,
+) -> None:
     """No further item is begun; those in hand are finished. ``code`` names an error that paused it.
 
+    ``parameters`` are those that led to the error. A batch that was resumed with others keeps running.
+
     Raises:
-        WrongState: it is not running.
+        WrongState: it is not running, or not with these parameters.
     """
     values = {"paused_reason": reason[:_LONGEST_REASON], "paused_code": code}
-    _change(batch, [Batch.State.RUNNING], Batch.State.PAUSED, by, **values)
+    with transaction.atomic():
+        _lock(batch)
+        if parameters is not None and batch.parameters != parameters:
+            raise WrongState(f"{batch.job_id} was resumed with other parameters.")
+        _change(batch, [Batch.State.RUNNING], Batch.State.PAUSED, by, **values)
 
 
 def resume(batch: Batch, *, by: User | None = None, anew: Mapping[str, Any] | None = None) -> None:
     """Go on with a paused batch; with ``anew`` those of its parameters that its operation lets change.
 
+    One that was paused because no worker has its recipe goes on with this process's.
+
     Raises:
         WrongState: it is not paused.
         FixedParameter: one of those parameters cannot be changed.
     """
-    values: dict[str, Any] = {**_NOT_PAUSED, **_executor(batch)}
-    if anew:
-        values["parameters"] = operations.get(batch.operation).changed(batch.parameters, anew)
-    _change(batch, [Batch.State.PAUSED], Batch.State.RUNNING, by, **values)
+    with transaction.atomic():
+        _lock(batch)
+        values: dict[str, Any] = {**_NOT_PAUSED, **_executor(batch)}
+        if anew:
+            values["parameters"] = operations.get(batch.operation).changed(batch.parameters, anew)
+        had_wrong_recipe = batch.paused_code == recipes.WRONG_RECIPE
+        _change(batch, [Batch.State.PAUSED], Batch.State.RUNNING, by, **values)
+        if had_wrong_recipe:
+            recipes.adopt(batch)
     finish_if_done(batch)
     if batch.executor == Batch.Executor.QUEUE and batch.is_open:
         lanes.wake(lanes.lane_count())
 
 
 def cancel(batch: Batch, *, by: User | None = None, reason: str = "") -> None:
-    """End a batch as it stands. What was made stays; items in hand are not recorded any more.
+    """End a batch as it stands. What was made stays; items in hand are finished.
 
     Raises:
         WrongState: it has ended already.
@@ -152,6 +177,7 @@ def cancel(batch: Batch, *, by: User | None = None, reason: str = "") -> None:
         finished_at=now(),
         paused_reason=reason[:_LONGEST_REASON],
         paused_code="",
+        **UNCOUNTED,
     )
 
 
@@ -166,11 +192,14 @@ def retry_failed(batch: Batch, *, by: User | None = None) -> int:
         raise WrongState(f"Nothing in {batch.job_id} has failed.")
     states = [state for state in Batch.State if state != Batch.State.CANCELLED]
     with transaction.atomic():
-        again: dict[str, Any] = {"finished_at": None, **_NOT_PAUSED, **_executor(batch)}
+        _lock(batch)
+        again: dict[str, Any] = {"finished_at": None, **UNCOUNTED, **_NOT_PAUSED, **_executor(batch)}
         _change(batch, states, Batch.State.RUNNING, by, **again)
-        Quarantine.objects.filter(source__in=failed.values("file")).delete()
-        count = failed.update(
-            state=BatchItem.State.QUEUED,
+        operation = operations.get(batch.operation)
+        held = Quarantine.objects.filter(operation__in=[operation.name, *operation.uses])
+        held.filter(source__in=failed.values("file")).delete()
+        count = requeue(
+            failed,
             outcome="",
             error="",
             message="",
@@ -179,6 +208,11 @@ def retry_failed(batch: Batch, *, by: User | None = None) -> int:
             available_at=now(),
             finished_at=None,
         )
+        if not count:
+            raise WrongState(f"Nothing in {batch.job_id} has failed.")
+        # A command at work on its batch makes all of it with its own settings.
+        if batch.executor == Batch.Executor.QUEUE:
+            recipes.adopt(batch)
     refresh_counts([batch], exact=True)
     if batch.executor == Batch.Executor.QUEUE:
         lanes.wake(lanes.lane_count())
@@ -196,25 +230,40 @@ def possible_changes(batch: Batch, *, has_failures: bool) -> list[str]:
 
 def finish_if_done(batch: Batch) -> bool:
     """Complete a batch that has no item left to do."""
-    if batch.standing or BatchItem.objects.filter(batch=batch).unfinished().exists():
+    items = BatchItem.objects.filter(batch=batch).unfinished()
+    if batch.standing or items.exists():
         return False
-    finished = Batch.objects.filter(
-        pk=batch.pk, state=Batch.State.RUNNING, standing=None, started_at__isnull=False
-    ).update(state=Batch.State.COMPLETED, finished_at=now())
-    if finished:
+    with transaction.atomic():
+        # Whoever puts items back changes the batch's row first: once it is locked, a look at them is final.
+        unfinished = Batch.objects.filter(pk=batch.pk, state=Batch.State.RUNNING, started_at__isnull=False)
+        if unfinished.select_for_update().first() is None or items.exists():
+            return False
+        unfinished.update(state=Batch.State.COMPLETED, finished_at=now(), **UNCOUNTED)
         batch.refresh_from_db()
-        transaction.on_commit(partial(signals.batch_finished.send_robust, Batch, batch=batch))
-    return bool(finished)
+        transaction.on_commit(partial(signals.batch_finished.send_robust, Batch, batch=batch), robust=True)
+    return True
 
 
 def finish_stragglers() -> None:
     """Complete what nobody looked at after its last item, and end what was never wholly written."""
     running = Batch.objects.filter(state=Batch.State.RUNNING, standing=None)
-    for batch in running.filter(started_at__isnull=False):
+    unfinished = BatchItem.objects.filter(batch=OuterRef("pk")).unfinished()
+    for batch in running.filter(~Exists(unfinished), started_at__isnull=False):
         finish_if_done(batch)
     for batch in running.filter(started_at=None):
         if is_dead(batch.holder) or batch.created_at < now() - timedelta(hours=6):
-            cancel(batch, reason="The process that was writing this batch ended before it was whole.")
+            # Only if it has not become whole in the meantime.
+            Batch.objects.filter(pk=batch.pk, state__in=Batch.OPEN_STATES, started_at=None).update(
+                state=Batch.State.CANCELLED,
+                finished_at=now(),
+                paused_reason="The process that was writing this batch ended before it was whole.",
+                **UNCOUNTED,
+            )
+
+
+def _lock(batch: Batch) -> None:
+    """Lock the batch's row until the end of the transaction, and read it as it is now."""
+    batch.refresh_from_db(from_queryset=Batch.objects.select_for_update())
 
 
 def _executor(batch: Batch) -> dict[str, Batch.Executor]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from proxies.batches.plan import Plan
     from proxies.batches.selection import Selection
     from proxies.batches.work import Work
+    from proxies.models import Batch
 
 Parameters = Mapping[str, Any]
 
@@ -50,6 +52,8 @@ class Operation(ABC):
         started_template: the same for the page of a batch that was started with it, whose plan is JSON.
         waits: whether it waits for others rather than works: its slices then go on as long as nothing else
             is due, for what is in flight at the end of each has to be waited for.
+        uses: further operations whose work it does on the way. Retrying what failed releases files from
+            their quarantine, too.
     """
 
     name: ClassVar[str]
@@ -61,6 +65,7 @@ class Operation(ABC):
     plan_template: ClassVar[str] = "proxies/plan_storage.html"
     started_template: ClassVar[str] = "proxies/started_storage.html"
     waits: ClassVar[bool] = False
+    uses: ClassVar[tuple[str, ...]] = ()
 
     def fields(self) -> dict[str, forms.Field]:
         """The parameters that a person may set, as fields of a form: a box to tick for each option."""
@@ -84,6 +89,19 @@ class Operation(ABC):
         values = self.parameters(anew)
         return {**parameters, **{name: values[name] for name in anew}}
 
+    def remaining(self, parameters: Parameters, before: Batch) -> dict[str, Any]:
+        """Return the parameters of a further batch of the same run, after ``before``."""
+        return dict(parameters)
+
+    def spent(self, batches: Sequence[int]) -> dict[int, Decimal]:
+        """Return what batches of this operation have cost in US dollars, by id; empty where it is free."""
+        return {}
+
+    def recipe(self, parameters: Parameters) -> str:
+        """Return the recipe of the proxies that it makes or sends; empty where the profile is not known."""
+        profile = conf().profiles.get(parameters.get("profile", "nova"))
+        return profile.recipe if profile else ""
+
     @abstractmethod
     def annotate(self, files: QuerySet[MediaFile], parameters: Parameters) -> QuerySet[Any]:
         """Add ``outcome``: the outcome that each file would have, as far as its row tells."""
@@ -103,6 +121,14 @@ def profile_field(help_text: str) -> forms.Field:
     return forms.ChoiceField(
         choices=[(name, name) for name in names], required=False, initial="nova", help_text=help_text
     )
+
+
+def spent_by(batches: Sequence[Batch]) -> dict[int, Decimal]:
+    """Return what batches have cost so far in US dollars, by id; those that cost nothing are left out."""
+    found: dict[int, Decimal] = {}
+    for name in {batch.operation for batch in batches} & _registered.keys():
+        found |= get(name).spent([batch.pk for batch in batches if batch.operation == name])
+    return found
 
 
 _registered: dict[str, Operation] = {}

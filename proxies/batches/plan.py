@@ -17,7 +17,7 @@ class Plan:
     Attributes:
         outcomes: how many files would have each outcome.
         reasons: how many files need a proxy for each reason; a file may have several.
-        unknown_facts: how many files nothing was read of yet; their outcome is a guess.
+        unknown_facts: how many files must be read before their outcome is more than a guess.
         bytes_originals: of all files of the selection.
         bytes_kept: of the current proxies that would be reused.
         bytes_replaced: of the proxies that would be replaced.

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from django.db.models import F
+import logging
+import threading
+import time
+from typing import Final
+
+from django.db import DatabaseError, connection
 from django.utils.timezone import now
 
-from proxies.batches.work import MAX_ATTEMPTS, UNLEASED, quarantine
-from proxies.holders import is_alive, is_dead
+from proxies.batches.requeue import requeue
+from proxies.batches.work import MAX_ATTEMPTS, UNLEASED, WITHOUT_CHARGE, quarantine
+from proxies.holders import dead_among, liveness, this_holder
 from proxies.models import Batch, BatchItem, BatchItemQuerySet
+from proxies.pulse import stop_is_asked
+
+logger = logging.getLogger(__name__)
+
+# Short against the grace of a few seconds that a worker has between the request to stop and its kill.
+_LOOK_EACH: Final = 0.2
+# Items in one sweep; far more than living processes hold.
+_MOST: Final = 1000
 
 
 def reclaim_expired() -> int:
@@ -16,27 +30,58 @@ def reclaim_expired() -> int:
 
 
 def reclaim_dead(batch: Batch | None = None) -> int:
-    """Take back at once the items that processes of this machine held which have ended."""
+    """Take back at once the items of processes that are known to have ended."""
     running = BatchItem.objects.filter(state=BatchItem.State.RUNNING)
     if batch is not None:
         running = running.filter(batch=batch)
     holders = running.order_by().values_list("lease_holder", flat=True).distinct()
-    dead = [holder for holder in holders if holder and is_dead(holder)]
+    dead = dead_among(holders)
     return _reclaim(running.filter(lease_holder__in=dead)) if dead else 0
 
 
 def _reclaim(items: BatchItemQuerySet) -> int:
     # In the order of their index: by id, SQLite would read the whole table.
-    return sum(_take_back(item) for item in items.order_by("lease_until").iterator())
+    late = list(items.order_by("lease_until")[:_MOST])
+    is_running = liveness(item.lease_holder for item in late)
+    return sum(_take_back(item, is_alive=bool(is_running.get(item.lease_holder))) for item in late)
 
 
-def _take_back(item: BatchItem) -> int:
+def _take_back(item: BatchItem, *, is_alive: bool) -> int:
     # The token says that it is still the lease that we judged.
     held = BatchItem.objects.filter(pk=item.pk, lease_token=item.lease_token)
-    if is_alive(item.lease_holder):
+    if is_alive:
         # It lost its database, not its life: the file did not kill it.
-        charges = min(1, item.attempts)
-        return held.update(state=BatchItem.State.QUEUED, attempts=F("attempts") - charges, **UNLEASED)
-    if item.attempts >= MAX_ATTEMPTS:
-        return quarantine(item, held, "its process was ended, by memory or by a fault in a decoder")
-    return held.update(state=BatchItem.State.QUEUED, **UNLEASED)
+        return requeue(held, attempts=WITHOUT_CHARGE, **UNLEASED)
+    if item.is_charged and item.attempts >= MAX_ATTEMPTS:
+        cause = "its process was ended, by memory or by a fault in a decoder"
+        return quarantine(item, held, cause, attempts=item.attempts)
+    return requeue(held, **UNLEASED)
+
+
+def forgive(holder: str) -> int:
+    """Take back what the items in a process's hands were charged: it is being stopped on purpose."""
+    charged = BatchItem.objects.filter(state=BatchItem.State.RUNNING, lease_holder=holder, is_charged=True)
+    return charged.update(attempts=WITHOUT_CHARGE, is_charged=False)
+
+
+def forgive_when_stopped() -> None:
+    """Have a thread take back this process's charges while its worker is being stopped.
+
+    A stop that outlasts its grace ends in a kill, which looks like that of a decoder. Call this after the
+    fork, in the process itself.
+    """
+    threading.Thread(target=_forgive_when_stopped, name="forgive", daemon=True).start()
+
+
+def _forgive_when_stopped() -> None:
+    while True:
+        time.sleep(_LOOK_EACH)
+        if not stop_is_asked():
+            continue
+        try:
+            # Again and again: an item may have been charged by somebody who looked just before the request.
+            forgive(this_holder())
+        except DatabaseError as error:
+            logger.warning("Attempts of a worker that is being stopped stay counted: %s", error)
+        finally:
+            connection.close()

@@ -7,9 +7,11 @@ from functools import partial
 from typing import Final
 
 from django.db.models import F, OuterRef, Subquery
+from django.db.models.functions import Coalesce
 from django.utils.timezone import now
 
-from proxies.batches import lanes, operations
+from proxies import heartbeat
+from proxies.batches import lanes, operations, recipes
 from proxies.batches.lifecycle import finish_if_done
 from proxies.batches.work import Work
 from proxies.models import Batch, BatchItem
@@ -30,18 +32,26 @@ def run_slice(number: int, generation: int) -> int:
     try:
         return _work_until(time.monotonic() + SLICE_SECONDS, time.monotonic() + WAITING_SLICE_SECONDS)
     finally:
-        lanes.leave(number, generation, more=due_batch() is not None)
-        # Whoever saved between our last look and our lying idle saw a busy lane and rang for nobody.
-        if due_batch() is not None:
-            lanes.wake()
+        heartbeat.surely(partial(_leave, number, generation))
+
+
+def _leave(number: int, generation: int) -> None:
+    lanes.leave(number, generation, more=due_batch() is not None)
+    # Whoever saved between our last look and our lying idle saw a busy lane and rang for nobody.
+    if due_batch() is not None:
+        lanes.wake()
 
 
 def due_batch() -> Batch | None:
     """The batch to serve next: a standing one, else the one that has waited longest."""
     # A value, not EXISTS: PostgreSQL would join that, and read all items that were done before the first.
-    first = BatchItem.objects.claimable().filter(batch=OuterRef("pk")).values("pk")[:1]
+    # One for each recipe: the index gives the first of one recipe at once, and of several only after a sort.
+    firsts = [
+        Subquery(BatchItem.objects.claimable(recipe).filter(batch=OuterRef("pk")).values("pk")[:1])
+        for recipe in recipes.of_this_process()
+    ]
     return (
-        Batch.objects.alias(first=Subquery(first))
+        Batch.objects.alias(first=Coalesce(*firsts))
         .filter(
             first__isnull=False,
             state=Batch.State.RUNNING,
@@ -83,4 +93,4 @@ def perform(work: Work) -> None:
     try:
         operations.get(work.batch.operation).perform(work)
     finally:
-        work.put_back_the_rest()
+        heartbeat.surely(work.put_back_the_rest)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from proxies.process_identity import identity_of
 from proxies.pulse import VARIABLE, Pulse
 from proxies.worker import is_running
 
@@ -49,8 +49,8 @@ class RunningWorker:
         self.supervisor: subprocess.Popen[str] = installation.popen(
             "worker", "--workers", str(workers), *arguments, output=self._output
         )
-        # What the names of its pulse's folder begin with; the start time follows (`proxies.holders`).
-        holder = f"{socket.gethostname()[:60]}:{self.supervisor.pid}:"
+        # What the names of its pulse's folder begin with; the start time follows.
+        holder = identity_of(self.supervisor.pid).rpartition(":")[0] + ":"
         self._pulses = f"{installation.folder}/workers/{holder}"
 
     # -- Its processes -------------------------------------------------------------------------

@@ -83,6 +83,17 @@ def let_a_minute_pass(installation: Installation) -> None:
     sweep(installation)
 
 
+def end_delays(installation: Installation, batch: int, ids: Iterable[int]) -> None:
+    """Have these items, where they wait, be the next to be claimed."""
+    installation.shell(f"""
+        from datetime import timedelta
+        from django.utils.timezone import now
+        from proxies.models import BatchItem
+        waiting = BatchItem.objects.filter(batch={batch}, pk__in={list(ids)!r}, state="queued")
+        waiting.update(available_at=now() - timedelta(days=1))
+    """)
+
+
 def state(installation: Installation, batch: int) -> str:
     return installation.shell(
         f"from proxies.models import Batch; print(Batch.objects.get(pk={batch}).state, end='')"

@@ -17,7 +17,7 @@ def test_every_word_is_explained() -> None:
 
 
 def test_reasons_in_one_line() -> None:
-    assert reasons_text(["orientation", "unheard_of"]) == "must be turned to stand upright; unheard_of"
+    assert reasons_text(["orientation", "unheard_of"]) == "must be rotated upright; unheard_of"
     assert reasons_text([]) == ""
 
 

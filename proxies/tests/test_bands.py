@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageColor, ImageFile, JpegImagePlugin
 
 from media_files.decoding import open_decoder
-from media_files.errors import CorruptImage, MemoryLimit
+from media_files.errors import CorruptImage, MachineLimit
 from media_files.tests.craft import exif, saved
 from proxies import bands, imaging, resizing, sources
 from proxies.bands import resize_while_decoding
@@ -179,12 +179,12 @@ def outcome(data: bytes) -> Rendered | str:
 
 
 @pytest.mark.usefixtures("_in_bands")
-def test_no_memory_for_the_rows_is_said_so(monkeypatch):
+def test_missing_memory_for_the_rows_is_the_machines_fault(monkeypatch):
     def none_left(*_: object, **__: object) -> mmap.mmap:
         raise OSError(12, "Cannot allocate memory")
 
     monkeypatch.setattr(mmap, "mmap", none_left)
-    with pytest.raises(MemoryLimit, match="more memory"):
+    with pytest.raises(MachineLimit, match="memory"):
         made(saved(image=textured((640, 480), "RGB")), SMALL)
 
 

@@ -168,7 +168,7 @@ class TestDryRun:
     ):
         for seed in range(many):
             add(encoded("PNG", 20, 20, seed=seed))
-        with django_assert_num_queries(6):
+        with django_assert_num_queries(7):
             run("--json")
 
 
@@ -227,7 +227,7 @@ class TestSomebodyElseWasFaster:
         assert run("--batch", batch.pk, "--no-dry-run").code == 0
 
     def test_to_cancel_it_before_ctrl_c(self, monkeypatch):
-        def interrupted(*arguments: object) -> None:
+        def interrupted(*arguments: object, **options: object) -> None:
             Batch.objects.update(state="cancelled")
             raise KeyboardInterrupt
 
@@ -254,7 +254,7 @@ def test_queue_hands_the_work_to_the_workers(library):
 @pytest.mark.django_db
 def test_queue_with_nothing_to_do_makes_no_batch(add, off):
     add(encoded("PNG", 20, 20))
-    assert run("--no-dry-run", "--queue").out == "Nothing is to be done.\n"
+    assert run("--no-dry-run", "--queue").out == "There is nothing to do.\n"
     assert not Batch.objects.exists()
 
 
@@ -273,8 +273,8 @@ def test_why_files_are_put_off_is_said_once(installation, tmp_path, options):
     said = tmp_path / "said"
     with said.open("w") as output:
         command = installation.popen("create_image_proxies", "--no-dry-run", *options, output=output)
-    wait_for(lambda: "Put off: " in said.read_text(), what="the reason")
+    wait_for(lambda: " for the storage: " in said.read_text(), what="the reason")
     in_the_way.unlink()
     assert command.wait(60) == 0
-    (told,) = (line for line in said.read_text().splitlines() if line.startswith("Put off: "))
+    (told,) = (line for line in said.read_text().splitlines() if " for the storage: " in line)
     assert "Not a directory" in told

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 
 import pytest
+from django.apps import apps
 from django.core.files.base import ContentFile
 
-from media_files.errors import EmptyFile, NotAnImage, StorageError, UnsupportedFormat
+from media_files.errors import EmptyFile, NotAnImage, SourceMissing, StorageError, UnsupportedFormat
+from media_files.models import MediaFile
+from media_files.storage import LocalStorage
 from media_files.tests.fixtures import files_in
 from media_files.tests.pictures import PDF, encoded, jpeg, mp4, turned_jpeg
 from proxies import leases
-from proxies.models import Proxy, ProxyLease
+from proxies.models import DiscardedProxy, Proxy, ProxyLease
 from proxies.outcomes import Outcome
 from proxies.services import ImageProxyService, create_proxy_file
 
@@ -133,3 +137,62 @@ def test_its_deletion_removes_its_file(video, folders, django_capture_on_commit_
     with django_capture_on_commit_callbacks(execute=True):
         proxy.delete()
     assert files_in(folders["proxies"]) == []
+
+
+def test_those_given_before_metadata_were_looked_for_are_made_again(add):
+    row = add()
+    create_proxy_file(row, jpeg(300, 200), file_type="image")
+    migration = importlib.import_module("proxies.migrations.0010_check_given_proxies")
+    migration.outdate(apps, None)
+    result = ImageProxyService().create_proxy(row)
+    assert result.outcome == Outcome.REPLACED
+    assert "given" not in Proxy.objects.get().provenance
+
+
+def test_one_that_was_given_stays_where_none_is_needed(add, folders):
+    source = add(jpeg(60, 50), "small.jpg")
+    given = create_proxy_file(source, encoded("PNG", 30, 20), file_type="image")
+    assert ImageProxyService().create_proxy(source).outcome == Outcome.SKIPPED
+    assert ImageProxyService().create_proxy(source, force=True).outcome == Outcome.SKIPPED
+    source.save()
+    assert Proxy.objects.get().pk == given.pk
+    assert files_in(folders["proxies"]) == [given.image.name]
+
+
+def test_one_of_an_older_file_goes_where_none_is_needed(add):
+    source = add()
+    create_proxy_file(source, encoded("PNG", 30, 20), file_type="image")
+    source.file = ContentFile(jpeg(60, 50), name="small.jpg")
+    source.save()
+    assert ImageProxyService().create_proxy(source).outcome == Outcome.SKIPPED
+    assert not Proxy.objects.exists()
+
+
+def test_a_source_deleted_meanwhile_leaves_no_file(video, folders, monkeypatch):
+    put = LocalStorage.put
+
+    def put_and_delete(self, name, content, **options):
+        stored = put(self, name, content, **options)
+        MediaFile.objects.filter(pk=video.pk).delete()
+        return stored
+
+    monkeypatch.setattr(LocalStorage, "put", put_and_delete)
+    with pytest.raises(SourceMissing):
+        create_proxy_file(video, b"video")
+    assert files_in(folders["proxies"]) == []
+    assert not DiscardedProxy.objects.exists()
+
+
+def test_a_write_that_fails_leaves_what_was_there(video, folders, monkeypatch):
+    first = create_proxy_file(video, b"first")
+
+    def fail(*args, **options):
+        raise StorageError("away")
+
+    with monkeypatch.context() as away:
+        away.setattr(LocalStorage, "put", fail)
+        with pytest.raises(StorageError):
+            create_proxy_file(video, b"second")
+    assert Proxy.objects.get().sha256 == first.sha256
+    assert (folders["proxies"] / first.image.name).read_bytes() == b"first"
+    assert not DiscardedProxy.objects.exists()

@@ -108,6 +108,10 @@ class TestReasons:
             ({"orientation": 3}, [Reason.ORIENTATION]),
             ({"standard_colour": False}, [Reason.COLOUR]),
             ({"has_location": True}, [Reason.LOCATION]),
+            ({"has_location": None}, []),
+            ({"has_metadata": True}, [Reason.METADATA]),
+            ({"has_metadata": None}, [Reason.METADATA]),
+            ({"has_metadata": None, "format": "TIFF"}, [Reason.FORMAT]),
             (
                 {"has_location": True, "orientation": 6, "format": "HEIF", "width": 9000, "height": 9000},
                 [Reason.SHORTER_SIDE, Reason.LONGER_SIDE, Reason.FORMAT, Reason.ORIENTATION, Reason.LOCATION],
@@ -299,3 +303,19 @@ class TestByteLimit:
 
     def test_a_profile_of_low_quality_does_not_go_up(self):
         assert made(saved(), replace(SMALL, quality=30)).provenance["quality"] == 30
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "CMYK"])
+@pytest.mark.parametrize("size", [(64, 48), (1600, 1200)])
+def test_a_proxy_holds_nothing_but_its_picture(mode, size):
+    """Walked as originals are: not a byte of the original's metadata or profile, and none of our own."""
+    format_name = "PNG" if mode in ("RGBA", "LA") else "JPEG"
+    image = picture(mode, size)
+    if mode in ("RGBA", "LA"):
+        image.putalpha(Image.linear_gradient("L").resize(size))
+    options = {"exif": exif(6, taken="2024:05:06 07:08:09"), "icc_profile": swapped_profile()}
+    data = saved(format_name, image=image, **(options if mode != "CMYK" else {}))
+    rendered = made(data + b"trailing")
+    found = inspect(io.BytesIO(rendered.data))
+    assert (found.has_metadata, found.has_location, found.orientation) == (False, False, 1)
+    assert not opened(rendered).info.keys() & {"exif", "icc_profile", "comment", "xmp"}

@@ -188,7 +188,7 @@ def test_a_storage_that_fails_costs_nothing_that_stood(source, monkeypatch):
             make(source, force=True)
     assert list(file_problems()) == []
     assert not ProxyLease.objects.exists()
-    assert make(source) == "replaced", "whether the put arrived was not known"
+    assert make(source) == "reused", "the bytes are still those of the row"
 
 
 def test_a_broken_file_fails_by_name_and_what_stood_stands(source):

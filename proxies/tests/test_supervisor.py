@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,10 +11,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from proxies.holders import holder_of
+from proxies.process_identity import identity_of, this_process
 from proxies.pulse import VARIABLE, Pulse, stop_is_asked
+from proxies.stop_signals import Signals
 from proxies.tests.driving import SOON, assert_gone
-from proxies.worker import Signals, Stall, State, Status, Supervisor, Times
+from proxies.worker import Stall, State, Status, Supervisor, Times
 
 # -- Leftovers, where no kernel helps ----------------------------------------------------------
 
@@ -23,9 +23,8 @@ from proxies.worker import Signals, Stall, State, Status, Supervisor, Times
 class Silence:
     """A report to nobody, that says how long the queue is, and asks for a stop when it has heard enough."""
 
-    tasks_waiting: int | None = None
-
-    def __init__(self, enough: Callable[[list[Status]], bool]) -> None:
+    def __init__(self, enough: Callable[[list[Status]], bool], tasks_waiting: int | None = None) -> None:
+        self.tasks_waiting = tasks_waiting
         self.said: list[Status] = []
         self._enough = enough
         self._has_asked = False
@@ -46,8 +45,10 @@ def has_waited(times: int) -> Callable[[list[Status]], bool]:
 def supervise(tmp_path) -> Callable[..., Silence]:
     """A function that has a supervisor, in this process, run any command until enough was said."""
 
-    def run(*source: str, enough: Callable[[list[Status]], bool], **times: float) -> Silence:
-        report = Silence(enough)
+    def run(
+        *source: str, enough: Callable[[list[Status]], bool], waiting: int | None = None, **times: float
+    ) -> Silence:
+        report = Silence(enough, waiting)
         Supervisor(
             folder=tmp_path,
             command=[sys.executable, "-c", "\n".join(source)],
@@ -76,9 +77,8 @@ def sleeper() -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
 
 
 def test_leftovers_of_a_dead_supervisor_are_killed_and_nobody_else(supervise, sleeper, tmp_path):
-    host = socket.gethostname()
-    dead = f"{host}:{os.getpid()}:1"  # our pid, but of another process: it started with the machine
-    alive = holder_of(os.getppid())
+    dead = this_process().rpartition(":")[0] + ":1"  # our pid, but of another process
+    alive = identity_of(os.getppid())
     leftover = sleeper(f"{tmp_path}/{dead}")
     others = [
         sleeper(f"{tmp_path}/{alive}"),
@@ -96,7 +96,11 @@ def test_leftovers_of_a_dead_supervisor_are_killed_and_nobody_else(supervise, sl
 
 
 def waits_told(log: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage().rpartition("anew in ")[2] for record in log.records if "anew" in record.msg]
+    return [
+        record.getMessage().rpartition("Restarting in ")[2]
+        for record in log.records
+        if "Restarting" in record.msg
+    ]
 
 
 def test_failures_in_a_row_are_tried_again_later_each_time(supervise, caplog):
@@ -158,6 +162,32 @@ def test_a_stall_is_the_time_with_work_and_without_progress(observed, seconds):
     stall = Stall()
     answers = [stall.observe(now, done=done, work=work) for now, done, work in observed]
     assert answers[-1] == seconds
+
+
+def test_a_slow_start_with_work_in_the_queue_is_no_stall(supervise):
+    report = supervise(
+        "import os, pathlib, time",
+        f"folder = pathlib.Path(os.environ[{VARIABLE!r}])",
+        "time.sleep(3)",
+        "(folder / 'sentinel').write_text(str(os.getpid()))",
+        "(folder / 'done').write_text('.')",
+        "time.sleep(60)",
+        enough=lambda said: said[-1].pulse.done > 0 or said[-1].state is State.WAITING,
+        waiting=1,
+        stalled_after=1.0,
+    )
+    assert [status.state for status in report.said] == [
+        State.STARTING,
+        State.RUNNING,
+        State.STOPPING,
+        State.STOPPED,
+    ]
+
+
+def test_a_cluster_that_never_starts_is_replaced(supervise, monkeypatch):
+    monkeypatch.setattr("proxies.worker.START_TIME", 0.5)
+    report = supervise("import time; time.sleep(60)", enough=has_waited(1), waiting=1, stalled_after=0.5)
+    assert "has finished none of them" in report.said[-1].message
 
 
 def test_signals_that_are_ignored_stay_so():

@@ -8,9 +8,11 @@ from datetime import timedelta
 
 import pytest
 from django.core.files.base import ContentFile
+from django.db import DataError
 from django.utils.timezone import now
 from django_q.models import OrmQ
 
+from media_files.folder import LocalStorage
 from media_files.models import DiscardedFile, MediaFile
 from proxies import leases
 from proxies.batches import lanes, lifecycle
@@ -20,6 +22,7 @@ from proxies.batches.work import MAX_ATTEMPTS, Work
 from proxies.holders import this_holder
 from proxies.models import Batch, BatchItem, DiscardedProxy, Lane, ProxyLease, Quarantine, proxies_storage
 from proxies.tests.crashing import photo
+from proxies.tests.faults import failing_sql
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -58,7 +61,9 @@ def batch() -> Batch:
 def test_items_are_taken_back_from_the_dead_and_the_late(batch, holder, lease_left, attempts, after):
     item = next(iter(Work(batch, lambda: False)))
     until = now() + timedelta(seconds=lease_left)
-    BatchItem.objects.filter(pk=item.pk).update(lease_holder=holder, lease_until=until, attempts=attempts)
+    BatchItem.objects.filter(pk=item.pk).update(
+        lease_holder=holder, lease_until=until, attempts=attempts, is_charged=True
+    )
     sweep()
     item.refresh_from_db()
     assert (item.state, item.attempts) == after
@@ -153,3 +158,28 @@ def test_a_batch_whose_last_item_nobody_looked_after_is_completed(batch):
     sweep()
     batch.refresh_from_db()
     assert batch.state == Batch.State.COMPLETED
+
+
+def test_a_step_that_fails_is_logged_and_keeps_no_other_from_being_done(batch, caplog):
+    item = next(iter(Work(batch, lambda: False)))
+    BatchItem.objects.filter(pk=item.pk).update(lease_holder=DEAD)
+    Lane.objects.update(state=Lane.State.IDLE)
+    with failing_sql(DataError("no such value"), 'FROM "proxies_proxylease"') as failed:
+        swept = sweep()
+    assert failed
+    assert (swept.items, swept.leases) == (1, 0)
+    assert swept.rung > 0
+    assert "_end_dead_leases failed" in caplog.text
+
+
+def test_the_workers_are_woken_even_where_a_sweep_is_ended(batch, monkeypatch):
+    """By the queue's time limit, for example, while a storage does not answer."""
+    Lane.objects.update(state=Lane.State.IDLE)
+
+    def hang(self: LocalStorage, older_than: timedelta) -> int:
+        raise SystemExit
+
+    monkeypatch.setattr(LocalStorage, "sweep_temporaries", hang)
+    with pytest.raises(SystemExit):
+        sweep()
+    assert OrmQ.objects.exists()

@@ -11,6 +11,7 @@ from proxies.batches import lanes, lifecycle
 from proxies.batches.selection import Selection
 from proxies.batches.slices import perform
 from proxies.batches.work import MAX_ATTEMPTS, Work
+from proxies.conf import conf
 from proxies.models import Batch, BatchItem, Lane, Quarantine
 from proxies.outcomes import Outcome
 from proxies.tests.crashing import photo
@@ -103,7 +104,7 @@ def test_a_fault_of_the_file_is_final_and_one_of_the_storage_comes_back_later(ba
         0,
         1,
     )
-    assert unlucky not in BatchItem.objects.claimable()
+    assert unlucky not in BatchItem.objects.claimable(conf().nova.recipe)
 
 
 def test_an_item_that_breaks_off_thrice_without_a_name_is_quarantined(batch):

@@ -55,12 +55,12 @@ def pids_of(parts: dict[str, psutil.Process]) -> list[int]:
 
 def assert_replaced(worker: RunningWorker, old: dict[str, psutil.Process]) -> None:
     """The old cluster is gone as a whole, a new one works, and the supervisor has told about it."""
-    worker.wait_for(lambda: "started anew" in worker.read_output(), what="the supervisor to notice")
+    worker.wait_for(lambda: "Restarting in" in worker.read_output(), what="the supervisor to notice")
     assert_gone(pids_of(old), seconds=5)
     assert len(worker.parts()) == worker.workers + OTHER_PROCESSES
     worker.assert_works()
     assert worker.supervisor.poll() is None
-    assert worker.read_output().count("started anew") == 1
+    assert worker.read_output().count("Restarting in") == 1
 
 
 # -- Killed from outside -----------------------------------------------------------------------
@@ -122,8 +122,7 @@ def test_a_cluster_that_stops_without_being_asked(start):
     assert "exit code 0, which nobody had asked for" in worker.read_output()
 
 
-# Longer than it takes a new cluster to start, which counts where work lies in the broker: else that one is
-# taken for one that stands still, too.
+# Longer than a cluster takes from its sentinel's start to its first result, even on a busy machine.
 STALLED_AFTER = "6"
 
 
@@ -136,7 +135,7 @@ def test_a_cluster_that_stands_still(start):
     task = worker.put("pass")
     worker.wait_for(lambda: "has finished none of them" in worker.read_output(), what="the stall")
     assert_replaced(worker, parts)
-    assert "did not stop within 1 s" in worker.read_output()
+    assert "did not stop in time (1 s" in worker.read_output()
     # The broker delivers again what the dead cluster had taken, but only after `retry` seconds.
     assert not worker.is_done(task)
 

@@ -7,32 +7,32 @@ from argparse import ArgumentParser, BooleanOptionalAction
 from typing import Any, Final
 
 from django.core.management.base import OutputWrapper
-from django.db.models import QuerySet
 
 from analysis import budgets
 from analysis.errors import NotConfigured
 from analysis.planning import AnalysisPlan, plan_analyses
 from analysis.providers import aws, names
-from analysis.queries import with_outcome
 from analysis.reports import Line, Totals, done_lines, planned_lines
+from analysis.reread import Totals as RereadTotals
+from analysis.reread import reread
 from analysis.wishes import Run, budget_of, parameters_of
 from media_files.console import Interrupted, UsageError, human_bytes, printable
-from media_files.models import MediaFile
 from proxies.batches import lifecycle
-from proxies.batches.selection import Selection
 from proxies.conf import conf
 from proxies.local_runs import RunsBatches, say
-from proxies.models import Batch
-from proxies.outcomes import NEEDS_WORK, Outcome
+from proxies.outcomes import Outcome
+from proxies.run_scope import Scope, scope_of
 
 _FAILURES_SHOWN: Final = 50
+# Options that mean nothing where no call is made.
+_OF_A_CALL: Final = ("force", "max_cost", "question", "features", "queue", "workers", "resume")
 
 
 class Command(RunsBatches):
-    going_on = "Run the same command again to go on."
+    going_on = "Run the same command again to resume."
     help = (
-        "Say what a run would do and cost (the default), or with --no-dry-run have a model say what the "
-        "images show. Answers that are there are not paid for twice; interrupted, the next run goes on."
+        "Show what a run would do and cost (the default), or with --no-dry-run send the images to a model. "
+        "Existing answers are not paid for again. After an interruption, run it again to resume."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -40,98 +40,100 @@ class Command(RunsBatches):
             "--dry-run", action=BooleanOptionalAction, default=True, help="only say what would be done"
         )
         parser.add_argument("--provider", default="nova", choices=names())
-        parser.add_argument("--profile", default="nova", choices=sorted(conf().profiles))
+        parser.add_argument("--profile", choices=sorted(conf().profiles), help="default: nova")
         parser.add_argument("--limit", type=int, metavar="N", help="stop after N files that need work")
         parser.add_argument("--force", action="store_true", help="ask again what was answered before")
         parser.add_argument("--max-cost", metavar="DOLLARS", help="stop before this much is spent")
         parser.add_argument("--question", default="", help="of Nova, instead of the usual description")
         parser.add_argument("--features", default="", help="of Rekognition: labels,text,moderation,...")
+        parser.add_argument(
+            "--reread", action="store_true", help="read the kept raw answers again; no call is made or paid"
+        )
+        parser.add_argument(
+            "--resume", action="store_true", help="resume the newest batch that was left, and nothing else"
+        )
         parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
         parser.add_argument("--queue", action="store_true", help="hand the batch to the workers instead")
         parser.add_argument("--yes", action="store_true", help="do not ask first")
         parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
     def work(self, **options: Any) -> bool:
+        _check(options)
         self.as_json = options["json"]
         self.operation = f"analyze-{options['provider']}"
-        parameters, run = _wanted(options)
-        files = _files(options["limit"], run)
-        plan = plan_analyses(Selection(files), run, aws.missing_setup())
+        if options["reread"]:
+            return self._reread(options)
+        scope = scope_of(
+            self.operation, _parameters(options), limit=options["limit"], resume=options["resume"]
+        )
+        run = _run_of(options["provider"], scope.parameters)
+        self.announce(scope)
+        plan = plan_analyses(scope.selection, run, aws.missing_setup())
         if options["dry_run"]:
-            return self._tell_plan(files, run, plan)
+            return self._tell_plan(scope, run, plan)
         if plan.missing:
             raise UsageError(" ".join(plan.missing))
         if not self._is_agreed(plan, options):
             return True
         if options["queue"]:
-            return self._hand_over(files, parameters, plan)
-        return self._run(files, parameters, run, plan, options["workers"])
+            return self._hand_over(scope, plan)
+        return self._run(scope, run, plan, options["workers"])
 
     # -- What can be asked for -------------------------------------------------------------------
 
-    def _tell_plan(self, files: QuerySet[MediaFile], run: Run, plan: AnalysisPlan) -> bool:
+    def _tell_plan(self, scope: Scope, run: Run, plan: AnalysisPlan) -> bool:
+        batch = scope.left.pk if scope.left else None
         if self.as_json:
-            for line in planned_lines(files, run):
+            for line in planned_lines(scope.files, run):
                 self.write_json(**line.as_json())
-            self.write_json(totals=plan.as_json(), batch=None, dry_run=True)
+            self.write_json(totals=plan.as_json(), batch=batch, dry_run=True)
         else:
-            self.stdout.write("Dry run: nobody is asked. --no-dry-run does it.")
+            self.stdout.write("Dry run: nothing is sent. Use --no-dry-run to run it.")
             _show_plan(plan, self.stdout)
         return True
 
-    def _run(
-        self,
-        files: QuerySet[MediaFile],
-        parameters: dict[str, Any],
-        run: Run,
-        plan: AnalysisPlan,
-        workers: int | None,
-    ) -> bool:
-        batch = self._unfinished(parameters)
-        if batch is None and plan.needs_work:
-            batch = lifecycle.start(
-                self.operation,
-                Selection(files),
-                parameters,
-                executor=Batch.Executor.LOCAL,
-                with_settled=False,
-                planned=plan,
-            )
+    def _reread(self, options: dict[str, Any]) -> bool:
+        if given := [name for name in _OF_A_CALL if options[name] not in (None, "", False)]:
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise UsageError(f"--reread makes no call, so it does not take {names}.")
+        totals = RereadTotals()
+        for found in reread(options["provider"], apply=not options["dry_run"], limit=options["limit"]):
+            totals.add(found)
+            if self.as_json:
+                self.write_json(**found.as_json())
+        if self.as_json:
+            self.write_json(totals=totals.as_json(), batch=None, dry_run=options["dry_run"])
+        else:
+            if options["dry_run"]:
+                self.stdout.write("Dry run: nothing is changed. Add --no-dry-run to apply it.")
+            _show_outcomes(totals.as_json(), self.stdout)
+            self.stdout.write("Kept answers were read again. No call was made, and nothing was paid.")
+        return not totals.outcomes[Outcome.FAILED]
+
+    def _run(self, scope: Scope, run: Run, plan: AnalysisPlan, workers: int | None) -> bool:
         try:
-            if batch is not None:
-                self.work_on(batch, workers)
+            self.do(self.operation, scope, plan, workers)
         except Interrupted as stopped:
-            self._report(files, run, batch)
-            if batch is not None and batch.paused_code not in ("", budgets.USED_UP):
+            self._report(scope, run)
+            if self.batches[-1].paused_code not in ("", budgets.USED_UP):
                 # Something is not set up as it must be: run again as it is, it would meet the same.
                 raise UsageError(str(stopped)) from stopped
             raise
-        return self._report(files, run, batch)
+        return self._report(scope, run)
 
-    def _hand_over(self, files: QuerySet[MediaFile], parameters: dict[str, Any], plan: AnalysisPlan) -> bool:
-        batch = lifecycle.start(
-            self.operation, Selection(files), parameters, with_settled=False, planned=plan
-        )
+    def _hand_over(self, scope: Scope, plan: AnalysisPlan) -> bool:
+        batch = None
+        if plan.needs_work:
+            batch = lifecycle.start(
+                self.operation, scope.selection, scope.parameters, with_settled=False, planned=plan
+            )
         if self.as_json:
-            self.write_json(totals=plan.as_json(), batch=batch.pk, dry_run=False)
-        else:
+            self.write_json(totals=plan.as_json(), batch=batch.pk if batch else None, dry_run=False)
+        elif batch:
             self.stdout.write(f"Handed to the workers as batch {batch.pk} ({batch.job_id}).")
+        else:
+            self.stdout.write("There is nothing to do.")
         return True
-
-    def _unfinished(self, parameters: dict[str, Any]) -> Batch | None:
-        """The batch that an earlier run of the same wishes was in; it goes on with the budget of this one."""
-        started = Batch.objects.filter(
-            operation=self.operation,
-            executor=Batch.Executor.LOCAL,
-            state__in=Batch.OPEN_STATES,
-            started_at__isnull=False,
-        ).order_by("-id")
-        for batch in started:
-            if batch.parameters | {"max_cost": None} == parameters | {"max_cost": None}:
-                batch.parameters = parameters
-                batch.save(update_fields=["parameters"])
-                return batch
-        return None
 
     def _is_agreed(self, plan: AnalysisPlan, options: dict[str, Any]) -> bool:
         """On a terminal a run that costs asks first."""
@@ -145,10 +147,10 @@ class Command(RunsBatches):
 
     # -- What is said ----------------------------------------------------------------------------
 
-    def _report(self, files: QuerySet[MediaFile], run: Run, batch: Batch | None) -> bool:
+    def _report(self, scope: Scope, run: Run) -> bool:
         totals = Totals()
         failures: list[Line] = []
-        for line in done_lines(files, run, batch):
+        for line in done_lines(scope.files, run, self.batches, since=scope.began):
             totals.add(line)
             if line.outcome in (Outcome.FAILED, Outcome.QUARANTINED) and len(failures) < _FAILURES_SHOWN:
                 failures.append(line)
@@ -157,7 +159,7 @@ class Command(RunsBatches):
         sums = totals.as_json()
         failed = sums[Outcome.FAILED] + sums[Outcome.QUARANTINED]
         if self.as_json:
-            self.write_json(totals=sums, batch=batch.pk if batch else None, dry_run=False)
+            self.write_json(totals=sums, batch=self.batches[-1].pk if self.batches else None, dry_run=False)
             return not failed
         _show_outcomes(sums, self.stdout)
         self.stdout.write(f"Estimated cost: ${sums['cost']}; sent: {human_bytes(sums['bytes_sent'])}")
@@ -169,48 +171,57 @@ class Command(RunsBatches):
         return not failed
 
 
-def _wanted(options: dict[str, Any]) -> tuple[dict[str, Any], Run]:
-    """The run that the options stand for.
+def _check(options: dict[str, Any]) -> None:
+    for name in ("limit", "workers"):
+        if options[name] is not None and options[name] < 1:
+            raise UsageError(f"--{name} takes a number from 1.")
+    if options["resume"] and options["queue"]:
+        raise UsageError("--resume works on a batch here; --queue starts a new one. Use one of them.")
+
+
+def _parameters(options: dict[str, Any]) -> dict[str, Any]:
+    """The operation's parameters; to resume a batch, only those that were given.
+
+    Raises:
+        UsageError: the budget is no sum of money.
+    """
+    features = [name.strip() for name in options["features"].split(",") if name.strip()]
+    try:
+        max_cost = budget_of(options["max_cost"]) if options["max_cost"] is not None else None
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    parameters = parameters_of(
+        force=options["force"],
+        profile=options["profile"] or "",
+        question=options["question"],
+        features=features,
+        max_cost=max_cost,
+    )
+    if options["resume"]:
+        return {name: value for name, value in parameters.items() if value}
+    return parameters | {"profile": options["profile"] or "nova"}
+
+
+def _run_of(provider: str, parameters: dict[str, Any]) -> Run:
+    """The run that the parameters stand for.
 
     Raises:
         UsageError: they stand for none.
     """
-    for name in ("limit", "workers"):
-        if options[name] is not None and options[name] < 1:
-            raise UsageError(f"--{name} takes a number from 1.")
-    features = [name.strip() for name in options["features"].split(",") if name.strip()]
     try:
-        parameters = parameters_of(
-            force=options["force"],
-            profile=options["profile"],
-            question=options["question"],
-            features=features,
-            max_cost=budget_of(options["max_cost"]),
-        )
-        run = Run.of(options["provider"], parameters)
+        run = Run.of(provider, parameters)
         if not run.requests:
             raise UsageError("Nothing is asked.")
     except (ValueError, NotConfigured) as error:
         raise UsageError(str(error)) from error
-    return parameters, run
-
-
-def _files(limit: int | None, run: Run) -> QuerySet[MediaFile]:
-    """All images; with a limit those up to, in order of ids, the last that still counts."""
-    files = MediaFile.objects.images()
-    if limit is None:
-        return files
-    annotated = with_outcome(files, run.provider.name, run.requests, run.profile, force=run.force)
-    to_do = annotated.filter(outcome__in=[outcome.value for outcome in NEEDS_WORK]).order_by("pk")
-    last = to_do.values_list("pk", flat=True)[limit - 1 : limit].first()
-    return files if last is None else files.filter(pk__lte=last)
+    return run
 
 
 def _show_plan(plan: AnalysisPlan, out: OutputWrapper) -> None:
     for sentence in plan.missing:
         say(out, sentence)
     _show_outcomes(dict(plan.outcomes), out)
-    say(out, f"Calls to be paid for: {plan.calls}; answered before: {plan.calls_saved}")
+    say(out, f"Billed calls: {plan.calls}; answered before: {plan.calls_saved}")
     if plan.cost is None:
         say(out, "Cost: unknown, there is no price of this model.")
     else:

@@ -19,8 +19,8 @@ _SECONDS_BETWEEN_LINES: Final = 10.0
 
 class Command(Tool):
     help = (
-        "Import files and folders (recursively, hidden ones left out). The same bytes are imported once; "
-        "interrupted, it goes on where it was when run again."
+        "Import files and folders (recursively, without hidden ones). The same bytes are imported once. "
+        "After an interruption, run it again to resume."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

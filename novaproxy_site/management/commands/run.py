@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shlex
+import signal
 import socket
 import sys
 import threading
@@ -12,6 +14,7 @@ from argparse import ArgumentParser
 from collections import Counter
 from itertools import islice
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -36,9 +39,16 @@ from proxies.reports import Line, planned_lines
 
 _HOST: Final = "127.0.0.1"
 _WEB_THREADS: Final = 4
+# As a shell takes them: the project may be in a folder whose name has spaces.
+_PYTHON: Final = shlex.quote(sys.executable)
+_MANAGE: Final = shlex.quote(str(settings.BASE_DIR / "manage.py"))
 # Of the table: its rows at the most, and the characters of a name.
 _SHOWN: Final = 50
 _NAME: Final = 36
+# Seconds beyond those that an answer may take, for the processes to end.
+_SPARE: Final = 15.0
+# A signal may arrive twice at once: from the terminal, and passed on by make.
+_AT_ONCE: Final = 1.0
 
 
 class Command(Tool):
@@ -91,18 +101,20 @@ class Command(Tool):
 
     def _serve(self, port: int) -> bool:
         """Web and worker side by side; when one ends, or on Ctrl-C, both are stopped."""
-        manager = Manager()
+        manager = PatientManager()
         web = (
-            f"{sys.executable} -m gunicorn novaproxy_site.wsgi --bind {_HOST}:{port} --workers 2 "
-            f"--threads {_WEB_THREADS} --timeout 120 --graceful-timeout 3 --log-level warning"
+            f"{_PYTHON} -m gunicorn novaproxy_site.wsgi --bind {_HOST}:{port} --workers 2 "
+            f"--threads {_WEB_THREADS} --timeout 120 --log-level warning "
+            # It ends as soon as no request is left; one may wait for an answer that is billed.
+            f"--graceful-timeout {settings.NOVAPROXY_ANALYSIS_TIMEOUT}"
         )
-        manage = shlex.quote(str(settings.BASE_DIR / "manage.py"))
         manager.add_process("web", web, cwd=str(settings.BASE_DIR))
-        manager.add_process("worker", f"{sys.executable} {manage} worker", cwd=str(settings.BASE_DIR))
+        manager.add_process("worker", f"{_PYTHON} {_MANAGE} worker", cwd=str(settings.BASE_DIR))
         threading.Thread(target=self._welcome, args=(port,), daemon=True).start()
+        _stop_on_hang_up(manager)
         manager.loop()
         # Honcho calls an end by a signal a failure; the one by Ctrl-C was asked for.
-        return manager.returncode in (0, 130, -2, None)
+        return manager.returncode in (0, 130, -2, 128 + signal.SIGHUP, None)
 
     # -- What is shown once all is made ----------------------------------------------------------
 
@@ -148,6 +160,54 @@ class Command(Tool):
         return item.outcome, item.message or ", ".join(item.reasons)
 
 
+class PatientManager(Manager):  # type: ignore[misc]  # honcho has no types
+    """Stops its processes as honcho does, but leaves them the time that they give themselves.
+
+    Honcho kills what has not ended 5 s after the first process has. The worker and the web server end by
+    themselves, and soon unless they wait for answers of a model. A second signal kills them.
+    """
+
+    _stopped_at: float | None = None
+
+    def _start(self) -> None:
+        super()._start()
+        # Honcho's own handlers are in place by now, and its children have been forked.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+
+    def kill(self) -> None:
+        """Kill what is left, once it has had its time."""
+        if self._stopped_at is None:
+            self._stopped_at = time.monotonic()
+        if time.monotonic() > self._stopped_at + settings.NOVAPROXY_ANALYSIS_TIMEOUT + _SPARE:
+            super().kill()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self._stopped_at is None:
+            self._stopped_at = time.monotonic()
+            self.returncode = 128 + number
+            self.terminate()
+        elif time.monotonic() > self._stopped_at + _AT_ONCE:
+            super().kill()
+
+
+def _stop_on_hang_up(manager: Manager) -> None:
+    """Stop web and worker when the terminal is closed: honcho handles TERM and INT only."""
+    own = os.getpid()
+
+    def stop(*_: object) -> None:
+        if os.getpid() != own:
+            return  # honcho's children inherit this; each ends with the program that it watches
+        # The terminal is gone, and a line that cannot be written must not keep anything running.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        manager.returncode = 128 + signal.SIGHUP
+        manager.terminate()
+
+    signal.signal(signal.SIGHUP, stop)
+
+
 def _row(line: Line, outcome: str, why: str) -> str:
     file, proxy = line.file, line.proxy
     original = f"{file.width}x{file.height} {human_bytes(file.bytes)}"
@@ -170,8 +230,7 @@ def _token() -> str:
     if _token_file().exists():
         return f"$(cat {shlex.quote(str(_token_file()))})"
     # The administrator was made by hand.
-    manage = f"{sys.executable} {shlex.quote(str(settings.BASE_DIR / 'manage.py'))}"
-    return f"$({manage} drf_create_token NAME | cut -d' ' -f3)"
+    return f"$({_PYTHON} {_MANAGE} drf_create_token NAME | cut -d' ' -f3)"
 
 
 def _check_port(port: int) -> None:

@@ -5,23 +5,25 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from django.core.management.base import OutputWrapper
-from django.db.models import Max, QuerySet
+from django.db.models import QuerySet
 
 from media_files.console import UsageError, counted, human_bytes, printable
 from media_files.models import MediaFile
-from proxies.batches import lifecycle, operations
+from proxies.batches import lifecycle
 from proxies.batches.lifecycle import WrongState
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
 from proxies.conf import conf
-from proxies.local_runs import RunsBatches, say, take_over
+from proxies.local_runs import RunsBatches, profile_of, say, take_over
 from proxies.models import Batch, BatchItem
-from proxies.outcomes import NEEDS_WORK, Outcome
+from proxies.outcomes import Outcome
 from proxies.plain_words import work_text
 from proxies.reports import Line, Totals, done_lines, planned_lines, planned_totals
+from proxies.run_scope import Scope, scope_of
 
 OPERATION: Final = "image-proxy"
 _FAILURES_SHOWN: Final = 50
@@ -29,8 +31,8 @@ _FAILURES_SHOWN: Final = 50
 
 class Command(RunsBatches):
     help = (
-        "Say what a run would do (the default), or with --no-dry-run make the image proxies that are "
-        "missing or stale. Interrupted or killed, the next run goes on."
+        "Show what a run would do (the default), or with --no-dry-run create the image proxies that are "
+        "missing or outdated. After an interruption or a kill, run it again to resume."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -39,10 +41,13 @@ class Command(RunsBatches):
         )
         parser.add_argument("--force", action="store_true", help="replace current proxies, too")
         parser.add_argument("--limit", type=int, metavar="N", help="stop after N files that need work")
-        parser.add_argument("--profile", default="nova", choices=sorted(conf().profiles))
+        parser.add_argument("--profile", choices=sorted(conf().profiles), help="default: nova")
         parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
         parser.add_argument("--queue", action="store_true", help="hand the batch to the workers instead")
-        parser.add_argument("--batch", type=_batch_number, metavar="ID", help="go on with this batch")
+        parser.add_argument(
+            "--resume", action="store_true", help="resume the newest batch that was left, and nothing else"
+        )
+        parser.add_argument("--batch", type=_batch_number, metavar="ID", help="resume this batch")
         parser.add_argument("--retry-failed", action="store_true", help="with --batch: its failures again")
         parser.add_argument("--yes", action="store_true", help="do not ask first")
         parser.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -50,19 +55,19 @@ class Command(RunsBatches):
     def work(self, **options: Any) -> bool:
         _check(options)
         self.as_json: bool = options["json"]
-        self.profile = conf().profiles[options["profile"]]
         if options["batch"] is not None:
             return self._go_on(options)
-        parameters = {"force": options["force"], "profile": options["profile"]}
-        files = _files(options["limit"], parameters)
+        scope = scope_of(OPERATION, _parameters(options), limit=options["limit"], resume=options["resume"])
+        self.profile = profile_of(scope.parameters)
+        self.announce(scope)
         if options["dry_run"]:
-            return self._plan(files, parameters, None)
-        plan = lifecycle.plan(OPERATION, Selection(files), parameters)
+            return self._plan(scope.files, scope.parameters, scope.left)
+        plan = lifecycle.plan(OPERATION, scope.selection, scope.parameters)
         if not self._is_agreed(plan, options):
             return True
         if options["queue"]:
-            return self._hand_over(files, parameters, plan)
-        return self._run(files, parameters, plan, options)
+            return self._hand_over(scope, plan)
+        return self._run(scope, plan, options["workers"])
 
     # -- What can be asked for -------------------------------------------------------------------
 
@@ -77,32 +82,11 @@ class Command(RunsBatches):
             self._show_plan(plan, self.stdout)
         return True
 
-    def _run(
-        self, files: QuerySet[MediaFile], parameters: dict[str, Any], plan: Plan, options: dict[str, Any]
-    ) -> bool:
-        """Go on with the batch that an earlier run with the same options left, then do what came in since."""
-        limit = {} if options["limit"] is None else {"limit": options["limit"]}
-        batches: list[Batch] = []
-        if left := _unfinished(parameters | limit):
-            if limit:
-                last = left.items.aggregate(last=Max("file_id"))["last"] or 0
-                files = MediaFile.objects.images().filter(pk__lte=last)
-            self.work_on(left, options["workers"])
-            batches = [left]
-        rest = files.exclude(pk__in=left.items.values("file_id")) if left else files
-        to_do = lifecycle.plan(OPERATION, Selection(rest), parameters) if left else plan
-        if to_do.needs_work and not (left and limit):
-            batch = lifecycle.start(
-                OPERATION,
-                Selection(rest),
-                parameters | limit,
-                executor=Batch.Executor.LOCAL,
-                with_settled=False,
-                planned=to_do,
-            )
-            self.work_on(batch, options["workers"])
-            batches.append(batch)
-        return self._report(files, parameters, batches, plan.bytes_replaced)
+    def _run(self, scope: Scope, plan: Plan, workers: int | None) -> bool:
+        self.do(OPERATION, scope, plan, workers)
+        return self._report(
+            scope.files, scope.parameters, self.batches, plan.bytes_replaced, since=scope.began
+        )
 
     def _go_on(self, options: dict[str, Any]) -> bool:
         batch = Batch.objects.filter(pk=options["batch"], operation=OPERATION, standing=None).first()
@@ -114,12 +98,17 @@ class Command(RunsBatches):
             raise UsageError(f"{batch.job_id} is {batch.state}. --retry-failed takes up what failed.")
         items = batch.items.exclude(state=BatchItem.State.DONE)
         if options["retry_failed"]:
-            items |= batch.items.filter(outcome__in=[Outcome.FAILED, Outcome.QUARANTINED])
+            failed = batch.items.filter(outcome__in=[Outcome.FAILED, Outcome.QUARANTINED])
+            if not failed.exists():
+                raise UsageError(f"Nothing in {batch.job_id} has failed.")
+            items |= failed
         to_do = MediaFile.objects.filter(pk__in=items.values("file_id"))
         parameters = dict(batch.parameters)
+        self.profile = profile_of(parameters)
+        planned = parameters | {"retry_failed": options["retry_failed"]}
         if options["dry_run"]:
-            return self._plan(to_do, parameters, batch)
-        if not self._is_agreed(lifecycle.plan(OPERATION, Selection(to_do), parameters), options):
+            return self._plan(to_do, planned, batch)
+        if not self._is_agreed(lifecycle.plan(OPERATION, Selection(to_do), planned), options):
             return True
         if options["retry_failed"]:
             take_over(batch)
@@ -131,10 +120,12 @@ class Command(RunsBatches):
         files = MediaFile.objects.filter(pk__in=batch.items.values("file_id"))
         return self._report(files, parameters, [batch], 0)
 
-    def _hand_over(self, files: QuerySet[MediaFile], parameters: dict[str, Any], plan: Plan) -> bool:
+    def _hand_over(self, scope: Scope, plan: Plan) -> bool:
         batch = None
         if plan.needs_work:
-            batch = lifecycle.start(OPERATION, Selection(files), parameters, with_settled=False, planned=plan)
+            batch = lifecycle.start(
+                OPERATION, scope.selection, scope.parameters, with_settled=False, planned=plan
+            )
         if self.as_json:
             self.write_json(totals=planned_totals(plan), batch=batch.pk if batch else None, dry_run=False)
         elif batch:
@@ -142,7 +133,7 @@ class Command(RunsBatches):
                 f"Handed to the workers as batch {batch.pk} ({batch.job_id}): {work_text(plan)}."
             )
         else:
-            self.stdout.write("Nothing is to be done.")
+            self.stdout.write("There is nothing to do.")
         return True
 
     # -- The run ---------------------------------------------------------------------------------
@@ -173,12 +164,14 @@ class Command(RunsBatches):
         parameters: dict[str, Any],
         batches: Sequence[Batch],
         bytes_replaced: int,
+        *,
+        since: datetime | None = None,
     ) -> bool:
         totals = Totals.empty()
         failures: list[Line] = []
         # What was just made is now current: without force each file tells its outcome by its row.
         settled = parameters | {"force": False}
-        for line in done_lines(OPERATION, files, settled, self.profile, batches):
+        for line in done_lines(OPERATION, files, settled, self.profile, batches, since=since):
             totals.add(line)
             if line.outcome in (Outcome.FAILED, Outcome.QUARANTINED) and len(failures) < _FAILURES_SHOWN:
                 failures.append(line)
@@ -204,7 +197,7 @@ class Command(RunsBatches):
             learned_from = counted(plan.forecast.sample, "proxy/proxies")
             say(out, f"  Forecast: {low} to {high} to be made (90 %), from {learned_from}.")
         elif plan.forecast.low is None:
-            say(out, "  No forecast yet: too few proxies stand to learn from.")
+            say(out, "  No estimate yet: there are too few proxies to learn from.")
 
     def _show_outcomes(self, sums: dict[str, Any], reasons: Any, out: OutputWrapper) -> None:
         for outcome in Outcome:
@@ -239,28 +232,19 @@ def _check(options: dict[str, Any]) -> None:
         if options[name] is not None and options[name] < 1:
             raise UsageError(f"--{name} takes a number from 1.")
     if options["retry_failed"] and options["batch"] is None:
-        raise UsageError("--retry-failed goes with --batch ID.")
-    if options["batch"] is not None and (options["queue"] or options["force"] or options["limit"]):
-        raise UsageError("--batch takes a batch as it is; --queue, --force and --limit make a new one.")
+        raise UsageError("--retry-failed needs --batch ID.")
+    others = ("queue", "force", "limit", "profile", "resume")
+    if options["batch"] is not None and any(options[name] for name in others):
+        raise UsageError(
+            "--batch resumes a batch as it is, without --queue, --force, --limit, --profile or --resume."
+        )
+    if options["resume"] and options["queue"]:
+        raise UsageError("--resume works on a batch here; --queue starts a new one. Use one of them.")
 
 
-def _files(limit: int | None, parameters: dict[str, Any]) -> QuerySet[MediaFile]:
-    """All images; with a limit those up to, in order of ids, the last that still counts."""
-    files = MediaFile.objects.images()
-    if limit is None:
-        return files
-    annotated = operations.get(OPERATION).annotate(files, parameters)
-    to_do = annotated.filter(outcome__in=[outcome.value for outcome in NEEDS_WORK]).order_by("pk")
-    last = to_do.values_list("pk", flat=True)[limit - 1 : limit].first()
-    return files if last is None else files.filter(pk__lte=last)
-
-
-def _unfinished(parameters: dict[str, Any]) -> Batch | None:
-    """The batch that an earlier run with the same options was in when it ended."""
-    started = Batch.objects.filter(
-        operation=OPERATION,
-        executor=Batch.Executor.LOCAL,
-        state__in=Batch.OPEN_STATES,
-        started_at__isnull=False,
-    ).order_by("-id")
-    return next((batch for batch in started if batch.parameters == parameters), None)
+def _parameters(options: dict[str, Any]) -> dict[str, Any]:
+    """The operation's parameters; to resume a batch, only those that were given."""
+    given = {"force": options["force"], "profile": options["profile"]}
+    if options["resume"]:
+        return {name: value for name, value in given.items() if value}
+    return {**given, "profile": given["profile"] or "nova"}

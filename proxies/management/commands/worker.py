@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 
 from media_files.console import PlainCommand, UsageError, refuse_missing_library
+from media_files.probing import failing_storages
 from proxies.pulse import VARIABLE, Pulse
 from proxies.worker import GRACE, Supervisor, Times, cluster_command
 
@@ -38,7 +39,7 @@ class Command(PlainCommand):
             type=float,
             default=settings.Q_CLUSTER["timeout"] + STALL_MARGIN,
             metavar="SECONDS",
-            help="start anew when there is work and none was finished for so long (default: %(default)s)",
+            help="restart when there is work and none was finished for this long (default: %(default)s)",
         )
         parser.add_argument(
             "--grace",
@@ -47,21 +48,29 @@ class Command(PlainCommand):
             metavar="SECONDS",
             help="how long a stop waits for the pictures in hand, before it kills (default: %(default)s)",
         )
+        parser.add_argument(
+            "--answer-grace",
+            type=float,
+            default=settings.NOVAPROXY_ANALYSIS_TIMEOUT,
+            metavar="SECONDS",
+            help="how long a stop waits for answers that were asked for before it (default: %(default)s)",
+        )
         parser.add_argument("--cluster", action="store_true", help=argparse.SUPPRESS)
 
-    def handle(
-        self, *, workers: int, stalled_after: float, grace: float, cluster: bool, **options: Any
-    ) -> None:
+    def handle(self, *, workers: int, cluster: bool, **options: Any) -> None:
         """Run until a signal comes."""
         if cluster:
             self._run_cluster()
             return
         if workers < 1:
             raise UsageError("--workers: at least 1 process is needed.")
-        if stalled_after <= 0 or grace <= 0:
+        times = Times(options["stalled_after"], options["grace"], options["answer_grace"])
+        if times.stalled_after <= 0 or times.grace <= 0 or times.answers < 0:
             raise UsageError("--stalled-after, --grace: more than 0 seconds are needed.")
         refuse_missing_library()
-        self._supervise(workers, Times(stalled_after=stalled_after, grace=grace))
+        # What fails is logged: a worker waits for storages as it does for the database.
+        failing_storages()
+        self._supervise(workers, times)
 
     def _supervise(self, workers: int, times: Times) -> None:
         from proxies.cluster import tasks_waiting  # noqa: PLC0415 (django-q2 reads its settings then)

@@ -1,0 +1,105 @@
+"""Writing what a call came to: the answer, its cost, and which answer is the newest."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.utils.timezone import now
+
+from analysis import budgets
+from analysis.errors import ProviderError
+from analysis.jobs import Call, Heard, Job
+from analysis.models import Analysis, AnalysisLabel
+from analysis.providers.base import Provider
+from media_files.errors import SourceMissing
+from media_files.models import MediaFile
+
+# Columns that an answer brings, which a reused one takes over.
+ANSWER: Final = ("result", "raw", "search_text", "model_version", "latency")
+# Columns that a call fills.
+_RECORDED: Final = (
+    *ANSWER, "status", "usage", "cost", "price_date", "price_source", "error", "message", "is_newest",
+    "finished_at",
+)  # fmt: skip
+
+
+def record(job: Job, heard: Heard, provider: Provider, *, is_there: bool) -> None:
+    """Write what a call came to and settle its cost. Call this in the transaction of the file's result.
+
+    Args:
+        job: the file's.
+        heard: the call, with its answer or its error.
+        provider: knows the price.
+        is_there: False if the file was deleted meanwhile; a paid answer is kept all the same.
+    """
+    call, row, answer = heard.call, heard.call.row, heard.answer
+    row.latency, row.finished_at, row.cost = round(heard.seconds, 3), now(), None
+    paid = heard.error.paid if isinstance(heard.error, ProviderError) else None
+    if answer is not None:
+        row.status = Analysis.Status.DONE
+        row.result, row.raw = answer.result.as_json(), answer.raw
+        row.search_text, row.model_version = answer.result.search_text, answer.model_version
+        _price(job, call, provider, answer.input_tokens, answer.output_tokens)
+        if is_there:
+            make_newest(row)
+    else:
+        row.status = Analysis.Status.FAILED
+        row.error = heard.error.code if heard.error else ""
+        row.message = str(heard.error)
+        if paid is not None:
+            row.raw = paid.raw
+            _price(job, call, provider, paid.input_tokens, paid.output_tokens)
+    if Analysis.everything.started().filter(pk=row.pk).update(status=row.status):
+        budgets.settle(row, row.cost)
+    else:
+        budgets.correct(row, row.cost)
+    _save_answer(row, is_there=is_there)
+    if answer is not None and is_there:
+        AnalysisLabel.objects.bulk_create(AnalysisLabel.rows_of(row, answer.result))
+
+
+def make_newest(row: Analysis) -> None:
+    """Mark the answer as the newest of its model and question; earlier ones become history."""
+    before = Analysis.objects.filter(
+        file_id=row.file_id, provider=row.provider, model=row.model, question=row.question
+    )
+    AnalysisLabel.objects.filter(analysis__in=before.filter(is_newest=True)).delete()
+    before.filter(is_newest=True).update(is_newest=False)
+    row.is_newest = True
+
+
+def _price(job: Job, call: Call, provider: Provider, tokens_in: int | None, tokens_out: int | None) -> None:
+    usage = provider.usage(call.request, job.picture.image, tokens_in, tokens_out)
+    price = provider.price(call.request, usage)
+    row = call.row
+    row.usage, row.cost = usage.as_json(), price.amount
+    row.price_date, row.price_source = price.day, price.source
+
+
+def hold(source: MediaFile) -> None:
+    """Lock the file's row until the end of the transaction.
+
+    Raises:
+        SourceMissing: the file was deleted.
+    """
+    if not is_held(source):
+        raise deleted(source)
+
+
+def is_held(source: MediaFile) -> bool:
+    """Lock the file's row until the end of the transaction; return False if the file was deleted."""
+    return MediaFile.objects.select_for_update(no_key=True).filter(pk=source.pk).first() is not None
+
+
+def deleted(source: MediaFile) -> SourceMissing:
+    return SourceMissing(f"File {source.pk} was deleted while it was being analysed.")
+
+
+def _save_answer(row: Analysis, *, is_there: bool) -> None:
+    """Write the columns that an answer fills, and no other: the file or the proxy may have been deleted.
+
+    A row that somebody deleted meanwhile is written again, because it was paid for, unless the file has gone.
+    """
+    values = {name: getattr(row, name) for name in _RECORDED}
+    if not Analysis.everything.filter(pk=row.pk).update(**values) and is_there:
+        row.save(force_insert=True)

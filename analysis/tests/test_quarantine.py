@@ -1,0 +1,107 @@
+"""Quarantine belongs to a file and an operation: one that fails keeps no other from its work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from analysis.tests.wire import Service
+from analysis.wishes import parameters_of
+from media_files.models import MediaFile
+from media_files.tests.pictures import jpeg
+from proxies.batches import lifecycle
+from proxies.batches.selection import Selection
+from proxies.batches.slices import perform
+from proxies.batches.work import Work
+from proxies.models import Batch, Quarantine
+from proxies.services import ImageProxyService
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Keep = Callable[..., MediaFile]
+
+
+def quarantine(file: MediaFile, operation: str) -> None:
+    Quarantine.objects.create(
+        source=file, operation=operation, fingerprint=file.fingerprint, message=f"{operation} failed."
+    )
+
+
+def planned(operation: str) -> dict[str, int]:
+    parameters = parameters_of() if operation.startswith("analyze") else {}
+    return dict(lifecycle.plan(operation, Selection(MediaFile.objects.all()), parameters).outcomes)
+
+
+def start(operation: str) -> Batch:
+    return lifecycle.start(
+        operation, Selection(MediaFile.objects.all()), parameters_of(), executor=Batch.Executor.LOCAL
+    )
+
+
+def test_a_quarantined_analysis_leaves_the_proxy_and_other_services_alone(nova: Service, keep: Keep) -> None:
+    file = keep()
+    quarantine(file, "analyze-nova")
+    assert planned("analyze-nova") == {"quarantined": 1}
+    assert planned("analyze-rekognition") == {"created": 1}
+    assert planned("image-proxy") == {"created": 1}
+    assert ImageProxyService().create_proxy(file).outcome == "created"
+    item = start("analyze-nova").items.get()
+    assert (item.outcome, item.message) == ("quarantined", "analyze-nova failed.")
+
+
+def test_a_quarantined_proxy_matters_to_an_analysis_that_would_have_to_make_it(
+    nova: Service, keep: Keep
+) -> None:
+    large, small = keep(), keep(jpeg(300, 200))
+    for file in (large, small):
+        quarantine(file, "image-proxy")
+    assert planned("analyze-nova") == {"quarantined": 1, "created": 1}
+    item = start("analyze-nova").items.get(file=large)
+    assert (item.outcome, item.message) == ("quarantined", "image-proxy failed.")
+
+
+def test_retrying_what_failed_releases_for_what_the_operation_does(nova: Service, keep: Keep) -> None:
+    file = keep()
+    for operation in ("image-proxy", "analyze-nova", "analyze-rekognition"):
+        quarantine(file, operation)
+    lifecycle.retry_failed(start("analyze-nova"))
+    assert list(Quarantine.objects.values_list("operation", flat=True)) == ["analyze-rekognition"]
+
+
+OLD_ROW = """
+from django.db import connection
+with connection.cursor() as cursor:
+    cursor.execute("INSERT INTO proxies_quarantine (source_id, fingerprint, message, created_at) "
+                   "SELECT id, fingerprint, 'thrice', created_at FROM media_files_mediafile")
+"""
+
+
+def test_what_needs_no_proxy_is_analysed_although_making_one_is_quarantined(
+    nova: Service, keep: Keep
+) -> None:
+    """The plan counts on it: no proxy is needed."""
+    quarantine(keep(jpeg(300, 200)), "image-proxy")
+    large = keep(jpeg())
+    ImageProxyService().create_proxy(large)
+    quarantine(large, "image-proxy")
+    assert planned("analyze-nova") == {"created": 2}
+    batch = start("analyze-nova")
+    perform(Work(batch, lambda: False))
+    assert list(batch.items.values_list("outcome", flat=True)) == ["created", "created"]
+    assert nova.requests == 2
+
+
+@pytest.mark.every_backend
+def test_files_quarantined_before_were_so_by_their_proxies(installation):
+    installation.shell("""
+        from django.core.files.base import ContentFile
+        from media_files.models import MediaFile
+        from proxies.tests.crashing import scan
+        MediaFile.objects.create(file=ContentFile(scan(1), "1.tif"))
+    """)
+    installation.manage("migrate", "proxies", "0011", "--verbosity=0")
+    installation.shell(OLD_ROW)
+    installation.manage("migrate", "--verbosity=0")
+    told = installation.shell("from proxies.models import Quarantine; print(Quarantine.objects.get())")
+    assert told.startswith("image-proxy of file")

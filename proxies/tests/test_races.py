@@ -1,0 +1,228 @@
+"""What happens between two statements of somebody else: no batch ends with work that nobody does."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.files.base import ContentFile
+from django.utils.timezone import now
+
+from media_files.models import MediaFile
+from proxies.batches import lifecycle, local, recovery
+from proxies.batches.counts import counts_of
+from proxies.batches.selection import Selection
+from proxies.batches.work import Work
+from proxies.holders import this_holder
+from proxies.models import Batch, BatchItem
+from proxies.outcomes import Outcome
+from proxies.tests import library
+from proxies.tests.crashing import scan
+from proxies.tests.faults import around_sql
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def batch(settings: Any, folders: Any) -> Batch:
+    settings.NOVAPROXY_ON_SAVE = "off"
+    for seed in range(2):
+        MediaFile.objects.create(file=ContentFile(scan(seed), f"number{seed}.tif"))
+    return start()
+
+
+def start() -> Batch:
+    return lifecycle.start(
+        "image-proxy", Selection(MediaFile.objects.all()), {}, executor=Batch.Executor.LOCAL
+    )
+
+
+def fail_all(batch: Batch) -> None:
+    batch.items.update(state="done", outcome="failed", error="corrupt")
+
+
+def test_a_retry_between_the_look_and_the_end_keeps_the_batch_open(batch):
+    fail_all(batch)
+    with around_sql(
+        'AS "a"', "proxies_batchitem", after=lambda: lifecycle.retry_failed(Batch.objects.get(pk=batch.pk))
+    ):
+        lifecycle.finish_if_done(batch)
+    batch.refresh_from_db()
+    assert batch.items.unfinished().count() == 2
+    assert batch.state == Batch.State.RUNNING
+
+
+def test_a_batch_is_taken_over_by_one_of_two_commands(batch):
+    batch = Batch.objects.get(pk=batch.pk)
+    others = Batch.objects.filter(pk=batch.pk)
+    with (
+        around_sql('UPDATE "proxies_batch"', before=lambda: others.update(holder="another")),
+        pytest.raises(local.HeldElsewhere),
+    ):
+        local.take_over(batch)
+    assert Batch.objects.get(pk=batch.pk).holder == "another"
+
+
+def test_a_batch_of_an_unknown_process_is_taken_over_once_its_leases_have_run_out(batch):
+    """A process of an older version has no heartbeat, nor has one that ended days ago."""
+    Batch.objects.filter(pk=batch.pk).update(holder="other-host:12:345")
+    item = batch.items.first()
+    items = BatchItem.objects.filter(pk=item.pk)
+    items.update(state="running", lease_holder="other-host:12:345", lease_until=now() + timedelta(minutes=1))
+    with pytest.raises(local.HeldElsewhere):
+        local.take_over(Batch.objects.get(pk=batch.pk))
+    items.update(lease_until=now() - timedelta(minutes=1))
+    local.take_over(Batch.objects.get(pk=batch.pk))
+    assert Batch.objects.get(pk=batch.pk).holder == this_holder()
+
+
+def test_a_batch_that_was_cancelled_while_it_was_written_does_not_start(batch):
+    def cancel() -> None:
+        lifecycle.cancel(Batch.objects.get(started_at=None))
+
+    with around_sql('"started_at" = ', before=cancel):
+        cancelled = start()
+    assert (cancelled.state, cancelled.started_at) == (Batch.State.CANCELLED, None)
+
+
+def test_a_batch_that_becomes_whole_just_now_is_not_ended(batch):
+    Batch.objects.filter(pk=batch.pk).update(started_at=None, created_at="2020-01-01T00:00Z")
+    whole = Batch.objects.filter(pk=batch.pk)
+    with around_sql('UPDATE "proxies_batch"', before=lambda: whole.update(started_at=batch.created_at)):
+        lifecycle.finish_stragglers()
+    assert whole.get().state == Batch.State.RUNNING
+
+
+def test_the_counts_of_a_cancelled_batch_include_what_was_in_hand(batch):
+    work = Work(batch, lambda: False)
+    item = next(iter(work))
+    lifecycle.cancel(batch)
+    assert counts_of(batch, exact=True)["running"] == 2
+    work.record(item, Outcome.CREATED, [])
+    work.put_back_the_rest()
+    counts = counts_of(Batch.objects.get(pk=batch.pk), exact=True)
+    assert (counts["running"], counts["created"]) == (0, 1)
+
+
+def test_an_ended_batch_shows_its_end_though_the_clock_was_set_back(batch):
+    fail_all(batch)
+    lifecycle.finish_if_done(batch)
+    lifecycle.retry_failed(batch)
+    assert counts_of(batch)["queued"] == 2
+    Batch.objects.filter(pk=batch.pk).update(counted_at=now() + timedelta(minutes=10))
+    fail_all(batch)
+    lifecycle.finish_if_done(batch)
+    counts = counts_of(Batch.objects.get(pk=batch.pk))
+    assert (counts["queued"], counts["failed"]) == (0, 2)
+
+
+def test_a_running_batch_is_counted_though_the_clock_was_set_back(batch):
+    counts_of(batch)
+    Batch.objects.filter(pk=batch.pk).update(
+        counted_at=now() + timedelta(minutes=10), recent=[[(now() + timedelta(minutes=10)).timestamp(), 0]]
+    )
+    fail_all(batch)
+    found = Batch.objects.get(pk=batch.pk)
+    assert counts_of(found)["failed"] == 2
+    assert [done for _, done in found.recent] == [2]
+
+
+def test_a_count_begun_before_the_end_is_not_kept_as_that_of_the_end(batch):
+    def end() -> None:
+        fail_all(batch)
+        lifecycle.finish_if_done(Batch.objects.get(pk=batch.pk))
+
+    with around_sql("COUNT(*)", "proxies_batchitem", after=end):
+        counts_of(batch, exact=True)
+    counts = counts_of(Batch.objects.get(pk=batch.pk))
+    assert (counts["queued"], counts["failed"]) == (0, 2)
+
+
+def test_only_a_charge_that_was_taken_is_given_back(batch):
+    """By a living process whose lease ran out while it waited."""
+    item = next(iter(Work(batch, lambda: False)))
+    BatchItem.objects.filter(pk=item.pk).update(lease_until=batch.created_at, attempts=1)
+    assert recovery.reclaim_expired() == 1
+    item.refresh_from_db()
+    assert (item.state, item.attempts) == ("queued", 1)
+
+
+TWO_CONNECTIONS = """
+import threading
+from django.db import connection, connections
+from media_files.models import MediaFile
+from novaproxy_site.tests.installation import wait_for
+from proxies.batches import lifecycle
+from proxies.batches.selection import Selection
+from proxies.models import Batch, Proxy
+from proxies.services import ImageProxyService
+from proxies.tests.faults import around_sql
+
+errors = []
+
+def elsewhere(what):
+    def run():
+        try:
+            what()
+        except Exception as error:
+            errors.append(repr(error))
+        finally:
+            connections.close_all()
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+def is_blocked():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return cursor.fetchone()[0] > 0
+"""
+
+RETRY = (
+    TWO_CONNECTIONS
+    + """
+batch = lifecycle.start("image-proxy", Selection(MediaFile.objects.all()), {}, executor="local")
+batch.items.update(state="done", outcome="failed", error="corrupt")
+threads = []
+def retry():
+    threads.append(elsewhere(lambda: lifecycle.retry_failed(Batch.objects.get(pk=batch.pk))))
+    wait_for(is_blocked, what="the retry waits for the row")
+with around_sql("FOR UPDATE", "proxies_batch", after=retry):
+    lifecycle.finish_if_done(batch)
+threads[0].join()
+batch.refresh_from_db()
+print(batch.state, batch.items.unfinished().count(), errors)
+"""
+)
+
+DELETE = (
+    TWO_CONNECTIONS
+    + """
+source = MediaFile.objects.order_by("id")[0]
+service = ImageProxyService()
+service.create_proxy(source)
+threads = []
+def delete():
+    threads.append(elsewhere(lambda: MediaFile.objects.get(pk=source.pk).delete()))
+    wait_for(is_blocked, what="the delete waits for the row")
+with around_sql("FOR UPDATE", "media_files_mediafile", after=delete):
+    print(service.create_proxy(source, force=True).outcome)
+threads[0].join()
+print(errors, MediaFile.objects.filter(pk=source.pk).exists(), Proxy.objects.count())
+"""
+)
+
+
+@pytest.mark.postgres
+def test_a_retry_that_waits_for_the_end_opens_the_batch_again(install):
+    installation = install("postgres")
+    library.fill(installation, 2, kind="scan")
+    assert installation.shell(RETRY).split() == ["running", "2", "[]"]
+
+
+@pytest.mark.postgres
+def test_a_proxy_made_by_force_and_a_delete_never_wait_for_each_other(install):
+    installation = install("postgres")
+    library.fill(installation, 1, kind="scan")
+    assert installation.shell(DELETE).split() == ["replaced", "[]", "False", "0"]
