@@ -44,8 +44,8 @@ def test_a_long_silence_gives_no_burst() -> None:
 def test_two_workers_reach_the_allowed_rate_of_a_service_that_throttles_at_random(
     install: Callable[..., Installation],
 ) -> None:
-    """Answers take two seconds, 20 a second are allowed, one request in twenty is refused all the same."""
-    allowed, images = 20.0, 140
+    """Answers take two seconds, 10 a second are allowed, one request in twenty is refused all the same."""
+    allowed, images = 10.0, 90
     workers = install()
     service = Bedrock("bedrock-runtime", nova, seconds=2.0, per_second=allowed, throttled=0.05)
     with served(service):
@@ -62,7 +62,7 @@ def test_two_workers_reach_the_allowed_rate_of_a_service_that_throttles_at_rando
     moments = sorted(service.answered_at)
     # Both are at work once the first call of each is answered, which goes alone. The machine may stand still
     # for a moment, which is no fault of theirs: the best of all three seconds' worth of answers counts.
-    together = 60
+    together = 30
     seconds = min(after - before for before, after in zip(moments, moments[together:], strict=False))
     assert together / seconds >= 0.9 * allowed
     assert ask(workers, f"Batch.objects.get(pk={batch}).paused_reason") == ""

@@ -175,11 +175,22 @@ class Console:
         self._process.communicate()
 
 
-def wait_for(condition: Callable[[], Any], *, seconds: float = 30, what: str = "") -> Any:
-    """Return the first true answer of `condition`. Raises AssertionError when it is too long in coming."""
+def wait_for(
+    condition: Callable[[], Any],
+    *,
+    seconds: float = 30,
+    what: str | Callable[[], str] = "what the test waits for",
+) -> Any:
+    """Return the first true answer of `condition`, asked ever more seldom, up to five times a second.
+
+    Raises:
+        AssertionError: none came within `seconds`; it says `what` was waited for.
+    """
     deadline = time.monotonic() + seconds
+    pause = 0.02
     while not (answer := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"Not within {seconds:g} s: {what or condition}")
-        time.sleep(0.05)
+            raise AssertionError(f"Not within {seconds:g} s: {what() if callable(what) else what}")
+        time.sleep(pause)
+        pause = min(pause * 1.3, 0.2)
     return answer

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from novaproxy_site.tests.installation import wait_for
 from proxies.process_identity import identity_of
 from proxies.pulse import VARIABLE, Pulse
 from proxies.worker import is_running
@@ -150,9 +151,4 @@ class RunningWorker:
 
     def wait_for(self, condition: Callable[[], Any], *, seconds: float = 120, what: str) -> Any:
         """Return the first true answer of `condition`. Raises AssertionError with the worker's log."""
-        deadline = time.monotonic() + seconds
-        while not (answer := condition()):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"Waited {seconds:g} s in vain for {what}:\n{self.read_output()}")
-            time.sleep(0.05)
-        return answer
+        return wait_for(condition, seconds=seconds, what=lambda: f"{what}\n{self.read_output()}")
