@@ -21,9 +21,10 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from analysis.forgetting import forget
+from analysis import operation_pages  # noqa: F401 (registers them)
+from analysis.erasure import forget
 from analysis.models import Analysis
-from analysis.queries import saying, with_label
+from analysis.queries import matching_text, with_label
 from analysis.readiness import readiness
 from analysis.results import kept
 from media_files.admin import (
@@ -35,7 +36,7 @@ from media_files.admin import (
     day_text,
 )
 from media_files.models import MediaFile
-from proxies.admin import ShownByTemplate, badge, thumbnail
+from proxies.admin.proxies import ShownByTemplate, badge, thumbnail
 from proxies.models import Proxy
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class AnalysisFileAdminMixin(FileModelAdmin):
         if not search_term.strip():
             return named, duplicates
         by_name = Q(pk__in=named.order_by().values("pk"))
-        return queryset.filter(by_name | saying(search_term) | with_label(search_term)), False
+        return queryset.filter(by_name | matching_text(search_term) | with_label(search_term)), False
 
     def get_urls(self) -> list[URLPattern]:
         page = path("<path:pk>/forget/", self.admin_site.admin_view(self.forget_view), name=_FORGET)

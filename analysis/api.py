@@ -14,26 +14,26 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from analysis.api_errors import AnalysisFaultSerializer
+from analysis.erasure import forget
 from analysis.errors import NotConfigured
-from analysis.forgetting import forget
 from analysis.models import Analysis
+from analysis.options import BUDGET_DIGITS, BUDGET_PLACES, Run, parameters_of
 from analysis.providers import get, names
-from analysis.providers.base import Wishes
+from analysis.providers.base import Options
 from analysis.providers.nova import LONGEST_QUESTION
-from analysis.queries import saying, with_label
+from analysis.queries import matching_text, with_label
 from analysis.readiness import readiness
 from analysis.services import AnalysisService
-from analysis.wishes import BUDGET_DIGITS, BUDGET_PLACES, Run, parameters_of
-from media_files.api import StrictFilterSet, StrictSerializer
+from media_files.api.files import StrictFilterSet, StrictSerializer
 from media_files.models import MediaFile
-from proxies.api import ProfileField
-from proxies.api_batches import ProxyBatchViewSet
-from proxies.batch_serializers import (
+from proxies.api.batch_serializers import (
     AcceptedSerializer,
     BatchRequestSerializer,
     DryRunSerializer,
     OutcomesSerializer,
 )
+from proxies.api.batches import ProxyBatchViewSet
+from proxies.api.proxies import ProfileField
 from proxies.outcomes import NEEDS_WORK, Outcome
 
 _OUTCOMES = [Outcome.CREATED, Outcome.REPLACED, Outcome.REUSED]
@@ -66,7 +66,7 @@ class AnalyzedSerializer(serializers.Serializer[Any]):
     analyses = AnalysisSerializer(many=True)
 
 
-class WishesSerializer(StrictSerializer):
+class OptionsSerializer(StrictSerializer):
     """Who is asked, and what."""
 
     provider = serializers.ChoiceField(choices=[(name, name) for name in names()], default="nova")
@@ -85,18 +85,18 @@ class WishesSerializer(StrictSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         attrs = super().validate(attrs)
-        wishes = Wishes(attrs["question"], tuple(attrs["features"]))
+        options = Options(attrs["question"], tuple(attrs["features"]))
         try:
-            get(attrs["provider"]).requests(wishes)
+            get(attrs["provider"]).requests(options)
         except ValueError as error:
             key = "question" if attrs["question"] else "features"
             raise ValidationError({key: [str(error)]}) from error
         except NotConfigured:
             pass  # no fault of the body: the view answers with it
-        return {**attrs, "wishes": wishes}
+        return {**attrs, "wishes": options}
 
 
-class AnalyzeSerializer(WishesSerializer):
+class AnalyzeSerializer(OptionsSerializer):
     profile = ProfileField(default="nova")
     force = serializers.BooleanField(
         default=False, help_text="Ask again what was answered before, and pay for it again."
@@ -112,7 +112,7 @@ class BudgetField(serializers.DecimalField):
         )
 
 
-class AnalyzeBatchSerializer(WishesSerializer, BatchRequestSerializer):
+class AnalyzeBatchSerializer(OptionsSerializer, BatchRequestSerializer):
     max_cost = BudgetField(
         default=None,
         help_text="US dollars, at which the batch pauses; those of the settings where none is given.",
@@ -160,7 +160,7 @@ class AnalysisFilterMixin(StrictFilterSet):
         return files.filter(with_label(value))
 
     def filter_words(self, files: QuerySet[MediaFile], name: str, value: str) -> QuerySet[MediaFile]:
-        return files.filter(saying(value))
+        return files.filter(matching_text(value))
 
 
 class AnalysisActionsMixin(viewsets.GenericViewSet[MediaFile]):
@@ -174,7 +174,7 @@ class AnalysisActionsMixin(viewsets.GenericViewSet[MediaFile]):
         body.is_valid(raise_exception=True)
         wanted = body.validated_data
         service = AnalysisService(
-            wanted["provider"], profile=wanted["profile"], force=wanted["force"], wishes=wanted["wishes"]
+            wanted["provider"], profile=wanted["profile"], force=wanted["force"], options=wanted["wishes"]
         )
         result = service.analyze(self.get_object())
         if result.error is not None:
@@ -237,7 +237,7 @@ def _require_setup(run: Run, *, dry_run: bool) -> None:
     Raises:
         NotConfigured: the message says what to set.
     """
-    run.provider.requests(run.wishes)
+    run.provider.requests(run.options)
     if dry_run:
         return
     if missing := readiness.missing():

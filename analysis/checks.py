@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 
 from analysis.conf import conf
 from analysis.providers.rekognition import CUSTOM, FEATURES
-from media_files.storage import is_amazon_endpoint
+from media_files.storage.base import is_amazon_endpoint
 
 # Models of Amazon that are called by an inference profile only.
 _BY_PROFILE_ONLY: Final = ("amazon.nova-2", "amazon.nova-premier")

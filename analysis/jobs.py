@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from analysis.models import Analysis
+from analysis.payload import Delivery, Picture
 from analysis.providers.base import Answer, Request
-from analysis.sending import Delivery, Picture
 from media_files.errors import MediaError
 from media_files.models import MediaFile
 from proxies.outcomes import Outcome
@@ -29,7 +29,7 @@ class Call:
 
 
 @dataclass(slots=True)
-class Heard:
+class CallResult:
     """What became of a call: an answer or an error, and how many seconds it took."""
 
     call: Call

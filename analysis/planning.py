@@ -12,9 +12,9 @@ from django.db.models import Avg, Count, Q, QuerySet, Sum
 from analysis import prices
 from analysis.errors import NotConfigured
 from analysis.estimates import expected_cost, most_cost
+from analysis.options import Run
 from analysis.providers.base import Image, Request
 from analysis.queries import is_answered, sent_bytes, with_outcome
-from analysis.wishes import Run
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
 from proxies.models import Proxy

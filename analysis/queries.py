@@ -31,8 +31,8 @@ from analysis.providers.base import Request
 from media_files.models import MediaFile
 from proxies.models import Proxy
 from proxies.outcomes import Outcome
-from proxies.profiles import ProxyProfile
 from proxies.queries import IMAGE_PROXY, is_quarantined, known_failures, needs_proxy, with_settled
+from proxies.rendering.profiles import ProxyProfile
 
 _WORD = re.compile(r"\w+")
 
@@ -140,7 +140,7 @@ def with_label(name: str) -> Q:
     return Q(pk__in=found.values("analysis__file"))
 
 
-def saying(words: str) -> Q:
+def matching_text(words: str) -> Q:
     """Files of which some newest answer has all these words, in its caption, labels or found text.
 
     PostgreSQL's full-text search, by whole words and through an index; on other databases a match of parts.

@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models.signals import post_delete, pre_delete, pre_save
 from django.dispatch import receiver
 
-from analysis import budgets, copies
+from analysis import budgets, s3_copies
 from analysis.conf import conf
 from media_files.models import MediaFile
 from proxies.models import Proxy
@@ -16,7 +16,7 @@ from proxies.models import Proxy
 @receiver(post_delete, sender=MediaFile)
 @receiver(post_delete, sender=Proxy)
 def doubt_copies_of_deleted(instance: MediaFile | Proxy, **kwargs: Any) -> None:
-    copies.doubt(instance.sha256)
+    s3_copies.doubt(instance.sha256)
 
 
 @receiver(pre_delete, sender=MediaFile)
@@ -32,4 +32,4 @@ def doubt_copies_of_replaced(instance: MediaFile | Proxy, raw: bool, **kwargs: A
         return
     before = type(instance)._default_manager.filter(pk=instance.pk).values_list("sha256", flat=True).first()
     if before and before != instance.sha256:
-        copies.doubt(before)
+        s3_copies.doubt(before)

@@ -8,7 +8,7 @@ from django.utils.timezone import now
 
 from analysis import budgets
 from analysis.errors import ProviderError
-from analysis.jobs import Call, Heard, Job
+from analysis.jobs import Call, CallResult, Job
 from analysis.models import Analysis, AnalysisLabel
 from analysis.providers.base import Provider
 from media_files.errors import SourceMissing
@@ -23,7 +23,7 @@ _RECORDED: Final = (
 )  # fmt: skip
 
 
-def record(job: Job, heard: Heard, provider: Provider, *, is_there: bool) -> None:
+def record(job: Job, replies: CallResult, provider: Provider, *, is_there: bool) -> None:
     """Write what a call came to and settle its cost. Call this in the transaction of the file's result.
 
     Args:
@@ -32,9 +32,9 @@ def record(job: Job, heard: Heard, provider: Provider, *, is_there: bool) -> Non
         provider: knows the price.
         is_there: False if the file was deleted meanwhile; a paid answer is kept all the same.
     """
-    call, row, answer = heard.call, heard.call.row, heard.answer
-    row.latency, row.finished_at, row.cost = round(heard.seconds, 3), now(), None
-    paid = heard.error.paid if isinstance(heard.error, ProviderError) else None
+    call, row, answer = replies.call, replies.call.row, replies.answer
+    row.latency, row.finished_at, row.cost = round(replies.seconds, 3), now(), None
+    paid = replies.error.paid if isinstance(replies.error, ProviderError) else None
     if answer is not None:
         row.status = Analysis.Status.DONE
         row.result, row.raw = answer.result.as_json(), answer.raw
@@ -44,8 +44,8 @@ def record(job: Job, heard: Heard, provider: Provider, *, is_there: bool) -> Non
             make_newest(row)
     else:
         row.status = Analysis.Status.FAILED
-        row.error = heard.error.code if heard.error else ""
-        row.message = str(heard.error)
+        row.error = replies.error.code if replies.error else ""
+        row.message = str(replies.error)
         if paid is not None:
             row.raw = paid.raw
             _price(job, call, provider, paid.input_tokens, paid.output_tokens)

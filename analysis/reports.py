@@ -12,8 +12,8 @@ from typing import Any, Final
 from django.db.models import Prefetch, QuerySet
 
 from analysis.models import Analysis
+from analysis.options import Run
 from analysis.queries import with_outcome
-from analysis.wishes import Run
 from media_files.models import MediaFile
 from proxies.models import Batch, BatchItem
 from proxies.outcomes import NEEDS_WORK, Outcome

@@ -1,7 +1,7 @@
 """What an analysis says of a picture: one schema for all providers, with a version.
 
-Everything that a model says is untrusted: `analysis.reading` reads it before it is kept, and it is text,
-never markup, wherever it is shown. Boxes are ratios (0 to 1) of the upright original, from its upper left
+Everything a model says is untrusted: `analysis.answer_parsing` checks it before it is stored, and pages show
+it as text, never as markup. Boxes are ratios (0 to 1) of the upright original, from its upper left
 corner. What is sent is upright and has the original's shape, so its ratios are those of the original.
 """
 

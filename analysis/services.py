@@ -9,7 +9,7 @@ from decimal import Decimal
 from django.db import transaction
 from django.utils.timezone import now
 
-from analysis import budgets, claims, copies, rates, sending
+from analysis import budgets, inflight, payload, rate_limit, s3_copies
 from analysis.budgets import Grant
 from analysis.conf import conf
 from analysis.errors import (
@@ -21,17 +21,17 @@ from analysis.errors import (
     ProxyDamaged,
 )
 from analysis.estimates import expected_cost, most_cost
-from analysis.jobs import Analysed, Call, Heard, Job
+from analysis.jobs import Analysed, Call, CallResult, Job
 from analysis.models import Analysis, AnalysisLabel
+from analysis.payload import Picture
 from analysis.providers import aws, get
-from analysis.providers.base import Place, Provider, Request, Wishes
+from analysis.providers.base import Options, Provider, Request, S3Location
 from analysis.recording import ANSWER, deleted, hold, is_held, make_newest, record
 from analysis.results import Result
-from analysis.sending import Picture
 from media_files.errors import MediaError, SourceMissing
 from media_files.models import MediaFile
 from proxies.outcomes import Outcome
-from proxies.stored import mark_damaged
+from proxies.stored_file import mark_damaged
 
 
 class AnalysisService:
@@ -47,7 +47,7 @@ class AnalysisService:
         *,
         profile: str = "nova",
         force: bool = False,
-        wishes: Wishes | None = None,
+        options: Options | None = None,
         batch_id: int | None = None,
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -63,7 +63,7 @@ class AnalysisService:
         self.force = force
         self.batch_id = batch_id
         self._is_stopping = is_stopping
-        self.requests: Sequence[Request] = self.provider.requests(wishes or Wishes())
+        self.requests: Sequence[Request] = self.provider.requests(options or Options())
 
     # -- The whole way ---------------------------------------------------------------------------
 
@@ -76,21 +76,21 @@ class AnalysisService:
         """
         result = self._analyze(source)
         # What was found when the bytes were read has been recorded: the second try makes the proxy.
-        is_known_now = isinstance(result.error, (ProxyDamaged, sending.NotHarmless))
+        is_known_now = isinstance(result.error, (ProxyDamaged, payload.NotHarmless))
         return self._analyze(source) if is_known_now else result
 
     def _analyze(self, source: MediaFile | int) -> Analysed:
         job = self.begin(source)
-        heard: list[Heard] = []
+        replies: list[CallResult] = []
         give_up = self.abandon
         try:
             if job.calls:
                 aws.require_setup()
                 budgets.reserve_for_today([(call.row, call.most) for call in job.calls])
-                rates.wait_for(self.provider.name, conf().calls_per_second, len(job.calls))
+                rate_limit.wait_for(self.provider.name, conf().calls_per_second, len(job.calls))
                 give_up = self.break_off
-                heard = self.carry_out(job)
-            return self.finish(job, heard)
+                replies = self.carry_out(job)
+            return self.finish(job, replies)
         except BaseException:
             give_up(job)
             raise
@@ -106,8 +106,8 @@ class AnalysisService:
             MediaError: the file cannot be sent, or its proxy not made.
             AnalysisBusy: another process is asking the same.
         """
-        picture = sending.choose_picture(source, self.profile)
-        delivery = sending.plan_delivery(picture)
+        picture = payload.choose_picture(source, self.profile)
+        delivery = payload.plan_delivery(picture)
         job = Job(picture.source, picture, delivery)
         known = Analysis.objects.done().filter(file=picture.source, provider=self.provider.name)
         job.was_known = known.exists()
@@ -124,7 +124,7 @@ class AnalysisService:
                     job.calls.pop().row.delete()
                 job.reused.append(self._reuse(answered, picture))
             if job.calls:
-                sending.announce_copy(picture, delivery)
+                payload.announce_copy(picture, delivery)
         except BaseException:
             self.abandon(job)
             raise
@@ -134,21 +134,21 @@ class AnalysisService:
         """Reserve what the calls can cost at most, from the batch's budget or from the day's."""
         return budgets.reserve([(call.row, call.most) for call in job.calls], budget)
 
-    def carry_out(self, job: Job) -> list[Heard]:
+    def carry_out(self, job: Job) -> list[CallResult]:
         """Make the calls of one file, one after the other. Runs in a thread: touches no database.
 
         After a failure that the next call would meet as well, it ends; what was not asked is not in the list.
         """
-        heard: list[Heard] = []
+        replies: list[CallResult] = []
         try:
             content = self._content(job)
         except MediaError as error:
-            return [Heard(job.calls[0], error=error)]
+            return [CallResult(job.calls[0], error=error)]
         for call in job.calls:
-            if heard and self._is_stopping():
+            if replies and self._is_stopping():
                 break
             began = time.monotonic()
-            result = Heard(call)
+            result = CallResult(call)
             try:
                 result.answer = self.provider.ask(call.request, job.picture.image, content)
             except ObjectMissing as error:
@@ -156,13 +156,13 @@ class AnalysisService:
             except AnalysisError as error:
                 result.error = error
             result.seconds = time.monotonic() - began
-            heard.append(result)
+            replies.append(result)
             if result.error is not None and (result.error.transient or _stops(result.error)):
                 break
-        return heard
+        return replies
 
     def finish(
-        self, job: Job, heard: Sequence[Heard], *, within: Callable[[Analysed], None] | None = None
+        self, job: Job, replies: Sequence[CallResult], *, within: Callable[[Analysed], None] | None = None
     ) -> Analysed:
         """One transaction: the answers, the money, and what ``within`` adds to it.
 
@@ -170,11 +170,11 @@ class AnalysisService:
             SourceMissing: the file was deleted meanwhile. Its answers were paid for, and are kept like those
                 of other deleted files.
         """
-        self._settle_copy(job, heard)
-        damage = next((each.error for each in heard if isinstance(each.error, ProxyDamaged)), None)
-        made = [] if damage else heard
-        if any(isinstance(each.error, sending.NotHarmless) for each in heard):
-            sending.distrust(job.picture)
+        self._settle_copy(job, replies)
+        damage = next((each.error for each in replies if isinstance(each.error, ProxyDamaged)), None)
+        made = [] if damage else replies
+        if any(isinstance(each.error, payload.NotHarmless) for each in replies):
+            payload.distrust(job.picture)
         with transaction.atomic():
             is_there = is_held(job.source)
             if damage and job.picture.proxy:
@@ -198,17 +198,17 @@ class AnalysisService:
         """Give up calls that may have been made, and billed."""
         with transaction.atomic():
             for call in job.calls:
-                claims.break_off(call.row)
+                inflight.break_off(call.row)
 
     # -- Inside ----------------------------------------------------------------------------------
 
-    def _content(self, job: Job) -> bytes | Place:
+    def _content(self, job: Job) -> bytes | S3Location:
         if job.delivery.place is None:
-            return sending.read(job.picture)
-        if job.delivery.is_missing or not sending.copy_is_intact(job.picture, job.delivery):
-            sending.put_copy(job.picture)
+            return payload.read(job.picture)
+        if job.delivery.is_missing or not payload.copy_is_intact(job.picture, job.delivery):
+            payload.put_copy(job.picture)
         elif not job.delivery.is_copy:
-            sending.check_stored(job.picture)
+            payload.check_stored(job.picture)
         return job.delivery.place
 
     def _answered(self, picture: Picture, request: Request) -> Analysis | None:
@@ -273,22 +273,22 @@ class AnalysisService:
         """
         row = self._row(picture, request.model, request.request_version, request.question)
         row.cost = expected_cost(self.provider, request, picture.image)
-        claims.take(row, calls=len(self.requests))
+        inflight.take(row, calls=len(self.requests))
         return Call(request, row, most_cost(self.provider, request, picture.image))
 
-    def _settle_copy(self, job: Job, heard: Sequence[Heard]) -> None:
+    def _settle_copy(self, job: Job, replies: Sequence[CallResult]) -> None:
         """Keep track of our copy in the bucket: it is there now, or it has gone from there."""
-        gone = [each for each in heard if isinstance(each.error, ObjectMissing)]
+        gone = [each for each in replies if isinstance(each.error, ObjectMissing)]
         if job.delivery.is_copy and gone:
-            sending.forget_copy(job.delivery)
+            payload.forget_copy(job.delivery)
             for each in gone:
                 each.error = CopyMissing(f"{each.error} The copy is uploaded again on the next attempt.")
-        elif job.delivery.is_missing and any(each.answer or _was_sent(each.error) for each in heard):
-            sending.remember_copy(job.picture, job.delivery)
+        elif job.delivery.is_missing and any(each.answer or _was_sent(each.error) for each in replies):
+            payload.remember_copy(job.picture, job.delivery)
 
-    def _drop(self, job: Job, heard: Sequence[Heard]) -> None:
+    def _drop(self, job: Job, replies: Sequence[CallResult]) -> None:
         """Remove the rows of calls that were not made."""
-        made = {each.call.row.pk for each in heard}
+        made = {each.call.row.pk for each in replies}
         for call in job.calls:
             if call.row.pk in made:
                 continue
@@ -296,15 +296,15 @@ class AnalysisService:
             if dropped:
                 budgets.settle(call.row, None)
 
-    def _result(self, job: Job, heard: Sequence[Heard]) -> Analysed:
-        rows = [*job.reused, *(each.call.row for each in heard)]
-        error = next((each.error for each in heard if each.error is not None), None)
+    def _result(self, job: Job, replies: Sequence[CallResult]) -> Analysed:
+        rows = [*job.reused, *(each.call.row for each in replies)]
+        error = next((each.error for each in replies if each.error is not None), None)
         if error is not None:
             return Analysed(Outcome.FAILED, rows, error)
-        if not heard:
+        if not replies:
             return Analysed(Outcome.REUSED, rows)
         outcome = Outcome.REPLACED if job.was_known else Outcome.CREATED
-        return Analysed(outcome, rows, is_partial=len(heard) < len(job.calls))
+        return Analysed(outcome, rows, is_partial=len(replies) < len(job.calls))
 
 
 def _cause(job: Job, error: ObjectMissing) -> MediaError:
@@ -316,7 +316,7 @@ def _cause(job: Job, error: ObjectMissing) -> MediaError:
     copy = job.delivery.place if job.delivery.is_copy else None
     try:
         if copy is not None:
-            copies.stat(copy)
+            s3_copies.stat(copy)
         else:
             job.picture.storage.stat(job.picture.name)
     except SourceMissing:

@@ -91,9 +91,9 @@ def bare(made: Installation, images: int, processes: int) -> Run:
         made,
         f"""
         import os
-        from proxies.imaging import render
-        from proxies.memory import keep_freed_memory
-        from proxies.profiles import NOVA
+        from proxies.rendering.render import render
+        from proxies.processes.memory_guard import keep_freed_memory
+        from proxies.rendering.profiles import NOVA
         rows = list(MediaFile.objects.order_by("id"))
         with clock() as told:
             crew = []
@@ -118,13 +118,13 @@ def local(made: Installation, images: int, processes: int) -> Run:
     return _told(
         made,
         f"""
-        from proxies.batches import lifecycle, local
+        from proxies.batches import lifecycle, local_runner
         from proxies.batches.selection import Selection
         from proxies.models import Batch
         with clock() as told:
             everything, here = Selection(MediaFile.objects.all()), Batch.Executor.LOCAL
             batch = lifecycle.start("image-proxy", everything, {{"force": True}}, executor=here)
-            local.run(batch, {processes}, lambda: None)
+            local_runner.run(batch, {processes}, lambda: None)
         assert batch.state == "completed", batch.state
         """,
         images,

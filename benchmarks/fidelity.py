@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from media_files.inspection import inspect
-from proxies import reduction
-from proxies.imaging import calculate_target_dimensions, render
-from proxies.profiles import NOVA
-from proxies.resizing import Resizer
+from media_files.imaging.inspection import inspect
+from proxies.rendering import draft_scale
+from proxies.rendering.profiles import NOVA
+from proxies.rendering.render import calculate_target_dimensions, render
+from proxies.rendering.resize import Resizer
 
 MEAN_LIMIT = 0.0005
 WORST_LIMIT = 0.006
@@ -132,9 +132,9 @@ def pictures(folder: str | None) -> Iterator[tuple[str, bytes]]:
 @contextmanager
 def one_margin(margin: float) -> Iterator[None]:
     """Decode all JPEGs at this margin, whatever their grain."""
-    shipped, reduction.MARGINS = reduction.MARGINS, (margin,) * len(reduction.MARGINS)
+    shipped, draft_scale.MARGINS = draft_scale.MARGINS, (margin,) * len(draft_scale.MARGINS)
     yield
-    reduction.MARGINS = shipped
+    draft_scale.MARGINS = shipped
 
 
 def _row(label: str, measured: list[Measured]) -> str:

@@ -98,11 +98,11 @@ def _acts() -> dict[str, Callable[[], object]]:
     from django.test import Client
 
     from media_files.models import MediaFile
-    from proxies.batches import lifecycle, slices
+    from proxies.batches import lifecycle, runner
+    from proxies.batches.claim import Claim
     from proxies.batches.counts import counts_of
     from proxies.batches.selection import Selection
     from proxies.batches.sweeper import sweep
-    from proxies.batches.work import Work
     from proxies.models import Batch
 
     user, _ = get_user_model().objects.get_or_create(username="reader", is_superuser=True, is_staff=True)
@@ -117,7 +117,7 @@ def _acts() -> dict[str, Callable[[], object]]:
         return Batch.objects.latest("id")
 
     def claim() -> None:
-        work = Work(newest(), lambda: False)
+        work = Claim(newest(), lambda: False)
         next(iter(work))
         work.put_back_the_rest()
 
@@ -130,7 +130,7 @@ def _acts() -> dict[str, Callable[[], object]]:
         "start": start,
         "count": lambda: counts_of(newest(), exact=True),
         "claim": claim,
-        "due batch": slices.due_batch,
+        "due batch": runner.due_batch,
         "list page": lambda: page(""),
         "list by proxy state": lambda: page("proxy_state=missing"),
         "sweep": sweep,
@@ -140,9 +140,9 @@ def _acts() -> dict[str, Callable[[], object]]:
 def _forget_batches() -> None:
     from django_q.models import OrmQ
 
-    from proxies.models import Batch, BatchItem, Lane
+    from proxies.models import Batch, BatchItem, WorkerSlot
 
-    for model in (BatchItem, Batch, Lane, OrmQ):
+    for model in (BatchItem, Batch, WorkerSlot, OrmQ):
         model.objects.all()._raw_delete(using="default")
 
 
@@ -152,7 +152,7 @@ def _grow_to(size: int) -> None:
 
     from media_files.models import MediaFile
     from proxies.models import Proxy
-    from proxies.profiles import NOVA
+    from proxies.rendering.profiles import NOVA
 
     first = MediaFile.objects.order_by("-id").values_list("pk", flat=True).first() or 0
     file = MediaFile(format="JPEG", mode="RGB", bytes=5_000_000, width=6000, height=4000)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from proxies.memory import keep_freed_memory
+from proxies.processes.memory_guard import keep_freed_memory
 
 # As in a worker; it serves everybody who is measured in this process.
 keep_freed_memory()

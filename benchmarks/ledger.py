@@ -39,8 +39,9 @@ def set_up() -> None:
 
 def without_pixels() -> None:
     """Leave of the work on an image what the database does."""
-    from media_files.storage import LocalStorage, Stored
-    from proxies.imaging import Rendered
+    from media_files.storage.base import Stored
+    from media_files.storage.local import LocalStorage
+    from proxies.rendering.render import Rendered
     from proxies.services import ImageProxyService
 
     rendered = Rendered(data=b"x", format="JPEG", width=1344, height=896, sha256="0" * 64, provenance={})
@@ -77,13 +78,13 @@ def count_statements() -> dict[str, float]:
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
-    from proxies.batches import slices
-    from proxies.batches.work import Work
+    from proxies.batches import runner
+    from proxies.batches.claim import Claim
 
     images = 40
     batch = start(add_files(images))
     with CaptureQueriesContext(connection) as captured:
-        slices.perform(Work(batch, lambda: False))
+        runner.perform(Claim(batch, lambda: False))
     verbs = [query["sql"].split()[0].upper() for query in captured.captured_queries]
     writes = sum(verb in ("INSERT", "UPDATE", "DELETE") for verb in verbs)
     begins = sum(verb == "BEGIN" for verb in verbs)
@@ -92,11 +93,11 @@ def count_statements() -> dict[str, float]:
 
 
 def labour(batch_id: int) -> None:
-    from proxies.batches import slices
-    from proxies.batches.work import Work
+    from proxies.batches import runner
+    from proxies.batches.claim import Claim
     from proxies.models import Batch
 
-    slices.perform(Work(Batch.objects.get(pk=batch_id), lambda: False))
+    runner.perform(Claim(Batch.objects.get(pk=batch_id), lambda: False))
 
 
 def images_per_second(images: int, processes: int) -> float:

@@ -26,10 +26,10 @@ import pyvips
 from PIL import Image, ImageOps
 
 from benchmarks.harness import Cost, clocked
-from media_files.inspection import ImageFacts, inspect
-from proxies.imaging import calculate_target_dimensions, render
-from proxies.profiles import NOVA
-from proxies.resizing import Resizer
+from media_files.imaging.inspection import ImageFacts, inspect
+from proxies.rendering.profiles import NOVA
+from proxies.rendering.render import calculate_target_dimensions, render
+from proxies.rendering.resize import Resizer
 
 # It keeps results of what it was asked before, which nobody asks twice.
 pyvips.cache_set_max(0)

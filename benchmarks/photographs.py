@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter
 
 from benchmarks.harness import Options
 from media_files.errors import MediaError
-from media_files.inspection import inspect
+from media_files.imaging.inspection import inspect
 from novaproxy_site.samples import draw_scene
 
 LARGEST: Final = (6000, 4000)

@@ -31,9 +31,9 @@ KINDS = {
 CHILD = """
 import io, pathlib, resource, sys
 from PIL import Image
-from media_files.inspection import Limits, inspect
-from proxies.imaging import render
-from proxies.profiles import NOVA
+from media_files.imaging.inspection import Limits, inspect
+from proxies.rendering.render import render
+from proxies.rendering.profiles import NOVA
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

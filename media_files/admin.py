@@ -24,9 +24,9 @@ from media_files.conf import limits
 from media_files.console import human_bytes
 from media_files.errors import MediaError
 from media_files.facts import FileFacts, read_facts
+from media_files.imaging.formats.signatures import CONTENT_TYPES
 from media_files.models import MediaFile
 from media_files.services import add_file, restore_file
-from media_files.signatures import CONTENT_TYPES
 
 if TYPE_CHECKING:
     FileModelAdmin = admin.ModelAdmin[MediaFile]

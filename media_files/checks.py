@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from PIL import features
 
-from media_files.probing import failing_storages
+from media_files.storage.probe import failing_storages
 
 # Pillow's name of a codec, the formats that need it, and what gives it.
 _CODECS: Final = {

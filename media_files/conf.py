@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
-from media_files.inspection import Limits
+from media_files.imaging.inspection import Limits
 
 
 @lru_cache(maxsize=1)

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Final
 from django.core.files.base import File
 
 from media_files.errors import NotAnImage
-from media_files.inspection import CONTENT_TYPES, ImageFacts, Limits, inspect
+from media_files.imaging.inspection import CONTENT_TYPES, ImageFacts, Limits, inspect
 
 _BLOCK: Final = 1 << 20
 

@@ -14,14 +14,14 @@ from django.db import models, transaction
 from django.db.models.fields.files import FieldFile
 from django.utils.timezone import get_default_timezone, is_naive, make_aware, now
 
-from media_files import callers, notes
+from media_files import removal_notes, transactions
 from media_files.conf import limits
 from media_files.errors import StorageError
 from media_files.facts import FileFacts, read_facts
-from media_files.inspection import ImageFacts
+from media_files.imaging.inspection import ImageFacts
 from media_files.names import readable_name, safe_stem
-from media_files.notes import RemovalNote
-from media_files.storage import MediaStorage, media_storage
+from media_files.removal_notes import RemovalNote
+from media_files.storage.base import MediaStorage, media_storage
 
 _MARGIN: Final = timedelta(days=1)
 
@@ -64,10 +64,10 @@ class DiscardedFile(RemovalNote):
         Inside a transaction of the caller it cannot be; the file is noted once that is rolled back.
         """
         note = cls(storage_alias=storage_alias, name=name, due_at=now() + cls.TIME_TO_STORE)
-        if callers.in_transaction():
-            callers.after_the_end(note.save_unless_named)
+        if transactions.in_transaction():
+            transactions.after_the_end(note.save_unless_named)
         else:
-            callers.look_back()
+            transactions.look_back()
             note.save(force_insert=True)
         return note
 
@@ -93,7 +93,7 @@ class DiscardedFile(RemovalNote):
         """Have the file under ``name`` removed once the current transaction has been committed."""
         if name:
             note = cls.objects.create(storage_alias=storage_alias, name=name)
-            notes.remove_after_commit(note, cls.resolve)
+            removal_notes.remove_after_commit(note, cls.resolve)
 
     def save_unless_named(self) -> None:
         """Note the file after a transaction that may have been rolled back, row and all."""
@@ -120,17 +120,17 @@ class DiscardedFile(RemovalNote):
 
     def remove(self) -> bool:
         """Resolve the note now, or leave it for the sweeper. False where it is left."""
-        return notes.remove(self, DiscardedFile.resolve)
+        return removal_notes.remove(self, DiscardedFile.resolve)
 
     remove.alters_data = True  # type: ignore[attr-defined]  # Django's marker for templates
 
     @classmethod
     def remove_left_over(cls) -> int:
         """Resolve the notes that are due, each storage on its own; return how many."""
-        callers.look_back()
+        transactions.look_back()
         aliases = list(cls.objects.order_by().values_list("storage_alias", flat=True).distinct())
         due = {alias: cls.objects.filter(storage_alias=alias) for alias in aliases}
-        return sum(notes.remove_left_over(of_alias, cls.resolve) for of_alias in due.values())
+        return sum(removal_notes.remove_left_over(of_alias, cls.resolve) for of_alias in due.values())
 
 
 class OriginalFile(FieldFile):

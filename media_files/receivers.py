@@ -10,7 +10,7 @@ from django.db import DatabaseError
 from django.db.models.signals import pre_delete
 from django.dispatch import receiver
 
-from media_files import callers
+from media_files import transactions
 from media_files.models import DiscardedFile, MediaFile
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,6 @@ def discard_original(instance: MediaFile, **kwargs: Any) -> None:
 def look_back(**kwargs: Any) -> None:
     """Note what the request stored in transactions that were rolled back."""
     try:
-        callers.look_back()
+        transactions.look_back()
     except DatabaseError as error:
         logger.warning("Files whose rows were rolled back are noted later: %s", error)

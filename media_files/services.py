@@ -15,7 +15,7 @@ from media_files.errors import SourceMissing
 from media_files.facts import FileFacts, read_facts
 from media_files.models import MediaFile
 from media_files.names import readable_name
-from media_files.storage import media_storage
+from media_files.storage.base import media_storage
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -9,7 +9,7 @@ from django.http import FileResponse, HttpRequest, HttpResponseBase, HttpRespons
 from django.utils.cache import get_conditional_response
 from django.utils.http import quote_etag
 
-from media_files.storage import MediaStorage, fetch_whole
+from media_files.storage.base import MediaStorage, fetch_whole
 
 _UNKNOWN: Final = "application/octet-stream"
 # What RFC 5987 lets stand beside letters and digits.

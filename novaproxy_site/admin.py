@@ -9,8 +9,8 @@ from analysis.admin import AnalysisAdmin, AnalysisFileAdminMixin
 from analysis.models import Analysis
 from media_files.admin import MediaFileAdmin
 from media_files.models import MediaFile
-from proxies.admin import ProxyAdmin, ProxyFileAdminMixin, QuarantineAdmin, WorkerStateAdmin
-from proxies.admin_batches import BatchAdmin, BatchItemAdmin
+from proxies.admin.batches import BatchAdmin, BatchItemAdmin
+from proxies.admin.proxies import ProxyAdmin, ProxyFileAdminMixin, QuarantineAdmin, WorkerStateAdmin
 from proxies.models import Batch, BatchItem, Proxy, Quarantine, WorkerState
 
 

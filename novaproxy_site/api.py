@@ -12,10 +12,10 @@ from rest_framework.views import APIView
 
 from analysis.api import AnalysisActionsMixin, AnalysisBatchMixin, AnalysisFilterMixin
 from analysis.api_errors import AnalysisFaultSerializer
-from media_files.api import MediaFileFilter, MediaFileSerializer, MediaFileViewSet, UploadSerializer
-from media_files.api_schema import FaultSerializer
-from proxies.api import ProxyActionsMixin, ProxyFieldsMixin, ProxyFilterMixin, ProxyViewSet
-from proxies.api_batches import ProxyBatchViewSet
+from media_files.api.files import MediaFileFilter, MediaFileSerializer, MediaFileViewSet, UploadSerializer
+from media_files.api.schema import FaultSerializer
+from proxies.api.batches import ProxyBatchViewSet
+from proxies.api.proxies import ProxyActionsMixin, ProxyFieldsMixin, ProxyFilterMixin, ProxyViewSet
 
 
 class FileSerializer(ProxyFieldsMixin, MediaFileSerializer):

@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning, register
 
-from proxies.pulse import VARIABLE
+from proxies.processes.control_dir import VARIABLE
 
 _PREFIX: Final = "NOVAPROXY_"
 _SHORTEST: Final = 5

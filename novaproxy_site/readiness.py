@@ -11,7 +11,7 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 from django_q.brokers import get_broker
 
-from media_files.probing import configured_aliases, failing_storages
+from media_files.storage.probe import configured_aliases, failing_storages
 
 logger = logging.getLogger(__name__)
 

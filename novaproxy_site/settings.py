@@ -81,13 +81,13 @@ def _bucket(alias: str) -> dict[str, Any] | None:
             "region_name": env.str("REGION", "") or None,
             "endpoint_url": env.str("ENDPOINT", "") or None,
         }
-    return {"BACKEND": "media_files.storage.BucketStorage", "OPTIONS": options} if bucket else None
+    return {"BACKEND": "media_files.storage.s3.BucketStorage", "OPTIONS": options} if bucket else None
 
 
 def _storage(alias: str) -> dict[str, Any]:
     """The folder or the bucket behind a storage alias."""
     folder = env.path(f"NOVAPROXY_{alias.upper()}_FOLDER", MEDIA_ROOT).resolve()
-    local = {"BACKEND": "media_files.storage.LocalStorage", "OPTIONS": {"location": str(folder)}}
+    local = {"BACKEND": "media_files.storage.local.LocalStorage", "OPTIONS": {"location": str(folder)}}
     return _bucket(alias) or local
 
 
@@ -267,7 +267,7 @@ Q_CLUSTER: dict[str, Any] = {
     "log_level": "WARNING",
 } | ({"orm": "default"} if NOVAPROXY_BROKER == "orm" else {"redis": _patient(NOVAPROXY_BROKER)})
 
-# Whether processes that hold leases write a heartbeat (`proxies.heartbeat`).
+# Whether processes that hold leases write a heartbeat (`proxies.processes.heartbeat`).
 HEARTBEAT = True
 
 # -- Django ------------------------------------------------------------------------------------
@@ -348,15 +348,15 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_THROTTLE_CLASSES": ["media_files.throttling.CallerRate"],
+    "DEFAULT_THROTTLE_CLASSES": ["media_files.api.throttling.CallerRate"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": [
-        "media_files.parsers.JSONParser",
-        "media_files.parsers.JSONInFormParser",
+        "media_files.api.parsers.JSONParser",
+        "media_files.api.parsers.JSONInFormParser",
     ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "media_files.api_schema.Schema",
-    "EXCEPTION_HANDLER": "media_files.api_errors.exception_handler",
+    "DEFAULT_SCHEMA_CLASS": "media_files.api.schema.Schema",
+    "EXCEPTION_HANDLER": "media_files.api.errors.exception_handler",
     "URL_FORMAT_OVERRIDE": None,  # ?format= filters files by theirs
 }
 
@@ -371,7 +371,7 @@ SPECTACULAR_SETTINGS = {
         "FileTypeEnum": "media_files.models.MediaFile.FileType",
         "BatchStateEnum": "proxies.models.Batch.State",
         "ItemStateEnum": "proxies.models.BatchItem.State",
-        "ProxyStateEnum": "proxies.api.PROXY_STATES",
+        "ProxyStateEnum": "proxies.api.proxies.PROXY_STATES",
     },
 }
 

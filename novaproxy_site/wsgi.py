@@ -5,7 +5,7 @@ import os
 from django.core.wsgi import get_wsgi_application
 
 from novaproxy_site.starting import require_utf8_file_names, wrong_settings_end_it
-from proxies.memory import keep_freed_memory, watch_memory
+from proxies.processes.memory_guard import keep_freed_memory, watch_memory
 
 # gunicorn's own code for an application that cannot be loaded: it gives up rather than try again.
 _CANNOT_BE_LOADED = 4

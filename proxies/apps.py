@@ -7,9 +7,10 @@ class ProxiesConfig(AppConfig):
     verbose_name = "Proxies"
 
     def ready(self) -> None:
-        # The operation registers itself, and the queue's bell is hung.
-        from proxies import checks, image_operation, receivers, tasks  # noqa: F401
+        # These modules register themselves: the checks, the operation, the receivers and the queue.
+        from proxies import checks, image_operation, receivers  # noqa: F401
         from proxies.conf import conf
+        from proxies.queue import broker
 
         conf()  # profiles that cannot be end the start, and not the first request
-        post_migrate.connect(tasks.keep_schedule, sender=self)
+        post_migrate.connect(broker.keep_schedule, sender=self)

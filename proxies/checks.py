@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
-from proxies.batches.slices import SLICE_SECONDS
+from proxies.batches.runner import TICK_SECONDS
 
 
 @register
@@ -17,7 +17,7 @@ def check_queue_times(**kwargs: Any) -> list[CheckMessage]:
     timeout, retry = queue.get("timeout"), queue.get("retry", 60)
     messages: list[CheckMessage] = []
     # The guard ends a task when its time is exactly 0, from which it takes its cycle again and again.
-    if not timeout or timeout < 10 * SLICE_SECONDS or timeout % queue.get("guard_cycle", 0.5):
+    if not timeout or timeout < 10 * TICK_SECONDS or timeout % queue.get("guard_cycle", 0.5):
         messages.append(
             Error(
                 f"Q_CLUSTER['timeout'] is {timeout!r}: a slice that hangs would never be ended.",

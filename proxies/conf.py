@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
-from proxies.profiles import NOVA, REKOGNITION, ProxyProfile
+from proxies.rendering.profiles import NOVA, REKOGNITION, ProxyProfile
 
 # A profile's name is the end of its files' names.
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")

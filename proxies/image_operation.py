@@ -4,39 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any
 
-from django import forms
 from django.db.models import QuerySet
 
 from media_files.models import MediaFile
-from proxies.assembly import AssemblyLine
 from proxies.batches import lifecycle
+from proxies.batches.claim import Claim
 from proxies.batches.lifecycle import WrongState
-from proxies.batches.operations import Operation, Parameters, profile_field, register
+from proxies.batches.operations import Operation, Parameters, register
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
-from proxies.batches.work import Work
 from proxies.conf import conf
+from proxies.pipeline import AssemblyLine
 from proxies.planning import plan_image_proxies
-from proxies.profiles import ProxyProfile
 from proxies.queries import with_outcome
+from proxies.rendering.profiles import ProxyProfile
 from proxies.services import ImageProxyService
 
 
 class ImageProxyOperation(Operation):
     name = "image-proxy"
-    label = "Image Proxies (Nova)"
-    description = (
-        "Makes of each selected image a small upright JPEG or PNG, shorter side 896 px, for the model to "
-        "read; originals are not changed."
-    )
     permission = "proxies.add_proxy"
-    options: ClassVar = {"force": "Make proxies again even if they are up to date."}
-
-    def fields(self) -> dict[str, forms.Field]:
-        profile = profile_field("for which model; rekognition keeps more pixels, for small faces and text.")
-        return {**super().fields(), "profile": profile}
 
     def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
         return {"force": bool(given.get("force")), "profile": given.get("profile") or "nova"}
@@ -51,17 +40,17 @@ class ImageProxyOperation(Operation):
             selection, _profile(parameters), force=_force(parameters), retry_failed=_retry(parameters)
         )
 
-    def perform(self, work: Work) -> None:
-        parameters = work.batch.parameters
+    def perform(self, claim: Claim) -> None:
+        parameters = claim.batch.parameters
         try:
             profile = _profile(parameters)
         except KeyError as missing:
             reason = f"There is no profile {missing} any more. Set it in NOVAPROXY_PROFILES."
             with suppress(WrongState):  # another worker, or a person, was faster
-                lifecycle.pause(work.batch, reason=reason, code="not_configured")
+                lifecycle.pause(claim.batch, reason=reason, code="not_configured")
             return
         service = ImageProxyService(profile=profile)
-        AssemblyLine(service, work, force=_force(parameters)).run()
+        AssemblyLine(service, claim, force=_force(parameters)).run()
 
 
 def _profile(parameters: Parameters) -> ProxyProfile:

@@ -13,16 +13,16 @@ from django.core.management.base import OutputWrapper
 
 from media_files.console import Interrupted, NowAndThen, Tool, UsageError, progress_bar
 from media_files.errors import Unexpected
-from proxies.batches import lifecycle, local, operations
+from proxies.batches import lifecycle, local_runner, operations
 from proxies.batches.counts import counts_of
 from proxies.batches.delays import delays_of
 from proxies.batches.lifecycle import WrongState
-from proxies.batches.local import CrewLost, HeldElsewhere
+from proxies.batches.local_runner import CrewLost, HeldElsewhere
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
 from proxies.conf import conf
 from proxies.models import Batch
-from proxies.profiles import ProxyProfile
+from proxies.rendering.profiles import ProxyProfile
 from proxies.run_scope import Scope
 
 SECONDS_BETWEEN_LINES: Final = 10.0
@@ -106,7 +106,7 @@ class RunsBatches(Tool):
             show = self._follow(batch, bar)
             try:
                 with _interrupted_by_signals():
-                    local.run(
+                    local_runner.run(
                         *(batch, workers or os.cpu_count() or 1, show),
                         on_wait=partial(self._tell_of_wait, batch),
                         last_item=last_item,
@@ -197,7 +197,7 @@ def take_over(batch: Batch) -> None:
         UsageError: another command is at work on it.
     """
     try:
-        local.take_over(batch)
+        local_runner.take_over(batch)
     except HeldElsewhere as error:
         raise UsageError(str(error)) from error
 

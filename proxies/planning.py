@@ -25,10 +25,8 @@ from django.db.models.functions import Cast, Coalesce, Greatest, Least
 
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
-from proxies.forecasting import Example, Forecast, Kind, Target, forecast
 from proxies.models import Proxy
 from proxies.outcomes import NEEDS_WORK, Outcome
-from proxies.profiles import ProxyProfile
 from proxies.queries import (
     FACTS_UNKNOWN,
     has_current_proxy,
@@ -36,6 +34,8 @@ from proxies.queries import (
     reason_conditions,
     with_outcome,
 )
+from proxies.rendering.profiles import ProxyProfile
+from proxies.rendering.size_forecast import Example, Forecast, Kind, Target, forecast
 
 SAMPLE: Final = 1000
 _ALPHA_MODES: Final = ("RGBA", "LA", "PA", "RGBa", "La")

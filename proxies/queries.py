@@ -1,4 +1,4 @@
-"""The rules of `proxies.imaging` once more, in SQL: what a plan needs to judge a million rows.
+"""The rules of `proxies.rendering.render` once more, in SQL: what a plan needs to judge a million rows.
 
 Each reason stands here as a condition on the row's columns; a property test holds the two together.
 """
@@ -28,10 +28,10 @@ from django.db.models.functions import Cast, Concat, Substr
 
 from media_files.errors import NotAnImage, Quarantined
 from media_files.models import MediaFile
-from proxies.imaging import Reason
 from proxies.models import Proxy, ProxyFailure, Quarantine
 from proxies.outcomes import NOT_NEEDED, Outcome
-from proxies.profiles import ProxyProfile
+from proxies.rendering.profiles import ProxyProfile
+from proxies.rendering.render import Reason
 
 FACTS_UNKNOWN = Q(width=None)
 # The operation that makes image proxies, as batches and quarantine name it.

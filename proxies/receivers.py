@@ -13,10 +13,10 @@ from django.dispatch import receiver
 from media_files.errors import MediaError
 from media_files.models import MediaFile
 from proxies.batches.lifecycle import add_to_uploads, note_failure
+from proxies.cleanup import discard_proxy_file
 from proxies.conf import conf
-from proxies.making import is_kept, reasons_of
 from proxies.models import Proxy
-from proxies.removal import discard_proxy_file
+from proxies.render_job import is_kept, reasons_of
 from proxies.services import create_image_proxy_internal
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Making a proxy again whose file is missing or damaged."""
+"""Render a proxy again whose file is missing or damaged."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from media_files.errors import SourceMissing
 from proxies.conf import conf
 from proxies.models import Proxy
 from proxies.services import ImageProxyService
-from proxies.stored import mark_damaged
+from proxies.stored_file import mark_damaged
 
 
 def make_again(proxy: Proxy, error: SourceMissing) -> Proxy:

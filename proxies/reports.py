@@ -15,7 +15,7 @@ from proxies.batches import operations
 from proxies.batches.plan import Plan
 from proxies.models import Batch, BatchItem, Proxy
 from proxies.outcomes import NEEDS_WORK, Outcome
-from proxies.profiles import ProxyProfile
+from proxies.rendering.profiles import ProxyProfile
 
 _CHUNK = 2000
 

@@ -17,20 +17,22 @@ from PIL import Image
 from media_files.conf import limits
 from media_files.errors import MediaError, NotAnImage, Quarantined, SourceMissing, StorageError
 from media_files.facts import read_facts
-from media_files.inspection import ImageFacts
+from media_files.imaging.inspection import ImageFacts
 from media_files.models import MediaFile
-from media_files.storage import SourceChanged, fetch_whole, media_storage
-from proxies import imaging, leases, signals, writing
+from media_files.storage.base import SourceChanged, fetch_whole, media_storage
+from proxies import signals, writing
 from proxies.conf import conf
-from proxies.given import create_proxy_file
-from proxies.imaging import Reason, Rendered
-from proxies.making import LeaseLost, Making, ProxyBusy, ProxyResult, is_kept, reasons_of
+from proxies.external import create_proxy_file
 from proxies.models import Proxy, ProxyFailure, proxies_storage
 from proxies.names import EXTENSIONS, FOLDERS, build_image_proxy_filename
 from proxies.outcomes import Outcome
-from proxies.profiles import ProxyProfile
+from proxies.processes import leases
 from proxies.queries import IMAGE_PROXY, quarantines
-from proxies.stored import is_intact
+from proxies.render_job import LeaseLost, ProxyBusy, ProxyResult, RenderJob, is_kept, reasons_of
+from proxies.rendering import render
+from proxies.rendering.profiles import ProxyProfile
+from proxies.rendering.render import Reason, Rendered
+from proxies.stored_file import is_intact
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +82,7 @@ class ImageProxyService:
 
     def calculate_target_dimensions(self, width: int, height: int) -> tuple[int, int]:
         """The proxy's width and height in px, for an upright original of this width and height."""
-        return imaging.calculate_target_dimensions(width, height, self.profile)
+        return render.calculate_target_dimensions(width, height, self.profile)
 
     def get_optimal_format(self, source: MediaFile | Image.Image | BinaryIO) -> Literal["JPEG", "PNG"]:
         """``PNG`` where some pixel really is transparent, else ``JPEG``; of a row its file is read."""
@@ -88,9 +90,9 @@ class ImageProxyService:
             with media_storage(source.storage_alias).fetch(str(source.file.name)) as stream:
                 return self.get_optimal_format(stream)
         if isinstance(source, Image.Image):
-            return imaging.get_optimal_format(source)
+            return render.get_optimal_format(source)
         with Image.open(source) as image:
-            return imaging.get_optimal_format(image)
+            return render.get_optimal_format(image)
 
     # -- The whole way ---------------------------------------------------------------------------
 
@@ -158,7 +160,7 @@ class ImageProxyService:
             "Ask again once it has settled."
         )
 
-    def _begin_patiently(self, source_id: int, *, force: bool) -> ProxyResult | Making:
+    def _begin_patiently(self, source_id: int, *, force: bool) -> ProxyResult | RenderJob:
         """Begin, and where another is making the same proxy, wait for that one."""
         until = time.monotonic() + self.PATIENCE
         while True:
@@ -171,7 +173,7 @@ class ImageProxyService:
 
     # -- Its steps -------------------------------------------------------------------------------
 
-    def begin(self, source_id: int, *, force: bool = False) -> ProxyResult | Making:
+    def begin(self, source_id: int, *, force: bool = False) -> ProxyResult | RenderJob:
         """Settle the file at once if its row tells enough, else take the lease.
 
         Raises:
@@ -203,9 +205,9 @@ class ImageProxyService:
         if settled is not None:
             leases.release(source_id, self.profile.name, token)
             return settled
-        return Making(source, token, self._reasons(source), source.failed_before, before=before)
+        return RenderJob(source, token, self._reasons(source), source.failed_before, before=before)
 
-    def fetch(self, making: Making) -> BinaryIO:
+    def fetch(self, making: RenderJob) -> BinaryIO:
         """One read of the original. No database is touched.
 
         Raises:
@@ -220,7 +222,7 @@ class ImageProxyService:
             size = source.bytes if source.managed else None
             return fetch_whole(media_storage(source.storage_alias), name, size=size, etag=etag)
 
-    def render(self, making: Making, stream: BinaryIO) -> Rendered | None:
+    def render(self, making: RenderJob, stream: BinaryIO) -> Rendered | None:
         """The pixels; None where the first full read shows that no proxy is needed.
 
         Raises:
@@ -232,14 +234,14 @@ class ImageProxyService:
                 facts = self._read_facts(making, stream)
                 if not making.reasons:
                     return None
-            return imaging.render(stream, facts, self.profile, limits=limits(), resizer=conf().resizer)
+            return render.render(stream, facts, self.profile, limits=limits(), resizer=conf().resizer)
 
-    def announce(self, making: Making, rendered: Rendered) -> None:
+    def announce(self, making: RenderJob, rendered: Rendered) -> None:
         """Note the name that `store` is about to write. Not in a transaction."""
         name = f"{self._stem(making.source)}.{EXTENSIONS[rendered.format]}"
         making.note = writing.announce(making.source.pk, self.profile.name, name, before=making.before)
 
-    def store(self, making: Making, rendered: Rendered) -> None:
+    def store(self, making: RenderJob, rendered: Rendered) -> None:
         """One write of the announced proxy, whole or not at all. No database is touched.
 
         Raises:
@@ -252,7 +254,7 @@ class ImageProxyService:
 
     def finish(
         self,
-        making: Making,
+        making: RenderJob,
         rendered: Rendered | None,
         *,
         within: Callable[[ProxyResult], None] | None = None,
@@ -276,7 +278,7 @@ class ImageProxyService:
             raise self._gone(making) from error
         return result
 
-    def abandon(self, making: Making) -> None:
+    def abandon(self, making: RenderJob) -> None:
         """Give the lease back without a proxy, and leave no row that speaks of bytes we wrote over."""
         writing.abandon(making.source.pk, self.profile.name, making.token, making.note)
 
@@ -292,7 +294,7 @@ class ImageProxyService:
     def _reasons(self, source: MediaFile) -> list[Reason]:
         return reasons_of(source, self.profile)
 
-    def _read_facts(self, making: Making, stream: BinaryIO) -> ImageFacts:
+    def _read_facts(self, making: RenderJob, stream: BinaryIO) -> ImageFacts:
         """Read the whole original, and decide by what is in it why it needs a proxy.
 
         Bytes other than those that the row speaks of change neither the row nor the reasons.
@@ -302,10 +304,10 @@ class ImageProxyService:
             raise not_an_image(making.source)
         if making.source.sha256 in ("", read.sha256):
             making.new_facts = read
-            making.reasons = imaging.proxy_reasons(read.image, self.profile)
+            making.reasons = render.proxy_reasons(read.image, self.profile)
         return read.image
 
-    def _lacks_a_walk(self, making: Making) -> bool:
+    def _lacks_a_walk(self, making: RenderJob) -> bool:
         """Whether it is not known yet what the original holds beside its pixels, and that matters."""
         return making.source.has_metadata is None and Reason.METADATA in making.reasons
 
@@ -334,7 +336,7 @@ class ImageProxyService:
         if proxy is not None and not is_kept(proxy, source.fingerprint, *fingerprints):
             proxy.delete()
 
-    def _record(self, making: Making, rendered: Rendered | None) -> ProxyResult:
+    def _record(self, making: RenderJob, rendered: Rendered | None) -> ProxyResult:
         source = making.source
         if not leases.release(source.pk, self.profile.name, making.token):
             raise LeaseLost(
@@ -360,7 +362,7 @@ class ImageProxyService:
             return ProxyResult(Outcome.SKIPPED, today)
         return self._record_proxy(making, rendered, today)
 
-    def _record_proxy(self, making: Making, rendered: Rendered, source: MediaFile) -> ProxyResult:
+    def _record_proxy(self, making: RenderJob, rendered: Rendered, source: MediaFile) -> ProxyResult:
         values = {
             "file_type": Proxy.FileType.IMAGE,
             "width": rendered.width,
@@ -384,7 +386,7 @@ class ImageProxyService:
         )
         return ProxyResult(outcome, source, making.reasons, proxy)
 
-    def _gone(self, making: Making) -> SourceMissing:
+    def _gone(self, making: RenderJob) -> SourceMissing:
         return SourceMissing(f"File {making.source.pk} was deleted while its proxy was being made.")
 
 
@@ -408,9 +410,9 @@ def create_image_proxy_internal(source_id: int, *, force: bool = False, profile:
 __all__ = [
     "ImageProxyService",
     "LeaseLost",
-    "Making",
     "ProxyBusy",
     "ProxyResult",
+    "RenderJob",
     "build_image_proxy_filename",
     "create_image_proxy_internal",
     "create_proxy_file",

@@ -18,16 +18,16 @@ from typing import ClassVar, Final, TypeVar
 from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.storage import InvalidStorageError
 
-from media_files import probing
 from media_files.errors import DamagedFile, SourceMissing
 from media_files.models import DiscardedFile, MediaFile
-from media_files.storage import Found, MediaStorage, media_storage
+from media_files.storage import probe
+from media_files.storage.base import Found, MediaStorage, media_storage
 from proxies.batches import lifecycle
 from proxies.batches.selection import Selection
 from proxies.conf import conf
 from proxies.models import Batch, DiscardedProxy, Proxy, proxies_storage
 from proxies.names import FOLDERS
-from proxies.stored import mark_damaged
+from proxies.stored_file import mark_damaged
 
 Row = TypeVar("Row", MediaFile, Proxy)
 
@@ -234,9 +234,9 @@ class Verification:
     def _temporaries(self, after: int) -> Iterator[Page]:
         youngest = time.time() - self.guard.total_seconds()
         # Two aliases may lead to one folder.
-        storages = {(it := media_storage(alias)).label: it for alias in probing.configured_aliases()}
+        storages = {(it := media_storage(alias)).label: it for alias in probe.configured_aliases()}
         for storage in storages.values():
-            probes = [file for file in storage.walk(probing.FOLDER) if file.modified_at <= youngest]
+            probes = [file for file in storage.walk(probe.FOLDER) if file.modified_at <= youngest]
             findings = [
                 Finding(Kind.TEMPORARY, State.UNKNOWN, Action.DELETE, None, file.name, file.bytes)
                 for file in [*storage.temporaries(self.guard), *probes]

@@ -14,9 +14,9 @@ from uuid import UUID
 from django.db import transaction
 
 from media_files.models import MediaFile
-from proxies import heartbeat, leases
+from proxies.cleanup import discard_proxy_file, remove
 from proxies.models import DiscardedProxy, Proxy
-from proxies.removal import discard_proxy_file, remove
+from proxies.processes import heartbeat, leases
 
 
 def find_proxy(source_id: int, profile: str) -> Proxy | None:

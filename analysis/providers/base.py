@@ -23,7 +23,7 @@ class UnknownProvider(LookupError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class S3Location:
     """An object that the service reads by itself.
 
     Attributes:
@@ -128,7 +128,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class Options:
     """What a caller may ask otherwise than the settings do.
 
     Attributes:
@@ -156,7 +156,7 @@ class Provider(ABC):
     shortest_side: ClassVar[int] = 1
 
     @abstractmethod
-    def requests(self, wishes: Wishes) -> list[Request]:
+    def requests(self, options: Options) -> list[Request]:
         """What is asked of each image; each answer is a record of its own.
 
         Raises:
@@ -173,7 +173,7 @@ class Provider(ABC):
         """
 
     @abstractmethod
-    def ask(self, request: Request, image: Image, content: bytes | Place) -> Answer:
+    def ask(self, request: Request, image: Image, content: bytes | S3Location) -> Answer:
         """One call. Runs in a thread: touches no database.
 
         Raises:

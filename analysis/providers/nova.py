@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Final
 
 from analysis import prices
+from analysis.answer_parsing import Reader, Unreadable, box_of, confidence_of, object_of, text_of
 from analysis.conf import conf
 from analysis.errors import (
     ContentFiltered,
@@ -26,9 +27,8 @@ from analysis.errors import (
 )
 from analysis.prices import Price
 from analysis.providers import aws
-from analysis.providers.base import Answer, Image, Place, Provider, Request, Usage, Wishes, register
+from analysis.providers.base import Answer, Image, Options, Provider, Request, S3Location, Usage, register
 from analysis.providers.limits import Limits
-from analysis.reading import Reader, Unreadable, box_of, confidence_of, object_of, text_of
 from analysis.results import LONGEST_TEXT, Found, Result
 
 # Raised by one when the words below or the tool change: older answers are then answers to another question.
@@ -113,10 +113,10 @@ class NovaProvider(Provider):
     label = "Nova"
     service = "bedrock-runtime"
 
-    def requests(self, wishes: Wishes) -> list[Request]:
-        if wishes.features:
+    def requests(self, options: Options) -> list[Request]:
+        if options.features:
             raise ValueError("Nova takes no features; they are Rekognition's.")
-        if len(wishes.question) > LONGEST_QUESTION:
+        if len(options.question) > LONGEST_QUESTION:
             raise ValueError(f"A question has at most {LONGEST_QUESTION:,} characters.")
         settings = conf()
         parameters = {
@@ -124,15 +124,15 @@ class NovaProvider(Provider):
             "temperature": settings.temperature,
             "reasoning": settings.reasoning,
         }
-        if wishes.question:
-            parameters["question"] = wishes.question
+        if options.question:
+            parameters["question"] = options.question
         return [Request(model=settings.model_id, parameters=parameters, version=VERSION)]
 
     def check(self, image: Image, *, embedded: bool) -> None:
         LIMITS.check(image, embedded=embedded)
 
-    def ask(self, request: Request, image: Image, content: bytes | Place) -> Answer:
-        if isinstance(content, Place) and len(content.uri) > LONGEST_URI:
+    def ask(self, request: Request, image: Image, content: bytes | S3Location) -> Answer:
+        if isinstance(content, S3Location) and len(content.uri) > LONGEST_URI:
             raise RequestRejected(
                 f"The object's address has {len(content.uri):,} characters; Nova takes {LONGEST_URI:,}. Set "
                 "NOVAPROXY_ANALYSIS_SEND=bytes to embed the picture."
@@ -174,10 +174,10 @@ class NovaProvider(Provider):
         return LONGEST_ANSWER if _is_unlimited(request) else int(request.parameters["max_tokens"])
 
 
-def _converse(request: Request, image: Image, content: bytes | Place) -> dict[str, Any]:
+def _converse(request: Request, image: Image, content: bytes | S3Location) -> dict[str, Any]:
     """The parameters of Converse. The picture stands before the words, as the guide advises."""
     source: dict[str, Any] = (
-        {"s3Location": {"uri": content.uri}} if isinstance(content, Place) else {"bytes": content}
+        {"s3Location": {"uri": content.uri}} if isinstance(content, S3Location) else {"bytes": content}
     )
     picture = {"image": {"format": FORMATS[image.format], "source": source}}
     asked = dict(request.parameters)

@@ -13,13 +13,13 @@ from functools import partial
 from typing import Any, Final
 
 from analysis import prices
+from analysis.answer_parsing import Reader, box_of_ratios, object_of, percent_of, text_of
 from analysis.conf import conf
 from analysis.errors import MalformedOutput, NotConfigured, Paid, ProviderError
 from analysis.prices import Price
 from analysis.providers import aws
-from analysis.providers.base import Answer, Image, Place, Provider, Request, Usage, Wishes, register
+from analysis.providers.base import Answer, Image, Options, Provider, Request, S3Location, Usage, register
 from analysis.providers.limits import Limits
-from analysis.reading import Reader, box_of_ratios, object_of, percent_of, text_of
 from analysis.results import Box, Found, Result
 
 # Raised by one when the question changes. A change to the reading of answers needs no new ones.
@@ -64,11 +64,11 @@ class RekognitionProvider(Provider):
     service = "rekognition"
     shortest_side = LIMITS.shortest_side
 
-    def requests(self, wishes: Wishes) -> list[Request]:
-        if wishes.question:
+    def requests(self, options: Options) -> list[Request]:
+        if options.question:
             raise ValueError("Rekognition answers no free questions; Nova does.")
         made: list[Request] = []
-        for name in dict.fromkeys(wishes.features or conf().features):
+        for name in dict.fromkeys(options.features or conf().features):
             made.extend(_requests(name))
         if not made:
             raise NotConfigured("No Rekognition feature is selected. Set NOVAPROXY_ANALYSIS_FEATURES.")
@@ -77,11 +77,11 @@ class RekognitionProvider(Provider):
     def check(self, image: Image, *, embedded: bool) -> None:
         LIMITS.check(image, embedded=embedded)
 
-    def ask(self, request: Request, image: Image, content: bytes | Place) -> Answer:
+    def ask(self, request: Request, image: Image, content: bytes | S3Location) -> Answer:
         feature = FEATURES[request.parameters["feature"]]
         source: dict[str, Any] = (
             {"S3Object": {"Bucket": content.bucket, "Name": content.key}}
-            if isinstance(content, Place)
+            if isinstance(content, S3Location)
             else {"Bytes": content}
         )
         parameters = dict(request.parameters["call"])

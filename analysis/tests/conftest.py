@@ -10,7 +10,7 @@ import pytest
 from analysis import estimates
 from analysis.providers import aws
 from analysis.readiness import readiness
-from analysis.tests import saying
+from analysis.tests import model_answers
 from analysis.tests.wire import Bedrock, Rekognition, Service, served
 from media_files.models import MediaFile
 from media_files.tests.fixtures import add, everything, folders, inline, off  # noqa: F401
@@ -19,7 +19,7 @@ from media_files.tests.fixtures import add, everything, folders, inline, off  # 
 @pytest.fixture
 def nova(aws_environment: Callable[[Service], None]) -> Iterator[Service]:
     """Converse, which says of every picture that it is a lighthouse."""
-    with served(Bedrock("bedrock-runtime", saying.nova)) as service:
+    with served(Bedrock("bedrock-runtime", model_answers.nova)) as service:
         aws_environment(service)
         yield service
 
@@ -27,7 +27,7 @@ def nova(aws_environment: Callable[[Service], None]) -> Iterator[Service]:
 @pytest.fixture
 def rekognition(aws_environment: Callable[[Service], None]) -> Iterator[Service]:
     """Rekognition, which finds the same in every picture."""
-    with served(Rekognition("rekognition", saying.rekognition)) as service:
+    with served(Rekognition("rekognition", model_answers.rekognition)) as service:
         aws_environment(service)
         yield service
 

@@ -42,7 +42,7 @@ def start(installation: Installation) -> int:
     """A batch over all files for the workers; return its id."""
     return int(
         installation.shell("""
-            from analysis.wishes import parameters_of
+            from analysis.options import parameters_of
             from media_files.models import MediaFile
             from proxies.batches import lifecycle
             from proxies.batches.selection import Selection

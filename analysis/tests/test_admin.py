@@ -8,10 +8,10 @@ import pytest
 from django.test import Client
 
 from analysis.models import Analysis
-from analysis.providers.base import Wishes
+from analysis.providers.base import Options
 from analysis.readiness import readiness
 from analysis.services import AnalysisService
-from analysis.tests import saying
+from analysis.tests import model_answers
 from analysis.tests.conftest import forget
 from analysis.tests.wire import Refused, Service
 from media_files.models import MediaFile
@@ -49,7 +49,7 @@ def test_the_page_shows_what_was_said_and_where(admin_client: Client, analysed: 
 
 def test_everything_that_a_model_says_is_text(admin_client: Client, nova: Service, keep: Keep) -> None:
     box = {"x1": 0, "y1": 0, "x2": 10, "y2": 10}
-    nova.answer = lambda asked: saying.tool_answer(
+    nova.answer = lambda asked: model_answers.tool_answer(
         {
             "caption": SCRIPT,
             "labels": [{"name": SCRIPT}],
@@ -60,8 +60,8 @@ def test_everything_that_a_model_says_is_text(admin_client: Client, nova: Servic
     )
     file = keep()
     (row,) = AnalysisService().analyze(file).analyses
-    nova.answer = lambda asked: saying.converse_answer([{"text": SCRIPT}])
-    (answer,) = AnalysisService(wishes=Wishes(question=SCRIPT)).analyze(file).analyses
+    nova.answer = lambda asked: model_answers.converse_answer([{"text": SCRIPT}])
+    (answer,) = AnalysisService(options=Options(question=SCRIPT)).analyze(file).analyses
     pages = [
         LIST,
         f"{LIST}{row.pk}/change/",
@@ -75,7 +75,7 @@ def test_everything_that_a_model_says_is_text(admin_client: Client, nova: Servic
 
 
 def test_a_failure_shows_its_name_and_what_came(admin_client: Client, nova: Service, keep: Keep) -> None:
-    nova.answer = lambda asked: saying.converse_answer([{"text": "I see"}], stop="max_tokens")
+    nova.answer = lambda asked: model_answers.converse_answer([{"text": "I see"}], stop="max_tokens")
     (row,) = AnalysisService().analyze(keep()).analyses
     text = text_of(admin_client.get(f"{LIST}{row.pk}/change/"))
     assert "NOVAPROXY_ANALYSIS_MAX_TOKENS" in text

@@ -12,19 +12,19 @@ from django.db.models import F
 
 from analysis import budgets
 from analysis.models import Analysis, DaySpending
+from analysis.options import parameters_of
 from analysis.readiness import readiness
 from analysis.services import AnalysisService
-from analysis.tests import saying
+from analysis.tests import model_answers
 from analysis.tests.conftest import forget
 from analysis.tests.wire import Refused, Service
-from analysis.wishes import parameters_of
 from media_files.models import MediaFile
 from media_files.tests.pictures import encoded, jpeg, mp4
 from novaproxy_site.tests.api_client import Api, api_with
 from proxies.batches import lifecycle
+from proxies.batches.claim import Claim
+from proxies.batches.runner import perform
 from proxies.batches.selection import Selection
-from proxies.batches.slices import perform
-from proxies.batches.work import Work
 from proxies.models import Batch
 
 pytestmark = pytest.mark.django_db
@@ -44,7 +44,7 @@ def test_a_file_is_analysed_once_and_then_reused(api: Api, nova: Service, keep: 
     assert first.status_code == 201
     body = first.json()
     assert body["outcome"] == "created"
-    assert body["analyses"][0]["result"]["caption"] == saying.LIGHTHOUSE["caption"]
+    assert body["analyses"][0]["result"]["caption"] == model_answers.LIGHTHOUSE["caption"]
     again = api.send(f"/api/files/{file.pk}/analyze")
     assert (again.status_code, again.json()["outcome"]) == (200, "reused")
     forced = api.send(f"/api/files/{file.pk}/analyze", {"force": True})
@@ -243,8 +243,8 @@ def described(api: Api, nova: Service, keep: Keep) -> dict[str, int]:
     """Two files, of which models say different things."""
     lighthouse, dog = keep(seed=1), keep(jpeg(300, 200))
     api.send(f"/api/files/{lighthouse.pk}/analyze")
-    said = {**saying.LIGHTHOUSE, "caption": "A dog runs.", "text": [], "objects": []}
-    nova.answer = lambda asked: saying.tool_answer({**said, "labels": [{"name": "Dog"}]})
+    said = {**model_answers.LIGHTHOUSE, "caption": "A dog runs.", "text": [], "objects": []}
+    nova.answer = lambda asked: model_answers.tool_answer({**said, "labels": [{"name": "Dog"}]})
     api.send(f"/api/files/{dog.pk}/analyze")
     keep(encoded("PNG", 90, 90))
     return {"lighthouse": lighthouse.pk, "dog": dog.pk}
@@ -291,8 +291,8 @@ def test_what_a_batch_has_spent_is_shown_unusable_answers_included(
     batch = lifecycle.start("analyze-nova", Selection(MediaFile.objects.all()), parameters_of())
     url = f"/api/batch/{batch.pk}"
     assert api.get(url).json()["spent"] == "0.000000"
-    nova.answer = lambda asked: saying.tool_answer({})
-    perform(Work(batch, lambda: False))
+    nova.answer = lambda asked: model_answers.tool_answer({})
+    perform(Claim(batch, lambda: False))
     (row,) = Analysis.objects.all()
     assert row.error == "malformed_output"
     assert row.cost

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
-from analysis.tests import saying
+from analysis.tests import model_answers
 from analysis.tests.libraries import lead
 from analysis.tests.wire import Asked, Bedrock, Service, served
 from novaproxy_site.tests.installation import Installation, wait_for
@@ -56,8 +56,8 @@ def look(asked: Asked) -> dict[str, Any]:
     """A model that really looks: it finds the red square in the picture that it was sent."""
     x1, y1, x2, y2 = (round(1000 * ratio) for ratio in red_square(asked.content))
     found = {"name": "Red square <b>", "confidence": 0.9, "box": {"x1": x1, "y1": y1, "x2": x2, "y2": y2}}
-    return saying.tool_answer(
-        {**saying.LIGHTHOUSE, "objects": [found], "caption": "<script>alert(1)</script>"}
+    return model_answers.tool_answer(
+        {**model_answers.LIGHTHOUSE, "objects": [found], "caption": "<script>alert(1)</script>"}
     )
 
 

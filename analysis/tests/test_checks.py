@@ -10,7 +10,7 @@ from django.core.checks import run_checks
 
 from novaproxy_site.tests.installation import Installation
 
-BUCKET = {"BACKEND": "media_files.storage.BucketStorage", "OPTIONS": {"endpoint_url": "http://minio:9000"}}
+BUCKET = {"BACKEND": "media_files.storage.s3.BucketStorage", "OPTIONS": {"endpoint_url": "http://minio:9000"}}
 CASES: dict[str, dict[str, Any]] = {
     "analysis.W001": {"NOVAPROXY_ANALYSIS_MODEL": "global.amazon.nova-2-lite-v1:0"},
     "analysis.W002": {"NOVAPROXY_ANALYSIS_MODEL": "amazon.nova-2-lite-v1:0"},

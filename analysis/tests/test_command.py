@@ -10,7 +10,7 @@ import pytest
 from django.core.management import call_command
 
 from analysis.tests.libraries import fill, lead
-from analysis.tests.saying import nova
+from analysis.tests.model_answers import nova
 from analysis.tests.wire import Bedrock, Refused, Service, served
 from media_files.console import UsageError
 from novaproxy_site.tests.installation import Installation

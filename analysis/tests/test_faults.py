@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from analysis import line
+from analysis import pipeline
 from analysis.errors import (
     AccessDenied,
     AnalysisError,
@@ -151,7 +151,7 @@ def test_too_many_requests_a_second_are_no_quota(nova: Service, keep: Keep) -> N
 def test_a_batch_pauses_with_one_call_and_keeps_its_files(
     nova: Service, keep: Keep, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(line, "_answered", set())
+    monkeypatch.setattr(pipeline, "_answered", set())
     for seed in range(3):
         keep(seed=seed)
     nova.faults.extend([refused] * 20)

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from analysis import sending
+from analysis import payload
 from analysis.services import AnalysisService
 from analysis.tests.wire import Service
 from media_files.errors import UnsupportedFormat
-from media_files.inspection import inspect
+from media_files.imaging.inspection import inspect
 from media_files.models import MediaFile
 from media_files.services import register_in_place
 from media_files.tests import planting
@@ -83,8 +83,8 @@ def test_a_picture_without_metadata_is_sent_as_it_is(nova: Service, keep: Add, f
 def test_an_original_whose_row_is_wrong_is_not_sent_and_gets_its_proxy(nova: Service, keep: Add) -> None:
     file = keep(jpeg_with((0xFE, b"Zwiebelturm"), data=jpeg(300, 200)))
     MediaFile.objects.update(has_metadata=False)
-    with pytest.raises(sending.NotHarmless) as caught:
-        sending.read(sending.choose_picture(file, "nova"))
+    with pytest.raises(payload.NotHarmless) as caught:
+        payload.read(payload.choose_picture(file, "nova"))
     assert caught.value.transient
     assert AnalysisService().analyze(file).error is None
     assert len(nova.paid) == 1
@@ -123,7 +123,7 @@ class TestByReference:
     @pytest.fixture
     def in_s3(self, settings: Any, folders: Any, relayed_bucket: S3Bucket) -> S3Bucket:
         def storage(prefix: str) -> dict[str, Any]:
-            backend = "media_files.storage.BucketStorage"
+            backend = "media_files.storage.s3.BucketStorage"
             return {"BACKEND": backend, "OPTIONS": relayed_bucket.amazon_options(prefix)}
 
         settings.STORAGES = settings.STORAGES | {

@@ -13,7 +13,7 @@ from functools import partial
 import psutil
 
 from analysis.tests.libraries import ask, fill, lead
-from analysis.tests.saying import nova
+from analysis.tests.model_answers import nova
 from analysis.tests.wire import Bedrock, Service, served
 from novaproxy_site.tests.installation import Installation, wait_for
 from novaproxy_site.tests.servers import answers, free_ports

@@ -10,18 +10,18 @@ import pytest
 from analysis import prices
 from analysis.models import Analysis
 from analysis.operation import AnalyzeOperation
+from analysis.options import parameters_of
 from analysis.prices import Price
 from analysis.providers import base
-from analysis.providers.base import Answer, Image, Place, Provider, Request, Usage, Wishes
+from analysis.providers.base import Answer, Image, Options, Provider, Request, S3Location, Usage
 from analysis.results import Found, Result
 from analysis.tests.wire import Service
-from analysis.wishes import parameters_of
 from media_files.models import MediaFile
 from media_files.tests.pictures import jpeg
 from proxies.batches import lifecycle, operations
+from proxies.batches.claim import Claim
+from proxies.batches.runner import perform
 from proxies.batches.selection import Selection
-from proxies.batches.slices import perform
-from proxies.batches.work import Work
 from proxies.models import Batch
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -34,14 +34,14 @@ class Ruler(Provider):
     label = "Ruler"
     service = ""
 
-    def requests(self, wishes: Wishes) -> list[Request]:
+    def requests(self, options: Options) -> list[Request]:
         return [Request("wood", {}, version=1)]
 
     def check(self, image: Image, *, embedded: bool) -> None:
         if image.width * 2 < image.height:
             raise RuntimeError("The ruler broke before it was laid on.")
 
-    def ask(self, request: Request, image: Image, content: bytes | Place) -> Answer:
+    def ask(self, request: Request, image: Image, content: bytes | S3Location) -> Answer:
         if image.width < image.height:
             raise RuntimeError("The ruler broke.")
         return Answer(Result(labels=[Found(f"{image.width} px")]))
@@ -61,9 +61,7 @@ class Ruler(Provider):
 
 class Measure(AnalyzeOperation):
     name = "analyze-ruler"
-    label = "Measure"
     provider = "ruler"
-    description = "Measures each selected image."
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +88,7 @@ def test_it_is_planned_run_and_priced_like_the_others(
 ) -> None:
     keep()
     started = batch()
-    perform(Work(started, lambda: False))
+    perform(Claim(started, lambda: False))
     row = Analysis.objects.get()
     assert (row.provider, row.model, row.cost) == ("ruler", "wood", Decimal("0.5"))
     assert row.result["labels"][0]["name"] == "996 px"
@@ -110,7 +108,7 @@ def test_a_fault_without_a_name_counts_against_its_file_and_is_not_hidden(
     started = batch()
     for attempt in (1, 2, 3):
         started.items.update(available_at=started.created_at)
-        perform(Work(started, lambda: False))
+        perform(Claim(started, lambda: False))
         assert "The ruler broke" in caplog.text
         caplog.clear()
         item = started.items.get()

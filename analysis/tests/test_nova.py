@@ -25,9 +25,9 @@ from analysis.errors import (
 from analysis.models import Analysis
 from analysis.providers import aws, get
 from analysis.providers.base import Image as Sent
-from analysis.providers.base import Place, Wishes
+from analysis.providers.base import Options, S3Location
 from analysis.services import AnalysisService
-from analysis.tests import saying
+from analysis.tests import model_answers
 from analysis.tests.conftest import forget
 from analysis.tests.wire import Raw, Refused, Service, Slow
 from media_files.errors import FileTooLarge, ImageTooLarge, UnsupportedFormat
@@ -111,7 +111,7 @@ def test_a_high_effort_goes_without_temperature_and_limit(nova: Service, keep: A
     settings.NOVAPROXY_ANALYSIS_REASONING = "high"
     assert analyze(keep()).status == "done"
     assert "inferenceConfig" not in nova.paid[0].body
-    (request,) = get("nova").requests(Wishes())
+    (request,) = get("nova").requests(Options())
     assert get("nova").most_answer_tokens(request) == 65_535
 
 
@@ -119,12 +119,12 @@ def test_an_answer_cut_off_with_a_high_effort_is_not_cured_by_more_tokens(
     nova: Service, keep: Add, settings: Any
 ) -> None:
     settings.NOVAPROXY_ANALYSIS_REASONING = "high"
-    nova.answer = lambda asked: saying.converse_answer([{"text": "I see"}], stop="max_tokens")
+    nova.answer = lambda asked: model_answers.converse_answer([{"text": "I see"}], stop="max_tokens")
     assert "NOVAPROXY_ANALYSIS_REASONING" in analyze(keep()).message
 
 
 def test_a_free_question_is_answered_in_words(nova: Service, keep: Add) -> None:
-    row = analyze(keep(), wishes=Wishes(question="What is it?"))
+    row = analyze(keep(), options=Options(question="What is it?"))
     assert row.result["answer"] == "It is a lighthouse."
     assert row.question == "What is it?"
     assert nova.paid[0].body["messages"][0]["content"][1] == {"text": "What is it?"}
@@ -157,9 +157,9 @@ def test_a_side_that_is_too_long_is_refused(nova: Service, keep: Add, any_size: 
 
 def test_an_address_that_is_too_long_is_refused(nova: Service) -> None:
     provider = get("nova")
-    (request,) = provider.requests(Wishes())
+    (request,) = provider.requests(Options())
     with pytest.raises(RequestRejected, match="NOVAPROXY_ANALYSIS_SEND=bytes"):
-        provider.ask(request, Sent("JPEG", 300, 200, 1000), Place("bucket", "k" * 1024))
+        provider.ask(request, Sent("JPEG", 300, 200, 1000), S3Location("bucket", "k" * 1024))
     assert nova.requests == 0
 
 
@@ -240,7 +240,7 @@ BAD_OUTPUTS = [
 
 
 def test_usage_that_cannot_be_read_counts_nothing(nova: Service, keep: Add) -> None:
-    answer = saying.tool_answer(saying.LIGHTHOUSE)
+    answer = model_answers.tool_answer(model_answers.LIGHTHOUSE)
     nova.answer = lambda asked: {**answer, "usage": {"inputTokens": -5, "outputTokens": 10**30}}
     row = analyze(keep())
     assert row.status == "done"
@@ -249,7 +249,7 @@ def test_usage_that_cannot_be_read_counts_nothing(nova: Service, keep: Add) -> N
 
 @pytest.mark.parametrize("output", BAD_OUTPUTS)
 def test_malformed_output_is_named_and_kept(nova: Service, keep: Add, output: Any) -> None:
-    nova.answer = lambda asked: saying.tool_answer(output)
+    nova.answer = lambda asked: model_answers.tool_answer(output)
     result = AnalysisService("nova").analyze(keep())
     assert isinstance(result.error, MalformedOutput)
     row = Analysis.objects.get()
@@ -272,7 +272,7 @@ def test_malformed_output_is_named_and_kept(nova: Service, keep: Add, output: An
 def test_an_answer_that_ended_otherwise_is_named_and_kept(
     nova: Service, keep: Add, stop: str, kind: type[ProviderError]
 ) -> None:
-    nova.answer = lambda asked: saying.converse_answer([{"text": "I see"}], stop=stop)
+    nova.answer = lambda asked: model_answers.converse_answer([{"text": "I see"}], stop=stop)
     result = AnalysisService("nova").analyze(keep())
     assert type(result.error) is kind
     assert Analysis.objects.get().raw["stopReason"] == stop
@@ -299,7 +299,7 @@ def test_keys_are_never_logged(nova: Service, keep: Add, caplog: pytest.LogCaptu
 
 
 def test_tokens_are_kept_as_reported_and_as_billed(nova: Service, keep: Add) -> None:
-    nova.answer = lambda asked: saying.tool_answer(saying.LIGHTHOUSE, tokens=(5000, 200))
+    nova.answer = lambda asked: model_answers.tool_answer(model_answers.LIGHTHOUSE, tokens=(5000, 200))
     row = analyze(keep())
     assert row.usage["reported"]["input_tokens"] == 5000
     # 230 for the picture and a guess for the words, whatever is reported.

@@ -11,26 +11,26 @@ import pytest
 from django.db import DataError, connection
 from django.utils.timezone import now
 
-from analysis import budgets, claims, line
+from analysis import budgets, inflight, pipeline
 from analysis.budgets import Grant
 from analysis.models import Analysis, Spending
+from analysis.options import parameters_of
 from analysis.planning import AnalysisPlan
 from analysis.services import AnalysisService
-from analysis.tests import saying
+from analysis.tests import model_answers
 from analysis.tests.conftest import forget
 from analysis.tests.wire import Asked, Refused, Service
-from analysis.wishes import parameters_of
 from media_files.models import MediaFile
 from media_files.tests.pictures import corrupt_jpeg, jpeg, mp4
 from novaproxy_site.tests.installation import wait_for
 from proxies.batches import lifecycle
+from proxies.batches.claim import MAX_ATTEMPTS, Claim
 from proxies.batches.operations import FixedParameter
+from proxies.batches.runner import perform
 from proxies.batches.selection import Selection
-from proxies.batches.slices import perform
-from proxies.batches.work import MAX_ATTEMPTS, Work
-from proxies.holders import this_holder
 from proxies.models import Batch, BatchItem, Proxy, ProxyFailure, Quarantine
 from proxies.outcomes import Outcome
+from proxies.processes.liveness import this_holder
 from proxies.tests.faults import failing_sql
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,7 +41,7 @@ Keep = Callable[..., MediaFile]
 @pytest.fixture(autouse=True)
 def _nothing_proven(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test begins as a new process does."""
-    monkeypatch.setattr(line, "_answered", set())
+    monkeypatch.setattr(pipeline, "_answered", set())
 
 
 def start(**parameters: Any) -> Batch:
@@ -55,7 +55,7 @@ def start(**parameters: Any) -> Batch:
 
 def run(batch: Batch) -> Batch:
     """What a worker does: until nothing waits, or the batch is paused."""
-    perform(Work(batch, lambda: False))
+    perform(Claim(batch, lambda: False))
     lifecycle.finish_if_done(batch)
     batch.refresh_from_db()
     return batch
@@ -159,7 +159,7 @@ def test_many_calls_are_in_flight_once_one_was_answered(nova: Service, keep: Kee
         """Once one was answered, as many as there may be wait for each other."""
         if nova.paid:
             wait_for(lambda: nova.most_in_flight == 4, what="four calls in flight")
-        return saying.nova(asked)
+        return model_answers.nova(asked)
 
     nova.answer = answer_together
     assert outcomes(run(start())) == {"created": 12}
@@ -202,7 +202,7 @@ def test_workers_that_find_the_same_missing_pause_the_batch_once(
     for seed in range(2):
         keep(seed=seed)
     batch = start()
-    slices = [Work(Batch.objects.get(pk=batch.pk), lambda: False) for _ in range(2)]
+    slices = [Claim(Batch.objects.get(pk=batch.pk), lambda: False) for _ in range(2)]
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     forget()
     for work in slices:
@@ -251,7 +251,7 @@ def test_a_question_that_another_process_is_asking_is_counted_and_waited_for(
 def test_an_answer_that_cannot_be_used_is_a_failure_of_its_file(nova: Service, keep: Keep) -> None:
     keep(seed=1)
     keep(seed=2)
-    answers = iter([saying.tool_answer({}), saying.tool_answer(saying.LIGHTHOUSE)])
+    answers = iter([model_answers.tool_answer({}), model_answers.tool_answer(model_answers.LIGHTHOUSE)])
     nova.answer = lambda asked: next(answers)
     assert outcomes(run(start())) == {"failed:malformed_output": 1, "created": 1}
 
@@ -268,7 +268,7 @@ def test_a_budget_is_exceeded_by_no_more_than_one_answer(
     for seed in range(20):
         keep(jpeg(120 + seed, 100))
     # As long as they may be, which is much dearer than expected.
-    nova.answer = lambda asked: saying.tool_answer(saying.LIGHTHOUSE, tokens=(800, 2000))
+    nova.answer = lambda asked: model_answers.tool_answer(model_answers.LIGHTHOUSE, tokens=(800, 2000))
     budget = Decimal("0.02")
     batch = run(start(max_cost=budget))
     costs = [row.cost or Decimal(0) for row in Analysis.objects.done()]
@@ -312,9 +312,9 @@ def test_an_answer_after_its_process_was_taken_for_dead_counts_what_it_cost(
     service = AnalysisService("nova", batch_id=batch.pk)
     job = service.begin(file)
     assert service.reserve(job, Decimal(1)) is Grant.GRANTED
-    heard = service.carry_out(job)
-    assert claims.break_off(job.calls[0].row)
-    service.finish(job, heard)
+    replies = service.carry_out(job)
+    assert inflight.break_off(job.calls[0].row)
+    service.finish(job, replies)
     row = Analysis.objects.get()
     assert (row.status, budgets.spent(batch.pk)) == ("done", row.cost)
 
@@ -327,7 +327,7 @@ def test_a_file_deleted_during_its_call_leaves_nothing_reserved(nova: Service, k
         threading.Thread(target=delete, args=(file.pk,)).start()
         wait_for(lambda: not MediaFile.objects.exists())
         connection.close()
-        return saying.nova(asked)
+        return model_answers.nova(asked)
 
     def delete(pk: int) -> None:
         MediaFile.objects.get(pk=pk).delete()
@@ -343,7 +343,7 @@ def test_a_file_deleted_during_its_call_leaves_nothing_reserved(nova: Service, k
 @pytest.mark.parametrize("answer", ["malformed", "cut off", "withheld"])
 def test_an_answer_that_cannot_be_used_counts_as_spent(nova: Service, keep: Keep, answer: str) -> None:
     keep(jpeg(300, 200))
-    said = saying.tool_answer({} if answer == "malformed" else saying.LIGHTHOUSE)
+    said = model_answers.tool_answer({} if answer == "malformed" else model_answers.LIGHTHOUSE)
     if answer != "malformed":
         said["stopReason"] = "max_tokens" if answer == "cut off" else "content_filtered"
     nova.answer = lambda asked: said
@@ -375,14 +375,14 @@ def test_a_worker_with_the_old_budget_does_not_pause_a_batch_that_was_resumed_wi
     keep()
     keep(seed=1)
     batch = start(max_cost=Decimal("0.0000001"))
-    late = Work(Batch.objects.get(pk=batch.pk), lambda: False)
+    late = Claim(Batch.objects.get(pk=batch.pk), lambda: False)
     lifecycle.pause(batch)
     lifecycle.resume(batch, anew={"max_cost": Decimal(9)})
     perform(late)
     batch.refresh_from_db()
     assert (batch.state, batch.items.filter(state="queued").count()) == (Batch.State.RUNNING, 2)
     # A local worker goes on with the same object.
-    perform(Work(late.batch, lambda: False))
+    perform(Claim(late.batch, lambda: False))
     assert outcomes(batch) == {"created": 2}
 
 
@@ -427,14 +427,14 @@ def test_a_fault_without_a_name_is_counted_and_quarantines_its_file(
 ) -> None:
     """Before its call, and when its answer is recorded: nobody asks and pays for it again and again."""
     monkeypatch.setattr(
-        "proxies.batches.work._FIRST_DELAY", 3600.0
+        "proxies.batches.claim._FIRST_DELAY", 3600.0
     )  # not over before a slow machine has looked
     *_, victim = [keep(seed=seed) for seed in range(3)]
     batch = start()
     with failing_sql(DataError("no such value"), words, parameter=getattr(victim, names_it)):
         for attempt in range(1, MAX_ATTEMPTS + 1):
             batch.items.filter(state="queued").update(available_at=batch.created_at)
-            perform(Work(batch, lambda: False))
+            perform(Claim(batch, lambda: False))
             item = batch.items.get(file=victim)
             assert item.attempts == attempt
             assert not batch.items.claimable(item.recipe).exists()
@@ -453,7 +453,7 @@ def test_waiting_for_an_answer_is_no_attempt(nova: Service, keep: Keep) -> None:
     def answer(asked: Asked) -> dict[str, Any]:
         charges.append(BatchItem.objects.filter(batch=batch, attempts__gt=0).count())
         connection.close()  # of the server's thread
-        return saying.nova(asked)
+        return model_answers.nova(asked)
 
     nova.answer = answer
     run(batch)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from analysis.tests.libraries import fill, lead
-from analysis.tests.saying import nova
+from analysis.tests.model_answers import nova
 from analysis.tests.wire import Bedrock, served
 from novaproxy_site.tests.installation import Installation
 
@@ -17,10 +17,10 @@ pytestmark = pytest.mark.postgres
 SEARCH = """
     import json
     from analysis.models import Analysis
-    from analysis.queries import saying, with_label
+    from analysis.queries import matching_text, with_label
     from django.db import connection
     from media_files.models import MediaFile
-    found = {words: MediaFile.objects.filter(saying(words)).count() for words in
+    found = {words: MediaFile.objects.filter(matching_text(words)).count() for words in
              ("lighthouse", "LIGHTHOUSE rock", "light", "keep out", "dog", "a & | ! <-> '", "")}
     found["label"] = MediaFile.objects.filter(with_label("Tower")).count()
     one = Analysis.objects.order_by("id").first()
@@ -30,7 +30,7 @@ SEARCH = """
     )
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
-    found["plan"] = MediaFile.objects.filter(saying("number4711")).explain()
+    found["plan"] = MediaFile.objects.filter(matching_text("number4711")).explain()
     print(json.dumps(found))
 """
 

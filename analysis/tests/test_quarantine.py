@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
+from analysis.options import parameters_of
 from analysis.tests.wire import Service
-from analysis.wishes import parameters_of
 from media_files.models import MediaFile
 from media_files.tests.pictures import jpeg
 from proxies.batches import lifecycle
+from proxies.batches.claim import Claim
+from proxies.batches.runner import perform
 from proxies.batches.selection import Selection
-from proxies.batches.slices import perform
-from proxies.batches.work import Work
 from proxies.models import Batch, Quarantine
 from proxies.services import ImageProxyService
 
@@ -87,7 +87,7 @@ def test_what_needs_no_proxy_is_analysed_although_making_one_is_quarantined(
     quarantine(large, "image-proxy")
     assert planned("analyze-nova") == {"created": 2}
     batch = start("analyze-nova")
-    perform(Work(batch, lambda: False))
+    perform(Claim(batch, lambda: False))
     assert list(batch.items.values_list("outcome", flat=True)) == ["created", "created"]
     assert nova.requests == 2
 

@@ -17,7 +17,7 @@ from analysis.errors import (
     Throttled,
 )
 from analysis.models import Analysis
-from analysis.providers.base import Wishes
+from analysis.providers.base import Options
 from analysis.services import AnalysisService
 from analysis.tests.wire import Refused, Service
 from media_files.errors import FileTooLarge, ImageTooLarge, UnsupportedFormat
@@ -31,7 +31,7 @@ ARN = "arn:aws:rekognition:us-east-1:123456789012:project/lamps/version/1/170000
 
 
 def service(*features: str, **options: Any) -> AnalysisService:
-    return AnalysisService("rekognition", wishes=Wishes(features=features), **options)
+    return AnalysisService("rekognition", options=Options(features=features), **options)
 
 
 def test_one_request_asks_for_several_and_each_answer_is_a_record(rekognition: Service, keep: Add) -> None:
@@ -78,11 +78,11 @@ def test_biometric_features_are_off_until_a_setting_turns_them_on(feature: str) 
 
 
 @pytest.mark.parametrize(
-    "wishes", [Wishes(features=("horoscope",)), Wishes(question="Who is it?")], ids=["feature", "question"]
+    "options", [Options(features=("horoscope",)), Options(question="Who is it?")], ids=["feature", "question"]
 )
-def test_what_rekognition_does_not_do_is_refused(wishes: Wishes) -> None:
+def test_what_rekognition_does_not_do_is_refused(options: Options) -> None:
     with pytest.raises(ValueError, match="Rekognition"):
-        AnalysisService("rekognition", wishes=wishes)
+        AnalysisService("rekognition", options=options)
 
 
 def test_the_profile_rekognition_keeps_the_pixels(rekognition: Service, keep: Add) -> None:

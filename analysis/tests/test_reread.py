@@ -12,10 +12,10 @@ from django.core.management import call_command
 
 from analysis import reread as module
 from analysis.models import Analysis
-from analysis.queries import saying as files_saying
+from analysis.queries import matching_text as files_saying
 from analysis.queries import with_label
 from analysis.services import AnalysisService
-from analysis.tests import saying
+from analysis.tests import model_answers
 from analysis.tests.wire import Service
 from media_files.console import UsageError
 from media_files.models import MediaFile
@@ -61,7 +61,7 @@ def answers(nova: Service, keep: Keep) -> list[Analysis]:
         "is_newest": False,
     }
     Analysis.objects.filter(pk__in=[failed.pk, odd.pk]).update(**broken)
-    Analysis.objects.filter(pk=odd.pk).update(raw=saying.tool_answer({}))
+    Analysis.objects.filter(pk=odd.pk).update(raw=model_answers.tool_answer({}))
     for row in (failed, odd):
         row.label_rows.all().delete()
     nova.paid.clear()
@@ -132,7 +132,7 @@ def test_what_was_understood_before_is_never_lost(answers: list[Analysis]) -> No
 
 
 def test_a_body_that_did_not_parse_is_parsed_again(answers: list[Analysis]) -> None:
-    body = json.dumps(saying.tool_answer(saying.LIGHTHOUSE))
+    body = json.dumps(model_answers.tool_answer(model_answers.LIGHTHOUSE))
     Analysis.objects.filter(pk=answers[3].pk).update(raw={"unparsed": body})
     lines, _ = command("--no-dry-run")
     assert lines[3]["outcome"] == "created"

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analysis.tests.libraries import ask, lead
-from analysis.tests.saying import nova
+from analysis.tests.model_answers import nova
 from analysis.tests.wire import Bedrock, Service, Slow, served
 from media_files.tests.fixtures import tree
 from novaproxy_site.tests.installation import Installation
@@ -46,17 +46,17 @@ LEAVE: Final = """
 from media_files.models import MediaFile
 from proxies.batches import lifecycle
 from proxies.batches.selection import Selection
-from proxies.batches.slices import perform
-from proxies.batches.work import Work
+from proxies.batches.runner import perform
+from proxies.batches.claim import Claim
 from proxies.models import Batch
 batch = lifecycle.start(
     {operation!r}, Selection(MediaFile.objects.images(), {ids!r}), {parameters!r},
     executor=Batch.Executor.LOCAL, with_settled=False,
 )
-work = Work(batch, lambda: work.taken >= {done})
+claim = Claim(batch, lambda: claim.taken >= {done})
 if {done}:
-    perform(work)
-    work.put_back_the_rest()
+    perform(claim)
+    claim.put_back_the_rest()
 batch.refresh_from_db()
 if batch.is_open:
     lifecycle.pause(batch)
@@ -211,9 +211,9 @@ def told_alike(planned: dict[str, Any], done: dict[str, Any]) -> None:
     """What was planned has become of the files; of those that broke in the run, that they were tried."""
     plan, result = planned["totals"], done["totals"]
     broke = result[Outcome.FAILED] - plan.get(Outcome.FAILED, 0)
-    work = sum(plan.get(outcome, 0) for outcome in NEEDS_WORK)
+    claim = sum(plan.get(outcome, 0) for outcome in NEEDS_WORK)
     assert 0 <= broke <= 1
-    assert sum(result[outcome] for outcome in NEEDS_WORK) + broke == work
+    assert sum(result[outcome] for outcome in NEEDS_WORK) + broke == claim
     for outcome in (Outcome.REUSED, Outcome.SKIPPED, Outcome.QUARANTINED):
         assert plan.get(outcome, 0) == result[outcome], outcome
 

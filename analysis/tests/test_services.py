@@ -12,16 +12,16 @@ from django.utils.timezone import now
 
 from analysis.errors import AnalysisBusy, ProviderUnavailable
 from analysis.models import Analysis
-from analysis.providers.base import Wishes
-from analysis.sending import choose_picture
+from analysis.payload import choose_picture
+from analysis.providers.base import Options
 from analysis.services import AnalysisService
 from analysis.tests.wire import Refused, Service
 from media_files.errors import SourceMissing
 from media_files.models import MediaFile
 from media_files.tests.pictures import jpeg
 from proxies.batches.sweeper import sweep
-from proxies.holders import this_holder
 from proxies.outcomes import Outcome
+from proxies.processes.liveness import this_holder
 
 Keep = Callable[..., MediaFile]
 
@@ -70,7 +70,7 @@ def test_another_question_is_asked(
 def test_a_free_question_leaves_the_description_as_it_is(nova: Service, keep: Keep) -> None:
     file = keep()
     AnalysisService().analyze(file)
-    AnalysisService(wishes=Wishes(question="What is it?")).analyze(file)
+    AnalysisService(options=Options(question="What is it?")).analyze(file)
     assert Analysis.objects.of_today().count() == 2
 
 
@@ -180,8 +180,8 @@ def test_a_failure_that_may_pass_says_so(nova: Service, keep: Keep) -> None:
 def test_a_file_that_goes_while_it_is_asked_about_leaves_nothing(nova: Service, keep: Keep) -> None:
     service = AnalysisService()
     job = service.begin(keep())
-    heard = service.carry_out(job)
+    replies = service.carry_out(job)
     MediaFile.objects.all().delete()
     with pytest.raises(SourceMissing):
-        service.finish(job, heard)
+        service.finish(job, replies)
     assert not Analysis.objects.exists()

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from analysis.tests.libraries import ask, fill, lead, start
-from analysis.tests.saying import nova
+from analysis.tests.model_answers import nova
 from analysis.tests.wire import Bedrock, Service, served
 from novaproxy_site.tests.installation import Installation, wait_for
 from novaproxy_site.tests.servers import free_ports
+from proxies.queue.supervisor import GRACE
 from proxies.tests.driving import RunningWorker
-from proxies.worker import GRACE
 
 IMAGES = 12
 IN_FLIGHT = 4

@@ -2,7 +2,8 @@
 
 import pytest
 
-from media_files.storage import BucketStorage, LocalStorage
+from media_files.storage.local import LocalStorage
+from media_files.storage.s3 import BucketStorage
 from media_files.tests.fixtures import add, everything, folders, inline, off  # noqa: F401
 
 

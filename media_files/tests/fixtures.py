@@ -20,7 +20,7 @@ from media_files.tests.pictures import jpeg
 def folders(settings: Any, tmp_path: Path) -> dict[str, Path]:
     """Both storages in folders of the test's own, by their alias."""
     places = {alias: tmp_path / "media" / alias for alias in ("originals", "proxies")}
-    backend = "media_files.storage.LocalStorage"
+    backend = "media_files.storage.local.LocalStorage"
     settings.STORAGES = settings.STORAGES | {
         alias: {"BACKEND": backend, "OPTIONS": {"location": str(folder)}} for alias, folder in places.items()
     }

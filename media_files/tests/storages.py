@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from media_files.storage import (
-    MediaStorage,
-)
+from media_files.storage.base import MediaStorage
 
 NAME = "proxy_image/IMG_0001_7_nova.jpg"
 LARGE = 20 * 1024**2

@@ -29,7 +29,7 @@ def test_a_codec_that_is_missing_is_named(monkeypatch, folders, codec):
 def test_a_folder_that_cannot_be_written_is_named(settings, tmp_path, folders, alias):
     (tmp_path / "file").write_text("no folder")
     place = {
-        "BACKEND": "media_files.storage.LocalStorage",
+        "BACKEND": "media_files.storage.local.LocalStorage",
         "OPTIONS": {"location": str(tmp_path / "file" / "x")},
     }
     settings.STORAGES = settings.STORAGES | {alias: place}
@@ -41,7 +41,7 @@ def test_a_folder_that_cannot_be_written_is_named(settings, tmp_path, folders, a
 
 def test_a_folder_that_is_still_to_be_made_is_well(settings, tmp_path, folders):
     place = {
-        "BACKEND": "media_files.storage.LocalStorage",
+        "BACKEND": "media_files.storage.local.LocalStorage",
         "OPTIONS": {"location": str(tmp_path / "a" / "b")},
     }
     settings.STORAGES = settings.STORAGES | {"proxies": place}
@@ -52,7 +52,7 @@ def test_a_folder_that_is_still_to_be_made_is_well(settings, tmp_path, folders):
 @pytest.mark.parametrize(("region", "wanting"), [(None, 1), ("eu-central-1", 0)], ids=["none", "one"])
 def test_a_bucket_needs_a_region(settings, folders, alias, region, wanting):
     options = {"bucket_name": "photos", "location": "", "region_name": region, "endpoint_url": None}
-    place = {"BACKEND": "media_files.storage.BucketStorage", "OPTIONS": options}
+    place = {"BACKEND": "media_files.storage.s3.BucketStorage", "OPTIONS": options}
     settings.STORAGES = settings.STORAGES | {alias: place}
     found = messages()
     assert [message.id for message in found] == ["media_files.E003"] * wanting

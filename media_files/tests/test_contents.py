@@ -14,10 +14,10 @@ import pytest
 from django.apps import apps
 from PIL import Image, ImageCms
 
-from media_files.contents import jpeg as jpeg_contents
-from media_files.contents import profiles
 from media_files.errors import MediaError
-from media_files.inspection import ImageFacts, inspect
+from media_files.imaging.contents import jpeg as jpeg_contents
+from media_files.imaging.contents import profiles
+from media_files.imaging.inspection import ImageFacts, inspect
 from media_files.models import MediaFile
 from media_files.tests import planting
 from media_files.tests.craft import chunk, exif, gif, jpeg_with, png, saved

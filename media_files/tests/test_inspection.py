@@ -9,8 +9,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from media_files.errors import EmptyFile, FileTooLarge, NotAnImage, UnsupportedFormat
-from media_files.inspection import CONTENT_TYPES, Limits, inspect, sniff_video
-from media_files.signatures import sniff_image
+from media_files.imaging.formats.signatures import sniff_image
+from media_files.imaging.inspection import CONTENT_TYPES, Limits, inspect, sniff_video
 from media_files.tests.craft import (
     GPS_IFD,
     RATIONAL,

@@ -8,12 +8,12 @@ import zlib
 
 import pytest
 
-from media_files import icc, png
-from media_files.exif import Metadata, read_exif
+from media_files.imaging.formats import icc, png
+from media_files.imaging.formats.exif import Metadata, read_exif
+from media_files.imaging.formats.tiff import TiffError, TiffReader
 from media_files.tests.craft import EXIF_IFD, GPS_IFD, LONG, SHORT, chunk, exif, tiff_block
 from media_files.tests.craft import png as craft_png
 from media_files.tests.test_inspection import SRGB, facts
-from media_files.tiff import TiffError, TiffReader
 
 
 class TestExif:

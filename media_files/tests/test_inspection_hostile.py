@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageFile, features
 
-from media_files import decoding
 from media_files.errors import CorruptImage, ImageTooLarge, MediaError, MemoryLimit, UnsupportedFormat
-from media_files.inspection import Limits, inspect, open_image
+from media_files.imaging import decoding
+from media_files.imaging.inspection import Limits, inspect, open_image
 from media_files.tests.craft import (
     LONG,
     SHORT,
@@ -115,7 +115,7 @@ def test_no_bomb_costs_the_process_memory(tmp_path: Path) -> None:
         (tmp_path / f"{number:02}").write_bytes(data)
     script = (
         "import pathlib, resource, sys\n"
-        "from media_files import errors, inspection\n"
+        "from media_files import errors\nfrom media_files.imaging import inspection\n"
         "inspection.inspect(open(sys.argv[2], 'rb'))\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):\n"

@@ -19,7 +19,7 @@ from media_files.errors import (
 )
 from media_files.models import DiscardedFile, MediaFile
 from media_files.services import add_file, register_in_place
-from media_files.storage import LocalStorage
+from media_files.storage.local import LocalStorage
 from media_files.tests.fixtures import files_in
 from media_files.tests.pictures import PDF, encoded, jpeg, mp4, turned_jpeg
 

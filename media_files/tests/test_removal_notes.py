@@ -17,7 +17,8 @@ from django.utils.timezone import now
 from media_files.errors import StorageError
 from media_files.models import DiscardedFile, MediaFile
 from media_files.services import add_file, register_in_place
-from media_files.storage import LocalStorage, media_storage
+from media_files.storage.base import media_storage
+from media_files.storage.local import LocalStorage
 from media_files.tests.fixtures import files_in
 from media_files.tests.pictures import encoded, jpeg
 
@@ -113,7 +114,7 @@ def test_a_commit_by_the_caller_keeps_its_files(folders):
 
 
 def test_notes_that_cannot_be_removed_do_not_hide_newer_ones(asked, monkeypatch):
-    monkeypatch.setattr("media_files.notes.MOST", 10)
+    monkeypatch.setattr("media_files.removal_notes.MOST", 10)
     asked.failing = {f"bad-{number}" for number in range(20)}
     for name in [*sorted(asked.failing), "good-1", "good-2"]:
         note(name)

@@ -12,7 +12,8 @@ import pytest
 
 from media_files.errors import StorageError
 from media_files.models import MediaFile
-from media_files.storage import BucketStorage, is_amazon_endpoint
+from media_files.storage.base import is_amazon_endpoint
+from media_files.storage.s3 import BucketStorage
 from media_files.tests.literal_s3 import LiteralS3, as_sent, literal_s3, md5, md5_of_stored
 from media_files.tests.pictures import jpeg
 
@@ -100,7 +101,7 @@ def test_a_server_with_md5_etags_is_asked_for_the_size_after_the_first_write_of_
 @pytest.mark.django_db(transaction=True)
 def test_no_row_is_left_of_an_original_that_was_stored_otherwise(literal, settings, add, off) -> None:
     literal.store = DAMAGE["framed"]
-    backend = {"BACKEND": "media_files.storage.BucketStorage", "OPTIONS": literal.options("library")}
+    backend = {"BACKEND": "media_files.storage.s3.BucketStorage", "OPTIONS": literal.options("library")}
     settings.STORAGES = settings.STORAGES | {"originals": backend}
     with pytest.raises(StorageError, match="NOVAPROXY_ORIGINALS_ENDPOINT"):
         add(jpeg())

@@ -13,7 +13,8 @@ from django.utils.timezone import now
 
 from media_files.facts import measure
 from media_files.models import DiscardedFile, MediaFile
-from media_files.storage import LocalStorage, media_storage
+from media_files.storage.base import media_storage
+from media_files.storage.local import LocalStorage
 from proxies.models import BatchItem, DiscardedProxy, Proxy, ProxyFailure
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from media_files.tests.pictures import encoded, jpeg, mp4
 from novaproxy_site.tests.api_client import EVERY_PERMISSION, api_with
-from proxies.batches.slices import run_slice
-from proxies.models import Batch, Lane, Proxy
+from proxies.batches.runner import run_tick
+from proxies.models import Batch, Proxy, WorkerSlot
 from proxies.services import ImageProxyService
 
 START = "/api/batch/image-proxy"
@@ -42,5 +42,5 @@ def batch(api, library):
 
 def work_off():
     """What the queue's workers would do."""
-    while rung := Lane.objects.filter(state=Lane.State.RUNG).first():
-        run_slice(rung.number, rung.generation)
+    while notified := WorkerSlot.objects.filter(state=WorkerSlot.State.NOTIFIED).first():
+        run_tick(notified.number, notified.generation)

@@ -15,7 +15,7 @@ from unittest import mock
 from django.db import OperationalError, connection
 
 from media_files.errors import StorageError
-from media_files.storage import LocalStorage
+from media_files.storage.local import LocalStorage
 
 FAULTS = ("error", "lost", "interrupt")
 """``error`` fails one call, after ``lost`` the database answers no further one, ``interrupt`` is a Ctrl-C."""

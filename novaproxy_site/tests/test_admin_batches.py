@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("off", "silent")]
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> None:
     """No bell is rung: nobody works on the batches of these tests."""
-    monkeypatch.setattr("proxies.batches.lanes.wake", lambda most=1: 0)
+    monkeypatch.setattr("proxies.batches.worker_slots.wake", lambda most=1: 0)
 
 
 @pytest.fixture

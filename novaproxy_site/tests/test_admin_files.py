@@ -19,7 +19,7 @@ from django.utils.timezone import now
 
 from media_files.errors import StorageError
 from media_files.models import MediaFile
-from media_files.storage import LocalStorage
+from media_files.storage.local import LocalStorage
 from media_files.tests import pictures
 from media_files.tests.fixtures import files_in
 from novaproxy_site.tests.admin_pages import messages_of, staff_with
@@ -303,7 +303,7 @@ def test_a_new_file_makes_the_proxy_stale_and_is_queued(
     ImageProxyService().create_proxy(row)
     BatchItem.objects.update(state="done")
     old = row.file.name
-    monkeypatch.setattr("proxies.batches.lanes.wake", lambda most=1: 0)
+    monkeypatch.setattr("proxies.batches.worker_slots.wake", lambda most=1: 0)
     with django_capture_on_commit_callbacks(execute=True):
         admin_client.post(change_url(row), upload(pictures.jpeg(seed=2), "after.jpg"))
     row.refresh_from_db()

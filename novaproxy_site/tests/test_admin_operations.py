@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from django.db.models import QuerySet, Value
@@ -16,12 +16,13 @@ from media_files.console import human_bytes
 from media_files.models import MediaFile
 from media_files.tests import pictures
 from novaproxy_site.tests.admin_pages import staff_with, text_of
+from proxies.admin import operation_pages
+from proxies.admin.operation_pages import OperationPage, page_of
 from proxies.batches import lifecycle, operations
+from proxies.batches.claim import Claim
 from proxies.batches.operations import Operation, Parameters
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
-from proxies.batches.work import Work
-from proxies.image_operation import ImageProxyOperation
 from proxies.models import Batch, Proxy
 from proxies.services import ImageProxyService
 
@@ -55,7 +56,7 @@ def test_the_action_bears_the_operations_own_label_and_sentence(admin_client: Cl
     add()
     response = admin_client.get(LIST)
     assert actions_of(response)["image-proxy"] == "Image Proxies (Nova)"
-    assert ImageProxyOperation.description in text_of(response)
+    assert page_of("image-proxy").description in text_of(response)
 
 
 def test_the_action_is_hidden_from_who_may_not_start_it(add: Adds) -> None:
@@ -63,7 +64,7 @@ def test_the_action_is_hidden_from_who_may_not_start_it(add: Adds) -> None:
     response = staff_with(LOOK, "media_files.delete_mediafile").get(LIST)
     assert "delete_selected" in actions_of(response)
     assert "image-proxy" not in actions_of(response)
-    assert ImageProxyOperation.description not in text_of(response)
+    assert page_of("image-proxy").description not in text_of(response)
 
 
 def test_ticked_files_are_carried_by_their_ids(admin_client: Client, add: Adds) -> None:
@@ -151,7 +152,7 @@ def test_the_page_shows_the_plan_of_the_engine(admin_client: Client, library: No
     for reason in ("shorter_side 1 larger than the model needs", "format 1 of a format"):
         assert reason in text, reason
     for told in (
-        ImageProxyOperation.description,
+        page_of("image-proxy").description,
         "Extra disk space",
         "Upload saved per analysis",
     ):
@@ -268,10 +269,7 @@ def test_a_form_from_elsewhere_starts_nothing(admin_user: Any, add: Adds) -> Non
 
 class Describe(Operation):
     name = "describe"
-    label = "Describe (100 %)"
-    description = "Says what is to be seen."
     permission = "media_files.change_mediafile"
-    options: ClassVar = {"short": "One sentence only.", "german": "In German."}
 
     def annotate(self, files: QuerySet[MediaFile], parameters: Parameters) -> QuerySet[MediaFile]:
         outcome = "created" if parameters["short"] else "skipped"
@@ -282,7 +280,7 @@ class Describe(Operation):
         plan.outcomes["created" if parameters["short"] else "skipped"] = len(selection.ids or [])
         return plan
 
-    def perform(self, work: Work) -> None:
+    def perform(self, work: Claim) -> None:
         raise AssertionError("nothing is performed here")
 
 
@@ -290,12 +288,15 @@ def test_whatever_registers_gets_its_action_its_page_and_its_permission(
     add: Adds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(operations._registered, "describe", Describe())
+    switches = {"short": "One sentence only.", "german": "In German."}
+    page = OperationPage("Describe (100 %)", "Describes each image.", switches)
+    monkeypatch.setitem(operation_pages._pages, "describe", page)
     row = add()
     client = staff_with(LOOK, "media_files.change_mediafile")
     assert actions_of(client.get(LIST))["describe"] == "Describe (100 %)"
     assert "image-proxy" not in actions_of(client.get(LIST))
-    page = reverse("admin:media_files_mediafile_operation", args=["describe"])
-    response = client.get(f"{page}?ids={row.pk}&short=on")
+    url = reverse("admin:media_files_mediafile_operation", args=["describe"])
+    response = client.get(f"{url}?ids={row.pk}&short=on")
     assert counts_of(response) == {"created": 1}
     assert "Short : One sentence only. German : In German." in text_of(response)
     assert client.get(f"{PAGE}?ids={row.pk}").status_code == 403

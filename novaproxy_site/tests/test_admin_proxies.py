@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from media_files.models import MediaFile
-from media_files.storage import LocalStorage
+from media_files.storage.local import LocalStorage
 from media_files.tests import pictures
 from media_files.tests.fixtures import files_in
 from novaproxy_site.tests.admin_pages import staff_with, text_of

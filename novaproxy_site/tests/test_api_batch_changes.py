@@ -9,8 +9,8 @@ import pytest
 from media_files.tests.pictures import corrupt_jpeg, jpeg
 from novaproxy_site.tests.api_client import FORM
 from novaproxy_site.tests.api_fixtures import START, work_off
-from proxies.holders import this_holder
-from proxies.models import Batch, BatchItem, Lane
+from proxies.models import Batch, BatchItem, WorkerSlot
+from proxies.processes.liveness import this_holder
 
 pytestmark = pytest.mark.django_db
 
@@ -94,7 +94,7 @@ def test_a_change_needs_no_body(api, batch, change, content_type):
 @pytest.mark.parametrize("change", ["resume", "retry-failed"])
 def test_a_commands_batch_that_is_taken_up_again_has_somebody_to_do_it(api, batch, change, holder, executor):
     Batch.objects.filter(pk=batch.pk).update(executor="local", state="paused", holder=holder())
-    Lane.objects.update(state=Lane.State.IDLE)
+    WorkerSlot.objects.update(state=WorkerSlot.State.IDLE)
     assert api.send(f"/api/batch/{batch.pk}/{change}").status_code == 200
     batch.refresh_from_db()
     assert (batch.state, batch.executor) == ("running", executor)

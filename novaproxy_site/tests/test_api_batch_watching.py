@@ -6,7 +6,7 @@ import pytest
 
 from media_files.tests.pictures import encoded
 from novaproxy_site.tests.api_fixtures import START, work_off
-from proxies.batches.work import Work
+from proxies.batches.claim import Claim
 from proxies.models import Batch
 from proxies.outcomes import Outcome
 
@@ -48,7 +48,7 @@ def test_the_status_has_the_callers_keys(api, batch):
 
 
 def test_the_status_names_the_file_in_hand(api, batch, library):
-    assert next(iter(Work(batch, lambda: False))).file_id == library["created"]
+    assert next(iter(Claim(batch, lambda: False))).file_id == library["created"]
     assert api.get(f"/api/batch/{batch.pk}/status").json()["current_file"] == "large.jpg"
 
 

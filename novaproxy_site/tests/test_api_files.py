@@ -14,7 +14,8 @@ from django.utils.timezone import now
 
 from media_files.models import DiscardedFile, MediaFile
 from media_files.serving import file_response
-from media_files.storage import LocalStorage, media_storage
+from media_files.storage.base import media_storage
+from media_files.storage.local import LocalStorage
 from media_files.tests.fixtures import files_in
 from media_files.tests.pictures import (
     encoded,

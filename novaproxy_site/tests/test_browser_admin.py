@@ -381,7 +381,7 @@ def crowded(site: Site) -> Iterator[Site]:
         from media_files.tests.pictures import jpeg
         from proxies.batches import lifecycle
         from proxies.batches.selection import Selection
-        from proxies import shared_settings
+        from proxies.processes import shared_settings
         from proxies.models import WorkerState
         from proxies.services import ImageProxyService
         row, _ = add_file(io.BytesIO(jpeg(seed=99)), "wallpapers_Patak_contents_images_dark_3840x2160.jpg")

@@ -11,23 +11,23 @@ from typing import Any
 import pytest
 from django.utils.timezone import now
 
-from analysis.sending import get_image_s3_key_for_analysis
+from analysis.options import parameters_of
+from analysis.payload import get_image_s3_key_for_analysis
 from analysis.services import AnalysisService
 from analysis.tests.conftest import aws_environment, nova  # noqa: F401
 from analysis.tests.wire import Service
-from analysis.wishes import parameters_of
 from media_files.errors import DamagedFile, SourceMissing, StorageError
 from media_files.models import MediaFile
-from media_files.storage import MediaStorage, media_storage
+from media_files.storage.base import MediaStorage, media_storage
 from media_files.tests.literal_s3 import literal_s3
 from media_files.tests.pictures import jpeg
 from novaproxy_site.tests.relay import Relay
 from novaproxy_site.tests.servers import S3Bucket
 from proxies.batches import lifecycle
+from proxies.batches.claim import Claim
+from proxies.batches.runner import perform
 from proxies.batches.selection import Selection
-from proxies.batches.slices import perform
-from proxies.batches.work import Work
-from proxies.given import create_proxy_file
+from proxies.external import create_proxy_file
 from proxies.models import Batch, Proxy, proxies_storage
 from proxies.outcomes import Outcome
 from proxies.services import ImageProxyService
@@ -46,7 +46,7 @@ def place(request: pytest.FixtureRequest, settings: Any, folders: Any) -> str:
 
 
 def in_bucket(settings: Any, bucket: S3Bucket) -> None:
-    backend = "media_files.storage.BucketStorage"
+    backend = "media_files.storage.s3.BucketStorage"
     settings.STORAGES = settings.STORAGES | {
         alias: {"BACKEND": backend, "OPTIONS": bucket.amazon_options(alias)}
         for alias in ("originals", "proxies")
@@ -152,7 +152,7 @@ def test_a_batch_of_analyses_does_the_same(file: MediaFile, settings: Any, nova:
         "analyze-nova", Selection(MediaFile.objects.all()), parameters_of(), executor=Batch.Executor.LOCAL
     )
     for _ in range(2):
-        perform(Work(batch, lambda: False))
+        perform(Claim(batch, lambda: False))
         batch.items.update(available_at=now())  # the delay before the second try is over
     assert [item.outcome for item in batch.items.all()] == ["created"]
     assert [hashlib.sha256(sent.content).hexdigest() for sent in nova.paid] == [Proxy.objects.get().sha256]
@@ -167,7 +167,7 @@ def test_a_batch_that_comes_to_a_damaged_proxy_makes_it_again() -> None:
     )
     Proxy.objects.update(recipe=ImageProxyService().profile.recipe)
     overwrite(proxies_storage(), str(Proxy.objects.get().image.name))
-    perform(Work(batch, lambda: False))
+    perform(Claim(batch, lambda: False))
     assert [item.outcome for item in batch.items.all()] == ["replaced"]
     assert proxy_is_right()
 
@@ -274,7 +274,7 @@ def test_no_row_is_left_of_a_proxy_that_was_stored_otherwise(
 ) -> None:
     with literal_s3(tmp_path) as literal:
         literal.store = lambda body: b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
-        backend = {"BACKEND": "media_files.storage.BucketStorage", "OPTIONS": literal.options("small")}
+        backend = {"BACKEND": "media_files.storage.s3.BucketStorage", "OPTIONS": literal.options("small")}
         settings.STORAGES = settings.STORAGES | {"proxies": backend}
         with pytest.raises(StorageError, match="NOVAPROXY_PROXIES_ENDPOINT"):
             ImageProxyService().create_proxy(add(jpeg()))

@@ -14,9 +14,9 @@ from media_files.errors import CorruptImage, MediaError, NoSpace, StorageRefused
 from media_files.models import MediaFile
 from novaproxy_site.tests.admin_pages import text_of
 from proxies.batches import lifecycle
+from proxies.batches.claim import Claim
+from proxies.batches.runner import perform
 from proxies.batches.selection import Selection
-from proxies.batches.slices import perform
-from proxies.batches.work import Work
 from proxies.models import Batch
 from proxies.tests.crashing import scan
 from proxies.tests.faults import failing_storage
@@ -28,7 +28,7 @@ FULL = NoSpace("Could not write the proxy: no space left. Free some space.")
 
 @pytest.fixture(autouse=True)
 def _long_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxies.batches.work._FIRST_DELAY", 3600.0)
+    monkeypatch.setattr("proxies.batches.claim._FIRST_DELAY", 3600.0)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def batch(settings: Any, folders: Any) -> Batch:
 
 def work_with(error: BaseException, batch: Batch, monkeypatch: Any, name: str = "number") -> Batch:
     with failing_storage(monkeypatch, "put", error, name):
-        perform(Work(batch, lambda: False))
+        perform(Claim(batch, lambda: False))
     batch.refresh_from_db()
     return batch
 
@@ -91,7 +91,7 @@ def test_five_attempts_that_fail_alike_pause_the_batch(batch, monkeypatch, error
     """Over all workers; but not where time or another file mends it."""
     with failing_storage(monkeypatch, "put", error, "number"):
         for _ in range(2):
-            tasks = Work(batch, lambda: False)
+            tasks = Claim(batch, lambda: False)
             perform(tasks)
     batch.refresh_from_db()
     assert batch.paused_code == code

@@ -11,7 +11,7 @@ from django.core.checks import run_checks
 from django.db import OperationalError, connection
 from django.test import Client
 
-from media_files.folder import LocalStorage
+from media_files.storage.local import LocalStorage
 from media_files.tests.fixtures import files_in
 from media_files.tests.literal_s3 import LiteralS3, literal_s3
 from novaproxy_site.readiness import storage_probe
@@ -119,7 +119,7 @@ def test_the_check_names_the_setting_of_a_server_that_changes_bodies(
     literal.store = lambda body: b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
     options = literal.options("small")
     settings.STORAGES = settings.STORAGES | {
-        "proxies": {"BACKEND": "media_files.storage.BucketStorage", "OPTIONS": options}
+        "proxies": {"BACKEND": "media_files.storage.s3.BucketStorage", "OPTIONS": options}
     }
     assert not run_checks(tags=["storages"]), "only on request: it takes requests to a server"
     (message,) = run_checks(tags=["storages"], include_deployment_checks=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from media_files.inspection import inspect
+from media_files.imaging.inspection import inspect
 from media_files.tests.fixtures import tree
 from novaproxy_site.samples import make_samples
-from proxies.imaging import get_optimal_format, proxy_reasons
-from proxies.profiles import NOVA
+from proxies.rendering.profiles import NOVA
+from proxies.rendering.render import get_optimal_format, proxy_reasons
 
 
 @pytest.fixture(scope="module")

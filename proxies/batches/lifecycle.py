@@ -13,16 +13,16 @@ from django.utils.timezone import now
 
 from media_files.errors import MediaError
 from proxies import signals
-from proxies.batches import lanes, operations, recipes
+from proxies.batches import operations, recipes, worker_slots
 from proxies.batches.counts import UNCOUNTED, refresh_counts
-from proxies.batches.entry import insert_items, refresh_statistics
+from proxies.batches.enqueue import insert_items, refresh_statistics
 from proxies.batches.plan import Plan
 from proxies.batches.requeue import requeue
 from proxies.batches.selection import Selection
 from proxies.conf import conf
-from proxies.holders import is_alive, is_dead, this_holder
 from proxies.models import Batch, BatchItem, Quarantine, WorkerState
 from proxies.outcomes import NEEDS_WORK, Outcome
+from proxies.processes.liveness import is_alive, is_dead, this_holder
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -89,7 +89,7 @@ def start(
     refresh_counts([batch], exact=True)
     finish_if_done(batch)
     if batch.executor == Batch.Executor.QUEUE and batch.is_open:
-        lanes.wake(lanes.lane_count())
+        worker_slots.wake(worker_slots.slot_count())
     return batch
 
 
@@ -99,7 +99,7 @@ def add_to_uploads(source_id: int, reasons: Sequence[str] = ()) -> None:
     batch_id = _uploads_id()
     item = BatchItem(batch_id=batch_id, file_id=source_id, reasons=list(reasons), recipe=conf().nova.recipe)
     BatchItem.objects.bulk_create([item], ignore_conflicts=True)
-    transaction.on_commit(lanes.wake, robust=True)
+    transaction.on_commit(worker_slots.wake, robust=True)
 
 
 def note_failure(source_id: int, error: MediaError, reasons: Sequence[str] = ()) -> None:
@@ -160,7 +160,7 @@ def resume(batch: Batch, *, by: User | None = None, anew: Mapping[str, Any] | No
             recipes.adopt(batch)
     finish_if_done(batch)
     if batch.executor == Batch.Executor.QUEUE and batch.is_open:
-        lanes.wake(lanes.lane_count())
+        worker_slots.wake(worker_slots.slot_count())
 
 
 def cancel(batch: Batch, *, by: User | None = None, reason: str = "") -> None:
@@ -215,7 +215,7 @@ def retry_failed(batch: Batch, *, by: User | None = None) -> int:
             recipes.adopt(batch)
     refresh_counts([batch], exact=True)
     if batch.executor == Batch.Executor.QUEUE:
-        lanes.wake(lanes.lane_count())
+        worker_slots.wake(worker_slots.slot_count())
     return count
 
 

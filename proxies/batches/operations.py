@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django import forms
 from django.db.models import QuerySet
 
 from media_files.models import MediaFile
 from proxies.conf import conf
 
 if TYPE_CHECKING:
+    from proxies.batches.claim import Claim
     from proxies.batches.plan import Plan
     from proxies.batches.selection import Selection
-    from proxies.batches.work import Work
     from proxies.models import Batch
 
 Parameters = Mapping[str, Any]
@@ -43,13 +42,8 @@ class Operation(ABC):
 
     Attributes:
         name: in URLs and in the ledger, as ``image-proxy``.
-        label: on buttons.
-        description: one sentence for the person who is about to press it.
         permission: who may start it.
-        options: the parameters that a person may switch on, each with a sentence.
         changeable: the parameters that may be given anew when a paused batch goes on.
-        plan_template: what the page that shows the plan includes for its sums.
-        started_template: the same for the page of a batch that was started with it, whose plan is JSON.
         waits: whether it waits for others rather than works: its slices then go on as long as nothing else
             is due, for what is in flight at the end of each has to be waited for.
         uses: further operations whose work it does on the way. Retrying what failed releases files from
@@ -57,22 +51,10 @@ class Operation(ABC):
     """
 
     name: ClassVar[str]
-    label: ClassVar[str]
-    description: ClassVar[str]
     permission: ClassVar[str]
-    options: ClassVar[Mapping[str, str]] = {}
     changeable: ClassVar[tuple[str, ...]] = ()
-    plan_template: ClassVar[str] = "proxies/plan_storage.html"
-    started_template: ClassVar[str] = "proxies/started_storage.html"
     waits: ClassVar[bool] = False
     uses: ClassVar[tuple[str, ...]] = ()
-
-    def fields(self) -> dict[str, forms.Field]:
-        """The parameters that a person may set, as fields of a form: a box to tick for each option."""
-        return {
-            name: forms.BooleanField(required=False, label=name.capitalize(), help_text=sentence)
-            for name, sentence in self.options.items()
-        }
 
     def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """What of the form's fields enters the ledger: as JSON, with the fields that were wrong left out."""
@@ -111,16 +93,8 @@ class Operation(ABC):
         """What a run over the selection would do. Reads only."""
 
     @abstractmethod
-    def perform(self, work: Work) -> None:
-        """Do the claimed items one by one, telling `work` of each, until it says to stop."""
-
-
-def profile_field(help_text: str) -> forms.Field:
-    """The choice of a profile, ``nova`` before all others; an empty one is ``nova``."""
-    names = sorted(conf().profiles, key=lambda name: (name != "nova", name))
-    return forms.ChoiceField(
-        choices=[(name, name) for name in names], required=False, initial="nova", help_text=help_text
-    )
+    def perform(self, claim: Claim) -> None:
+        """Do the claimed items one by one, telling `claim` of each, until it says to stop."""
 
 
 def spent_by(batches: Sequence[Batch]) -> dict[int, Decimal]:

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxies.forecasting import Forecast
 from proxies.outcomes import NEEDS_WORK
+from proxies.rendering.size_forecast import Forecast
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from django.db.models import Q
 from proxies.batches import operations
 from proxies.conf import conf
 from proxies.models import Batch, BatchItem, WorkerState
-from proxies.profiles import recipe_difference
+from proxies.rendering.profiles import recipe_difference
 
 logger = logging.getLogger(__name__)
 

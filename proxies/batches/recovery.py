@@ -10,11 +10,11 @@ from typing import Final
 from django.db import DatabaseError, connection
 from django.utils.timezone import now
 
+from proxies.batches.claim import MAX_ATTEMPTS, UNLEASED, WITHOUT_CHARGE, quarantine
 from proxies.batches.requeue import requeue
-from proxies.batches.work import MAX_ATTEMPTS, UNLEASED, WITHOUT_CHARGE, quarantine
-from proxies.holders import dead_among, liveness, this_holder
 from proxies.models import Batch, BatchItem, BatchItemQuerySet
-from proxies.pulse import stop_is_asked
+from proxies.processes.control_dir import stop_is_asked
+from proxies.processes.liveness import dead_among, liveness, this_holder
 
 logger = logging.getLogger(__name__)
 

@@ -14,14 +14,15 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from media_files.models import DiscardedFile, MediaFile, originals_storage
-from proxies import heartbeat, removal
-from proxies.batches import lanes, lifecycle, recipes, recovery
-from proxies.batches.slices import due_batch
+from proxies import cleanup
+from proxies.batches import lifecycle, recipes, recovery, worker_slots
+from proxies.batches.runner import due_batch
 from proxies.conf import conf
-from proxies.holders import dead_among
-from proxies.making import reasons_of
 from proxies.models import Batch, BatchItem, ProxyLease, proxies_storage
 from proxies.names import EXTENSIONS
+from proxies.processes import heartbeat
+from proxies.processes.liveness import dead_among
+from proxies.render_job import reasons_of
 
 # A temporary as young may be in the hands of a writer that has not locked it yet.
 _AGE: Final = timedelta(seconds=10)
@@ -36,10 +37,10 @@ class Swept:
     """How many of each the sweeper found."""
 
     items: int
-    lanes: int
+    slots: int
     leases: int
     files: int
-    rung: int
+    notified: int
     others: int
 
 
@@ -62,13 +63,13 @@ def sweep() -> Swept:
         for kind, step in _steps():
             found[kind] += _isolated(step)
     finally:
-        rung = lanes.wake(lanes.lane_count()) if due_batch() is not None else 0
+        notified = worker_slots.wake(worker_slots.slot_count()) if due_batch() is not None else 0
     return Swept(
         items=found["items"],
-        lanes=found["lanes"],
+        slots=found["lanes"],
         leases=found["leases"],
         files=found["files"],
-        rung=rung,
+        notified=notified,
         others=found["others"],
     )
 
@@ -78,12 +79,12 @@ def _steps() -> Iterator[tuple[str, Callable[[], int | None]]]:
     yield "items", recovery.reclaim_dead
     yield "items", recovery.reclaim_expired
     yield "leases", _end_dead_leases
-    yield "lanes", lanes.free_lost_lanes
+    yield "lanes", worker_slots.free_lost_slots
     yield "", heartbeat.forget_old
     yield "", lifecycle.finish_stragglers
     yield "", recipes.look_after
     yield "files", DiscardedFile.remove_left_over
-    yield "files", removal.remove_left_over
+    yield "files", cleanup.remove_left_over
     yield "files", lambda: originals_storage().sweep_temporaries(_AGE)
     yield "files", lambda: proxies_storage().sweep_temporaries(_AGE)
     for further in _further:
@@ -99,14 +100,14 @@ def _isolated(step: Callable[[], int | None]) -> int:
         return 0
 
 
-def take_back() -> int:
+def recover_dead() -> int:
     """Take back the items and lanes of the dead, which needs no storage, and have the work go on.
 
     Each supervisor does so three times a minute; the rest can wait for the next sweep.
     """
-    found = recovery.reclaim_dead() + lanes.free_lost_lanes()
+    found = recovery.reclaim_dead() + worker_slots.free_lost_slots()
     if found and due_batch() is not None:
-        lanes.wake(lanes.lane_count())
+        worker_slots.wake(worker_slots.slot_count())
     return found
 
 
@@ -133,7 +134,7 @@ def _make_again(lease: ProxyLease) -> None:
         return
     if source is None:
         for extension in EXTENSIONS.values():
-            removal.discard_proxy_file(lease.source_id, lease.profile, f"{lease.stem}.{extension}")
+            cleanup.discard_proxy_file(lease.source_id, lease.profile, f"{lease.stem}.{extension}")
         return
     on_its_way = BatchItem.objects.filter(file=source, batch__state=Batch.State.RUNNING).unfinished()
     if not on_its_way.exists():

@@ -9,15 +9,15 @@ from django.utils.safestring import SafeString
 
 from media_files.admin import dimensions_text, size_text
 from media_files.console import counted
-from proxies import plain_words
-from proxies.admin import badge
+from proxies import labels
+from proxies.admin.proxies import badge
 from proxies.batches.progress import Progress
 from proxies.outcomes import Outcome
 
 register = template.Library()
 
-register.filter("duration", plain_words.duration)
-register.filter("reasons_text", plain_words.reasons_text)
+register.filter("duration", labels.duration)
+register.filter("reasons_text", labels.reasons_text)
 register.filter("size_text", size_text)
 register.filter("counted", counted)
 

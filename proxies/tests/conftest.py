@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from media_files.tests.fixtures import add, everything, folders, inline, off  # noqa: F401
-from proxies.resizing import Resizer
+from proxies.rendering.resize import Resizer
 from proxies.tests.driving import RunningWorker
 
 

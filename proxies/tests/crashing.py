@@ -24,13 +24,13 @@ from PIL import Image, ImageFile
 
 from media_files.facts import measure
 from media_files.models import DiscardedFile, MediaFile
-from media_files.storage import LocalStorage
-from proxies import imaging
-from proxies.batches import lifecycle, slices
+from media_files.storage.local import LocalStorage
+from proxies.batches import lifecycle, runner
+from proxies.batches.claim import Claim
 from proxies.batches.selection import Selection
 from proxies.batches.sweeper import sweep
-from proxies.batches.work import Work
 from proxies.models import Batch, BatchItem, DiscardedProxy, Proxy, ProxyLease, proxies_storage
+from proxies.rendering import render
 
 
 def photo(seed: int, *, transparent: bool = False) -> bytes:
@@ -96,7 +96,7 @@ class Points:
         for name in ("replace", "fsync", "open", "unlink"):
             setattr(os, name, self._about(getattr(os, name), f"os.{name}"))
         for picture, name, where in (
-            (imaging, "render", "render"),
+            (render, "render", "render"),
             (ImageFile.ImageFile, "load_prepare", "decode"),
             (ImageFile.ImageFile, "load_end", "decode's end"),
         ):
@@ -135,7 +135,7 @@ def _rounds(prepare: Callable[[int], Batch], step: int) -> Iterator[Crash]:
         age_temporaries()
         sweep()
         batch.refresh_from_db()
-        slices.perform(Work(batch, lambda: False))
+        runner.perform(Claim(batch, lambda: False))
         lifecycle.finish_if_done(batch)
         sweep()
         yield Crash(point, where, left, list(problems(batch)))
@@ -151,7 +151,7 @@ def _work_until_killed(batch: Batch, point: int) -> str:
         os.close(read)
         connection.ensure_connection()
         Points(point, write).watch()
-        slices.perform(Work(batch, lambda: False))
+        runner.perform(Claim(batch, lambda: False))
         os._exit(0)
     os.close(write)
     where = os.read(read, 1000).decode()
@@ -223,7 +223,7 @@ def replacement(seed: int) -> Batch:
     """A file whose transparent original gave a PNG, replaced by one that gives a JPEG."""
     file = MediaFile.objects.create(file=ContentFile(photo(seed, transparent=True), "old.png"))
     uploads = Batch.objects.get(standing=Batch.UPLOADS)
-    slices.perform(Work(uploads, lambda: False))
+    runner.perform(Claim(uploads, lambda: False))
     file.file = ContentFile(photo(seed), "old.jpg")
     file.save()
     return uploads
@@ -232,7 +232,7 @@ def replacement(seed: int) -> Batch:
 def forced(seed: int) -> Batch:
     """A file with a current proxy, in a batch that makes it again."""
     upload(seed)
-    slices.perform(Work(Batch.objects.get(standing=Batch.UPLOADS), lambda: False))
+    runner.perform(Claim(Batch.objects.get(standing=Batch.UPLOADS), lambda: False))
     newest = MediaFile.objects.order_by("-id")[:1].values("pk")
     return lifecycle.start(
         "image-proxy",

@@ -6,11 +6,11 @@ import os
 
 from django.db import connection, connections
 
-from proxies.batches import slices
-from proxies.models import Lane
+from proxies.batches import runner
+from proxies.models import WorkerSlot
 
 
-def run_twice(lane: Lane) -> list[int]:
+def run_twice(slot: WorkerSlot) -> list[int]:
     """Run the slice that was last rung for twice at once; return how many items each took up, sorted."""
     connections.close_all()
     start, go = os.pipe()
@@ -23,7 +23,7 @@ def run_twice(lane: Lane) -> list[int]:
             connection.ensure_connection()
             os.write(answer, b"ready\n")
             os.read(start, 1)  # until the parent closes the other end
-            os.write(answer, f"{slices.run_slice(lane.number, lane.generation)}\n".encode())
+            os.write(answer, f"{runner.run_tick(slot.number, slot.generation)}\n".encode())
             os._exit(0)
         children.append(pid)
     os.close(answer)

@@ -16,9 +16,9 @@ from typing import Any
 import psutil
 
 from novaproxy_site.tests.installation import wait_for
-from proxies.process_identity import identity_of
-from proxies.pulse import VARIABLE, Pulse
-from proxies.worker import is_running
+from proxies.processes.control_dir import VARIABLE, ControlDir
+from proxies.processes.identity import identity_of
+from proxies.queue.supervisor import is_running
 
 # main, sentinel, pusher and monitor stand beside the workers.
 OTHER_PROCESSES = 4
@@ -80,7 +80,7 @@ class RunningWorker:
     def is_guarding(self) -> bool:
         """Say whether the cluster's sentinel has begun."""
         folders = Path(self._pulses).parent.glob(f"{Path(self._pulses).name}*")
-        return any(Pulse(folder).sentinel_pid for folder in folders)
+        return any(ControlDir(folder).sentinel_pid for folder in folders)
 
     def read_output(self) -> str:
         """Return all that the worker has written."""

@@ -14,11 +14,11 @@ from django.db.models import Model, Q
 from django.test.utils import CaptureQueriesContext
 
 from media_files.models import MediaFile
-from proxies.batches import lifecycle, slices
+from proxies.batches import lifecycle, runner
+from proxies.batches.claim import Claim
 from proxies.batches.progress import progress_of
 from proxies.batches.selection import Selection
 from proxies.batches.sweeper import sweep
-from proxies.batches.work import Work
 from proxies.conf import conf
 from proxies.models import Batch, BatchItem, Proxy
 from proxies.outcomes import Outcome
@@ -140,11 +140,11 @@ def stray_claims() -> dict[str, list[str]]:
 
 def _stray(batch: Batch) -> list[str]:
     def claim_and_settle() -> None:
-        work = Work(batch, lambda: False)
-        item = next(iter(work))
-        work.charge(item)
-        work.put_back_the_rest()
-        slices.due_batch()
+        claim = Claim(batch, lambda: False)
+        item = next(iter(claim))
+        claim.charge(item)
+        claim.put_back_the_rest()
+        runner.due_batch()
 
     with CaptureQueriesContext(connection) as captured:
         claim_and_settle()
@@ -169,14 +169,14 @@ def all_scans() -> dict[str, list[str]]:
     # A plan over all files reads all of them.
     found = {"plan": scans(lambda: lifecycle.plan("image-proxy", some, {}))}
     found["start"] = scans(lambda: lifecycle.cancel(lifecycle.start("image-proxy", some, {})))
-    found["due"] = scans(slices.due_batch)
-    work = Work(batch, lambda: False)
-    items = iter(work)
+    found["due"] = scans(runner.due_batch)
+    claim = Claim(batch, lambda: False)
+    items = iter(claim)
     item: list[BatchItem] = []
     found["claim"] = scans(lambda: item.append(next(items)))
-    found["charge"] = scans(lambda: work.charge(item[0]))
-    found["put back"] = scans(work.put_back_the_rest)
-    found["make"] = scans(lambda: slices.perform(Work(batch, lambda: True)))
+    found["charge"] = scans(lambda: claim.charge(item[0]))
+    found["put back"] = scans(claim.put_back_the_rest)
+    found["make"] = scans(lambda: runner.perform(Claim(batch, lambda: True)))
     assert Proxy.objects.filter(source=file).exists()
     found["finish"] = scans(lambda: lifecycle.finish_if_done(batch))
     found["count"] = scans(lambda: progress_of(batch))

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connection
 
-from media_files.folder import LocalStorage
+from media_files.storage.local import LocalStorage
 
 
 @contextmanager

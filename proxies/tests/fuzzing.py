@@ -20,10 +20,10 @@ from typing import Any
 from PIL import Image
 
 from media_files.errors import MediaError
-from media_files.inspection import Limits, inspect
+from media_files.imaging.inspection import Limits, inspect
 from media_files.tests.craft import chunk, exif, gif, picture, png, saved, tiff_block
-from proxies.imaging import render
-from proxies.profiles import NOVA
+from proxies.rendering.profiles import NOVA
+from proxies.rendering.render import render
 
 PROFILE = replace(NOVA, shorter_side=24)
 LIMITS = Limits(max_pixels=4_000_000, max_bytes=1 << 20, max_frames=100)

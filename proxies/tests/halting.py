@@ -22,7 +22,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from PIL import ImageFile
 
 from novaproxy_site.tests.installation import Installation, wait_for
-from proxies.pulse import stop_is_asked
+from proxies.processes.control_dir import stop_is_asked
 
 VARIABLE: Final = "NOVAPROXY_TEST_HALTS"
 

@@ -64,11 +64,11 @@ def let_a_while_pass(installation: Installation) -> None:
     installation.shell("""
         from datetime import timedelta
         from django.db.models import F
-        from proxies.models import BatchItem, Lane, ProxyLease
+        from proxies.models import BatchItem, WorkerSlot, ProxyLease
         while_ = timedelta(minutes=15)
         BatchItem.objects.filter(state="running").update(lease_until=F("lease_until") - while_)
         ProxyLease.objects.update(until=F("until") - while_)
-        Lane.objects.update(changed_at=F("changed_at") - while_)
+        WorkerSlot.objects.update(changed_at=F("changed_at") - while_)
     """)
 
 
@@ -77,8 +77,8 @@ def let_a_minute_pass(installation: Installation) -> None:
     installation.shell("""
         from datetime import timedelta
         from django.db.models import F
-        from proxies.models import Lane
-        Lane.objects.filter(state="rung").update(changed_at=F("changed_at") - timedelta(minutes=1))
+        from proxies.models import WorkerSlot
+        WorkerSlot.objects.filter(state="rung").update(changed_at=F("changed_at") - timedelta(minutes=1))
     """)
     sweep(installation)
 
@@ -146,7 +146,9 @@ def in_hand(installation: Installation, batch: int) -> set[int]:
 
 def lanes_at_work(installation: Installation) -> int:
     """How many slices are being worked on."""
-    source = "from proxies.models import Lane; print(Lane.objects.filter(state='running').count())"
+    source = (
+        "from proxies.models import WorkerSlot; print(WorkerSlot.objects.filter(state='running').count())"
+    )
     return int(installation.shell(source))
 
 

@@ -1,7 +1,7 @@
 """Photographs and drawings of 1 to 20 megapixels and their proxies, as measured: kind of original, its bytes,
 its pixels, the proxy's bytes, the proxy's pixels, whether the proxy is transparent."""
 
-# 58, on which the experience of `proxies.forecasting` rests.
+# 58, on which the experience of `proxies.rendering.size_forecast` rests.
 KNOWN = [
     ("lossy", 4628417, 14745600, 95644, 1427328, False),
     ("lossy", 1944799, 14745600, 101920, 1427328, False),

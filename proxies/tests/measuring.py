@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from media_files.errors import MediaError
-from media_files.inspection import ImageFacts, inspect
-from proxies.imaging import Rendered, proxy_reasons, render
-from proxies.profiles import NOVA, ProxyProfile
-from proxies.resizing import Resizer
+from media_files.imaging.inspection import ImageFacts, inspect
+from proxies.rendering.profiles import NOVA, ProxyProfile
+from proxies.rendering.render import Rendered, proxy_reasons, render
+from proxies.rendering.resize import Resizer
 from proxies.tests.kinds import Kind
 from proxies.tests.reference import Pixels, as_jpeg, corners, mean_delta_e, resized
 

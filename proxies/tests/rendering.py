@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from media_files.inspection import inspect
-from proxies.imaging import Rendered, render
-from proxies.profiles import NOVA, ProxyProfile
-from proxies.resizing import Resizer
+from media_files.imaging.inspection import inspect
+from proxies.rendering.profiles import NOVA, ProxyProfile
+from proxies.rendering.render import Rendered, render
+from proxies.rendering.resize import Resizer
 
 SMALL = replace(NOVA, shorter_side=32)
 # Some machines have no wheel of the SIMD resizer: Linux on Arm, musl.

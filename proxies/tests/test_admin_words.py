@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from proxies.api import PROXY_STATES as API_STATES
-from proxies.imaging import Reason
+from proxies.api.proxies import PROXY_STATES as API_STATES
+from proxies.labels import HAPPENED, PLANNED, PROXY_STATES, REASONS, duration, reasons_text
 from proxies.outcomes import NOT_NEEDED, Outcome
-from proxies.plain_words import HAPPENED, PLANNED, PROXY_STATES, REASONS, duration, reasons_text
+from proxies.rendering.render import Reason
 
 
 def test_every_word_is_explained() -> None:

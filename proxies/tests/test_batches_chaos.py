@@ -71,13 +71,13 @@ def test_a_slice_that_is_delivered_twice_at_the_same_moment_works_once(installat
     for _ in range(6):
         batch = library.start(installation, force=True)
         taken = installation.shell(f"""
-            from proxies.batches import lifecycle, slices
-            from proxies.batches.work import Work
-            from proxies.models import Batch, Lane
+            from proxies.batches import lifecycle, runner
+            from proxies.batches.claim import Claim
+            from proxies.models import Batch, WorkerSlot
             from proxies.tests.doubling import run_twice
-            print(*run_twice(Lane.objects.get(number=0)))
+            print(*run_twice(WorkerSlot.objects.get(number=0)))
             batch = Batch.objects.get(pk={batch})
-            slices.perform(Work(batch, lambda: False))  # what the slice's time was too short for
+            runner.perform(Claim(batch, lambda: False))  # what the slice's time was too short for
             lifecycle.finish_if_done(batch)
         """)
         none, some = map(int, taken.split())
@@ -231,10 +231,10 @@ def test_an_upload_does_not_wait_behind_a_backfill(
         from django.core.files.base import ContentFile
         from django.db.models import Sum
         from media_files.models import MediaFile
-        from proxies.models import Lane, Proxy
+        from proxies.models import WorkerSlot, Proxy
         from proxies.tests.crashing import photo
         def slices():
-            return Lane.objects.aggregate(slices=Sum("generation"))["slices"]
+            return WorkerSlot.objects.aggregate(slices=Sum("generation"))["slices"]
         file = MediaFile.objects.create(file=ContentFile(photo(9999), "upload.jpg"))
         began = latest = now = slices()
         while not Proxy.objects.filter(source=file).exists():

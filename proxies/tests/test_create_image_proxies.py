@@ -13,8 +13,8 @@ from media_files.tests.commands import run_command
 from media_files.tests.fixtures import files_in
 from media_files.tests.pictures import encoded, jpeg, mp4
 from novaproxy_site.tests.installation import wait_for
-from proxies.batches.slices import perform
-from proxies.batches.work import Work
+from proxies.batches.claim import Claim
+from proxies.batches.runner import perform
 from proxies.models import Batch, Proxy, Quarantine
 from proxies.outcomes import Outcome
 from proxies.services import ImageProxyService
@@ -214,7 +214,7 @@ class TestSomebodyElseWasFaster:
     def test_to_pause_it_for_want_of_a_profile(self, add, off):
         batch = Batch.objects.create(operation="image-proxy", parameters={"profile": "moon"})
         for _ in range(2):
-            perform(Work(batch, lambda: False))
+            perform(Claim(batch, lambda: False))
         assert (batch.state, batch.paused_code) == ("paused", "not_configured")
 
     def test_to_resume_it(self, monkeypatch):
@@ -234,7 +234,7 @@ class TestSomebodyElseWasFaster:
         batch = Batch.objects.create(
             operation="image-proxy", executor="local", state="running", started_at=now()
         )
-        monkeypatch.setattr("proxies.batches.local.run", interrupted)
+        monkeypatch.setattr("proxies.batches.local_runner.run", interrupted)
         ended = run("--batch", batch.pk, "--no-dry-run")
         assert ended.code == 130
         assert "Interrupted" in ended.err

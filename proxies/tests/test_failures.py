@@ -13,13 +13,13 @@ from django.db import DataError, IntegrityError, OperationalError
 from django.utils.timezone import now
 
 from media_files.models import MediaFile
-from media_files.storage import SourceChanged
-from proxies import leases
-from proxies.batches import lifecycle, work
+from media_files.storage.base import SourceChanged
+from proxies.batches import claim, lifecycle
+from proxies.batches.claim import MAX_ATTEMPTS, Claim
+from proxies.batches.runner import perform
 from proxies.batches.selection import Selection
-from proxies.batches.slices import perform
-from proxies.batches.work import MAX_ATTEMPTS, Work
 from proxies.models import Batch, BatchItem, Proxy, ProxyFailure, ProxyLease, Quarantine
+from proxies.processes import leases
 from proxies.tests import library
 from proxies.tests.crashing import scan
 from proxies.tests.faults import around_sql, failing_sql, failing_storage
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _long_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     """No delay is over before a slow machine has looked at it."""
-    monkeypatch.setattr(work, "_FIRST_DELAY", 3600.0)
+    monkeypatch.setattr(claim, "_FIRST_DELAY", 3600.0)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_fault_without_a_name_is_counted_delayed_and_quarantined(batch, step, 
     with fault_at(step, victim, monkeypatch):
         for attempt in range(1, MAX_ATTEMPTS + 1):
             BatchItem.objects.filter(state="queued").update(available_at=now() - timedelta(hours=1))
-            perform(Work(batch, lambda: False))
+            perform(Claim(batch, lambda: False))
             item = batch.items.get(file=victim)
             assert item.attempts == attempt
             assert BatchItem.objects.claimable(item.recipe).count() == 0, (
@@ -86,24 +86,24 @@ def test_a_fault_without_a_name_is_counted_delayed_and_quarantined(batch, step, 
 def test_a_database_that_breaks_off_is_not_held_against_the_file(batch, words):
     victim = MediaFile.objects.order_by("id")[0]
     with failing_sql(OperationalError("gone"), *words, parameter=victim.pk), suppress(OperationalError):
-        perform(Work(batch, lambda: False))
+        perform(Claim(batch, lambda: False))
     item = batch.items.get(file=victim)
     assert (item.state, item.attempts, item.transient_failures, item.error) == ("queued", 0, 1, "storage")
     assert item.available_at > now()
-    perform(Work(batch, lambda: False))
+    perform(Claim(batch, lambda: False))
     assert batch.items.filter(outcome="created").count() == 2
 
 
 def again(batch: Batch) -> None:
     """Let all delays pass, and work on what waits."""
     batch.items.filter(state="queued").update(available_at=now() - timedelta(seconds=1))
-    perform(Work(batch, lambda: False))
+    perform(Claim(batch, lambda: False))
 
 
 def test_an_original_that_was_changed_in_place_is_tried_a_few_times_then_fails(batch, monkeypatch):
     changed = SourceChanged("Could not read 'number1.tif'. Register the file again.")
     with failing_storage(monkeypatch, "fetch", changed, "number1"):
-        perform(Work(batch, lambda: False))
+        perform(Claim(batch, lambda: False))
         item = batch.items.get(state="queued")
         assert (item.attempts, item.transient_failures, item.available_at > now()) == (0, 1, True)
         for _ in range(SourceChanged.most_tries - 1):
@@ -119,7 +119,7 @@ def test_a_lease_lost_in_the_making_is_counted_and_delayed(batch):
     first = batch.items.order_by("id")[0]
     lease = ProxyLease.objects.filter(source_id=first.file_id)
     with around_sql("INSERT INTO proxies_proxylease", after=lease.delete):
-        perform(Work(batch, lambda: False))
+        perform(Claim(batch, lambda: False))
     first.refresh_from_db()
     assert (first.state, first.attempts, first.transient_failures) == ("queued", 0, 1)
     assert first.available_at > now()
@@ -130,7 +130,7 @@ def test_a_lease_lost_in_the_making_is_counted_and_delayed(batch):
 def test_a_proxy_that_another_process_is_making_is_counted_and_waited_for(batch):
     source = MediaFile.objects.order_by("id")[0]
     token = leases.acquire(source.pk, "nova")
-    perform(Work(batch, lambda: False))
+    perform(Claim(batch, lambda: False))
     item = batch.items.get(file=source)
     assert (item.state, item.attempts, item.transient_failures) == ("queued", 0, 1)
     assert item.available_at > now()
@@ -147,23 +147,23 @@ from novaproxy_site.tests.installation import wait_for
 from media_files.models import MediaFile
 from proxies.batches import lifecycle, recovery
 from proxies.batches.selection import Selection
-from proxies.batches.work import Work
+from proxies.batches.claim import Claim
 from proxies.models import BatchItem
-from proxies.pulse import VARIABLE, Pulse
+from proxies.processes.control_dir import VARIABLE, ControlDir
 batch = lifecycle.start("image-proxy", Selection(MediaFile.objects.all()), {}, executor="local")
-pulse = Pulse(Path(os.environ["NOVAPROXY_DATA_DIR"]) / "pulse:1:1")
-pulse.reset()
-os.environ[VARIABLE] = str(pulse.folder)
-items = iter(work := Work(batch, lambda: False))
+control_dir = ControlDir(Path(os.environ["NOVAPROXY_DATA_DIR"]) / "control_dir:1:1")
+control_dir.reset()
+os.environ[VARIABLE] = str(control_dir.folder)
+items = iter(claim := Claim(batch, lambda: False))
 item = next(items)
-work.charge(item)
+claim.charge(item)
 charged = BatchItem.objects.filter(attempts__gt=0)
 assert charged.exists()
-pulse.ask_to_stop()
+control_dir.ask_to_stop()
 recovery.forgive_when_stopped()
 wait_for(lambda: not charged.exists(), what="the charge is taken back")
 later = next(items)
-assert work.charge(later)
+assert claim.charge(later)
 assert not charged.exists()
 print("nothing is charged")
 """
@@ -180,7 +180,7 @@ def test_a_kind_of_delay_is_logged_once_for_each_batch(batch, monkeypatch, caplo
     with caplog.at_level(logging.WARNING), fault_at("store", MediaFile.objects.all()[0], monkeypatch):
         for _ in range(2):
             BatchItem.objects.update(available_at=now() - timedelta(hours=1))
-            perform(Work(batch, lambda: False))
+            perform(Claim(batch, lambda: False))
     told = [record.getMessage() for record in caplog.records if "delays files" in record.getMessage()]
     assert len(told) == 1
     assert batch.job_id in told[0]

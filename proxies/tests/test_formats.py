@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxies.resizing import Resizer
+from proxies.rendering.resize import Resizer
 from proxies.tests.kinds import KINDS, Kind
 from proxies.tests.measuring import measure
 from proxies.tests.write_formats import DOCUMENT, rows_of_document

@@ -11,9 +11,9 @@ from django.test.utils import CaptureQueriesContext
 
 from media_files.models import MediaFile
 from novaproxy_site.tests.installation import Installation
-from proxies.batches import lifecycle, slices
+from proxies.batches import lifecycle, runner
+from proxies.batches.claim import CLAIM, Claim
 from proxies.batches.selection import Selection
-from proxies.batches.work import CLAIM, Work
 from proxies.models import Batch
 from proxies.tests.crashing import photo
 
@@ -54,7 +54,7 @@ def test_a_proxy_costs_the_same_few_statements_in_a_batch_of_any_size(settings, 
             executor=Batch.Executor.LOCAL,
         )
         with CaptureQueriesContext(connection) as captured:
-            slices.perform(Work(batch, lambda: False))
+            runner.perform(Claim(batch, lambda: False))
         return len(captured)
 
     few, many = statements_for(CLAIM), statements_for(3 * CLAIM)

@@ -9,9 +9,9 @@ from django.core.files.base import ContentFile
 from PIL import Image
 
 from media_files.models import MediaFile
-from proxies.batches import lifecycle, selection, slices
+from proxies.batches import lifecycle, runner, selection
+from proxies.batches.claim import Claim
 from proxies.batches.selection import Selection
-from proxies.batches.work import Work
 from proxies.models import Batch, BatchItem, Proxy, ProxyFailure, Quarantine
 from proxies.tests.crashing import photo
 
@@ -40,7 +40,7 @@ def plan(**parameters):
 def run(files=None, **parameters) -> Batch:
     chosen = MediaFile.objects.all() if files is None else files
     batch = lifecycle.start("image-proxy", Selection(chosen), parameters, executor=Batch.Executor.LOCAL)
-    slices.perform(Work(batch, lambda: False))
+    runner.perform(Claim(batch, lambda: False))
     lifecycle.finish_if_done(batch)
     return batch
 
@@ -182,7 +182,7 @@ def test_a_file_that_failed_is_planned_as_failed_and_not_tried_again_unasked():
     assert "damaged" in failed.message
     assert dict(plan(force=True).outcomes) == {"created": 1, "replaced": 1}, "force tries it again"
     lifecycle.retry_failed(batch)
-    slices.perform(Work(batch, lambda: False))
+    runner.perform(Claim(batch, lambda: False))
     failed.refresh_from_db()
     assert (failed.outcome, failed.attempts) == ("failed", 1), "and so does a retry"
     broken.file = ContentFile(photo(1), "whole.jpg")

@@ -11,14 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from proxies import process_identity
-from proxies.process_identity import identity_of, in_words, is_here, runs_here, this_process
+from proxies.processes import identity
+from proxies.processes.identity import identity_of, in_words, is_here, runs_here, this_process
 
 
 @pytest.fixture
 def other_files(monkeypatch, tmp_path):
     """Have the kernel's files read below another folder, which the test may fill."""
-    monkeypatch.setattr(process_identity, "Path", lambda path: tmp_path / str(path).removeprefix("/"))
+    monkeypatch.setattr(identity, "Path", lambda path: tmp_path / str(path).removeprefix("/"))
     monkeypatch.setattr(tempfile, "gettempdir", lambda: "/tmp")  # noqa: S108 (below it)
     (tmp_path / "tmp").mkdir()
     _forget()
@@ -29,7 +29,7 @@ def other_files(monkeypatch, tmp_path):
 
 def _forget():
     identity_of.cache_clear()
-    process_identity._space.cache_clear()
+    identity._space.cache_clear()
 
 
 def test_this_process_runs():

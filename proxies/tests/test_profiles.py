@@ -14,7 +14,7 @@ from novaproxy_site.tests.api_client import api_with
 from proxies.conf import conf
 from proxies.models import Proxy
 from proxies.outcomes import Outcome
-from proxies.profiles import RECIPE_VERSION
+from proxies.rendering.profiles import RECIPE_VERSION
 from proxies.services import ImageProxyService
 
 Add = Callable[..., MediaFile]

@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from media_files.models import MediaFile
-from proxies.imaging import Reason, proxy_reasons
 from proxies.models import Proxy, Quarantine
 from proxies.outcomes import Outcome
-from proxies.profiles import NOVA
 from proxies.queries import needs_proxy, outcome_of, proxy_state_of, reason_conditions, with_outcome
+from proxies.rendering.profiles import NOVA
+from proxies.rendering.render import Reason, proxy_reasons
 
 FORMATS = ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "HEIF", "BMP", ""]
 
@@ -147,8 +147,8 @@ def test_sql_and_python_agree_on_postgresql(install):
         from dataclasses import replace
         from itertools import product
         from media_files.models import MediaFile
-        from proxies.imaging import proxy_reasons
-        from proxies.profiles import NOVA
+        from proxies.rendering.render import proxy_reasons
+        from proxies.rendering.profiles import NOVA
         from proxies.queries import reason_conditions, with_outcome
         sides = [1, 895, 896, 897, 7999, 8000, 8001]
         MediaFile.objects.bulk_create(

@@ -10,13 +10,13 @@ from django.core.files.base import ContentFile
 from django.utils.timezone import now
 
 from media_files.models import MediaFile
-from proxies.batches import lifecycle, local, recovery
+from proxies.batches import lifecycle, local_runner, recovery
+from proxies.batches.claim import Claim
 from proxies.batches.counts import counts_of
 from proxies.batches.selection import Selection
-from proxies.batches.work import Work
-from proxies.holders import this_holder
 from proxies.models import Batch, BatchItem
 from proxies.outcomes import Outcome
+from proxies.processes.liveness import this_holder
 from proxies.tests import library
 from proxies.tests.crashing import scan
 from proxies.tests.faults import around_sql
@@ -58,9 +58,9 @@ def test_a_batch_is_taken_over_by_one_of_two_commands(batch):
     others = Batch.objects.filter(pk=batch.pk)
     with (
         around_sql('UPDATE "proxies_batch"', before=lambda: others.update(holder="another")),
-        pytest.raises(local.HeldElsewhere),
+        pytest.raises(local_runner.HeldElsewhere),
     ):
-        local.take_over(batch)
+        local_runner.take_over(batch)
     assert Batch.objects.get(pk=batch.pk).holder == "another"
 
 
@@ -70,10 +70,10 @@ def test_a_batch_of_an_unknown_process_is_taken_over_once_its_leases_have_run_ou
     item = batch.items.first()
     items = BatchItem.objects.filter(pk=item.pk)
     items.update(state="running", lease_holder="other-host:12:345", lease_until=now() + timedelta(minutes=1))
-    with pytest.raises(local.HeldElsewhere):
-        local.take_over(Batch.objects.get(pk=batch.pk))
+    with pytest.raises(local_runner.HeldElsewhere):
+        local_runner.take_over(Batch.objects.get(pk=batch.pk))
     items.update(lease_until=now() - timedelta(minutes=1))
-    local.take_over(Batch.objects.get(pk=batch.pk))
+    local_runner.take_over(Batch.objects.get(pk=batch.pk))
     assert Batch.objects.get(pk=batch.pk).holder == this_holder()
 
 
@@ -95,12 +95,12 @@ def test_a_batch_that_becomes_whole_just_now_is_not_ended(batch):
 
 
 def test_the_counts_of_a_cancelled_batch_include_what_was_in_hand(batch):
-    work = Work(batch, lambda: False)
-    item = next(iter(work))
+    claim = Claim(batch, lambda: False)
+    item = next(iter(claim))
     lifecycle.cancel(batch)
     assert counts_of(batch, exact=True)["running"] == 2
-    work.record(item, Outcome.CREATED, [])
-    work.put_back_the_rest()
+    claim.record(item, Outcome.CREATED, [])
+    claim.put_back_the_rest()
     counts = counts_of(Batch.objects.get(pk=batch.pk), exact=True)
     assert (counts["running"], counts["created"]) == (0, 1)
 
@@ -141,7 +141,7 @@ def test_a_count_begun_before_the_end_is_not_kept_as_that_of_the_end(batch):
 
 def test_only_a_charge_that_was_taken_is_given_back(batch):
     """By a living process whose lease ran out while it waited."""
-    item = next(iter(Work(batch, lambda: False)))
+    item = next(iter(Claim(batch, lambda: False)))
     BatchItem.objects.filter(pk=item.pk).update(lease_until=batch.created_at, attempts=1)
     assert recovery.reclaim_expired() == 1
     item.refresh_from_db()

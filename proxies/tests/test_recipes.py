@@ -16,15 +16,15 @@ from django.utils.timezone import now
 
 from media_files.models import MediaFile
 from novaproxy_site.tests.installation import Installation
-from proxies import shared_settings
-from proxies.batches import lifecycle, local, slices
+from proxies.batches import lifecycle, local_runner, runner
+from proxies.batches.claim import Claim
 from proxies.batches.selection import Selection
 from proxies.batches.sweeper import sweep
-from proxies.batches.work import Work
 from proxies.conf import conf
 from proxies.models import Batch, BatchItem, Proxy, WorkerState
-from proxies.profiles import NOVA, recipe_difference
-from proxies.shared_settings import BUCKETS, SHARED
+from proxies.processes import shared_settings
+from proxies.processes.shared_settings import BUCKETS, SHARED
+from proxies.rendering.profiles import NOVA, recipe_difference
 from proxies.tests import library
 from proxies.tests.crashing import photo
 from proxies.tests.driving import RunningWorker
@@ -84,11 +84,11 @@ def test_a_worker_takes_its_own_recipe_and_that_of_any(files):
     first, second, _ = batch.items.order_by("id")
     batch.items.filter(pk=first.pk).update(recipe=OTHER)
     batch.items.filter(pk=second.pk).update(recipe="")
-    assert slices.due_batch() == batch
-    slices.perform(Work(batch, lambda: False))
+    assert runner.due_batch() == batch
+    runner.perform(Claim(batch, lambda: False))
     states = list(batch.items.order_by("id").values_list("state", flat=True))
     assert states == ["queued", "done", "done"]
-    assert slices.due_batch() is None, "what waits is for others"
+    assert runner.due_batch() is None, "what waits is for others"
     assert set(Proxy.objects.values_list("recipe", flat=True)) == {conf().nova.recipe}
 
 
@@ -184,8 +184,8 @@ def test_a_command_that_goes_on_with_a_batch_makes_the_rest_with_its_own_setting
     sweep()
     batch.refresh_from_db()
     assert batch.state == "running", "a command's batch is no matter of the workers"
-    local.take_over(batch)
-    local.run(batch, 1, lambda: None)
+    local_runner.take_over(batch)
+    local_runner.run(batch, 1, lambda: None)
     assert batch.state == "completed"
     assert recipes_of(batch) == {conf().nova.recipe}
 
@@ -215,7 +215,7 @@ def test_batches_of_the_older_version_are_everybodys(files):
     sweep()
     batch.refresh_from_db()
     assert batch.state == "running"
-    assert slices.due_batch() == batch
+    assert runner.due_batch() == batch
 
 
 # -- What differs is said ----------------------------------------------------------------------

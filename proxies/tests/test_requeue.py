@@ -13,10 +13,10 @@ from django.utils.timezone import now
 from media_files.errors import StorageError
 from media_files.models import MediaFile
 from proxies.batches import lifecycle, recovery
+from proxies.batches.claim import UNLEASED, Claim
 from proxies.batches.requeue import requeue
-from proxies.batches.work import UNLEASED, Work
-from proxies.holders import this_holder
 from proxies.models import Batch, BatchItem
+from proxies.processes.liveness import this_holder
 from proxies.tests import library
 from proxies.tests.crashing import scan
 
@@ -32,44 +32,44 @@ def source(settings: Any, folders: Any) -> MediaFile:
 
 
 @pytest.fixture
-def work(source: MediaFile) -> Work:
+def claim(source: MediaFile) -> Claim:
     lifecycle.add_to_uploads(source.pk)
-    return Work(Batch.objects.get(standing=Batch.UPLOADS), lambda: False)
+    return Claim(Batch.objects.get(standing=Batch.UPLOADS), lambda: False)
 
 
-def _reclaim_late(work: Work, item: BatchItem) -> None:
+def _reclaim_late(claim: Claim, item: BatchItem) -> None:
     BatchItem.objects.filter(pk=item.pk).update(lease_until=now() - timedelta(seconds=1))
     recovery.reclaim_expired()
 
 
-def _reclaim_dead(work: Work, item: BatchItem) -> None:
+def _reclaim_dead(claim: Claim, item: BatchItem) -> None:
     BatchItem.objects.filter(pk=item.pk).update(lease_holder=DEAD)
     recovery.reclaim_dead()
 
 
-DOORS: dict[str, Callable[[Work, BatchItem], object]] = {
-    "put back": lambda work, item: work.put_back(item),
-    "put back with the rest": lambda work, item: work.put_back_the_rest(),
-    "the storage fails": lambda work, item: work.fail(item, StorageError("away")),
-    "a fault without a name": lambda work, item: work.failed(item, RuntimeError("odd")),
+DOORS: dict[str, Callable[[Claim, BatchItem], object]] = {
+    "put back": lambda claim, item: claim.put_back(item),
+    "put back with the rest": lambda claim, item: claim.put_back_the_rest(),
+    "the storage fails": lambda claim, item: claim.fail(item, StorageError("away")),
+    "a fault without a name": lambda claim, item: claim.failed(item, RuntimeError("odd")),
     "its lease ran out": _reclaim_late,
     "its process died": _reclaim_dead,
 }
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_running_item_is_merged_into_the_queued_one_of_its_file(door, source, work):
-    running = next(iter(work))
+def test_a_running_item_is_merged_into_the_queued_one_of_its_file(door, source, claim):
+    running = next(iter(claim))
     lifecycle.add_to_uploads(source.pk, ["shorter_side"])
-    DOORS[door](work, running)
+    DOORS[door](claim, running)
     left = BatchItem.objects.get()
     assert (left.state, left.reasons, left.pk == running.pk) == ("queued", ["shorter_side"], False)
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_an_item_alone_keeps_its_place(door, source, work):
-    running = next(iter(work))
-    DOORS[door](work, running)
+def test_an_item_alone_keeps_its_place(door, source, claim):
+    running = next(iter(claim))
+    DOORS[door](claim, running)
     assert BatchItem.objects.get().state == "queued"
 
 
@@ -78,7 +78,7 @@ from django.db import transaction
 from media_files.models import MediaFile
 from proxies.batches import lifecycle
 from proxies.batches.requeue import requeue
-from proxies.batches.work import UNLEASED
+from proxies.batches.claim import UNLEASED
 from proxies.models import BatchItem
 
 sources = list(MediaFile.objects.values_list("pk", flat=True))
@@ -121,13 +121,13 @@ from django.db import connection, connections, transaction
 from media_files.models import MediaFile
 from novaproxy_site.tests.installation import wait_for
 from proxies.batches import lifecycle
-from proxies.batches.work import Work
+from proxies.batches.claim import Claim
 from proxies.models import Batch, BatchItem
 
 source = MediaFile.objects.get().pk
 lifecycle.add_to_uploads(source)
-work = Work(Batch.objects.get(standing="uploads"), lambda: False)
-running = next(iter(work))
+claim = Claim(Batch.objects.get(standing="uploads"), lambda: False)
+running = next(iter(claim))
 added = threading.Event()
 
 def is_blocked():
@@ -145,7 +145,7 @@ def add():
 thread = threading.Thread(target=add)
 thread.start()
 added.wait()
-work.put_back(running)
+claim.put_back(running)
 thread.join()
 print([tuple(item) for item in BatchItem.objects.exclude(state="done").values_list("state", "reasons")])
 """

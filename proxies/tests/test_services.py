@@ -17,10 +17,11 @@ from PIL import Image
 from media_files.errors import CorruptImage, NotAnImage, Quarantined, SourceMissing, StorageError
 from media_files.models import MediaFile
 from media_files.services import register_in_place
-from media_files.storage import LocalStorage
-from proxies import leases, signals
+from media_files.storage.local import LocalStorage
+from proxies import signals
 from proxies.models import DiscardedProxy, Proxy, ProxyLease, Quarantine, proxies_storage
 from proxies.outcomes import Outcome
+from proxies.processes import leases
 from proxies.services import ImageProxyService, ProxyBusy, create_image_proxy_internal
 from proxies.tests.crashing import file_problems, photo
 
@@ -30,7 +31,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _library_of_its_own(settings, tmp_path):
     settings.NOVAPROXY_ON_SAVE = "off"
-    folder = {"BACKEND": "media_files.storage.LocalStorage", "OPTIONS": {"location": str(tmp_path / "media")}}
+    folder = {
+        "BACKEND": "media_files.storage.local.LocalStorage",
+        "OPTIONS": {"location": str(tmp_path / "media")},
+    }
     settings.STORAGES = settings.STORAGES | {"originals": folder, "proxies": folder}
 
 
@@ -239,7 +243,7 @@ def test_an_original_registered_in_place_is_read_once_and_never_touched(tmp_path
     place.mkdir()
     (place / "their photo.jpg").write_bytes(photo(7))
     settings.STORAGES = settings.STORAGES | {
-        "theirs": {"BACKEND": "media_files.storage.LocalStorage", "OPTIONS": {"location": str(place)}}
+        "theirs": {"BACKEND": "media_files.storage.local.LocalStorage", "OPTIONS": {"location": str(place)}}
     }
     row = register_in_place("theirs", "their photo.jpg")
     assert (row.managed, row.sha256, row.width) == (False, "", None)

@@ -12,11 +12,11 @@ from typing import Any
 import pillow_heif
 import pytest
 
-from media_files.decoding import named_errors
 from media_files.errors import CorruptImage, MachineLimit, MediaError, NoSpace, StorageError
-from media_files.inspection import inspect
+from media_files.imaging.decoding import named_errors
+from media_files.imaging.inspection import inspect
 from media_files.tests.craft import saved
-from proxies.imaging import render
+from proxies.rendering.render import render
 from proxies.tests.rendering import SMALL, made, photograph
 
 FORMATS: dict[str, dict[str, Any]] = {
@@ -35,9 +35,9 @@ FORMATS: dict[str, dict[str, Any]] = {
 RENDERS = """
 import io, json, os, resource, sys
 from media_files.errors import MediaError
-from media_files.inspection import inspect
-from proxies.imaging import render
-from proxies.profiles import NOVA
+from media_files.imaging.inspection import inspect
+from proxies.rendering.render import render
+from proxies.rendering.profiles import NOVA
 
 data = open(sys.argv[1], "rb").read()
 limit, amounts = getattr(resource, sys.argv[2]), [int(amount) for amount in sys.argv[3:]]

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from proxies.process_identity import identity_of, this_process
-from proxies.pulse import VARIABLE, Pulse, stop_is_asked
-from proxies.stop_signals import Signals
+from proxies.processes.control_dir import VARIABLE, ControlDir, stop_is_asked
+from proxies.processes.identity import identity_of, this_process
+from proxies.processes.stop_signals import Signals
+from proxies.queue.supervisor import Stall, State, Status, Supervisor, Times
 from proxies.tests.driving import SOON, assert_gone
-from proxies.worker import Stall, State, Status, Supervisor, Times
 
 # -- Leftovers, where no kernel helps ----------------------------------------------------------
 
@@ -124,7 +124,7 @@ def test_failures_in_a_row_are_tried_again_later_each_time(supervise, caplog):
 def test_a_failure_after_some_work_is_the_first_one_again(
     supervise, monkeypatch, caplog, source, healthy_after
 ):
-    monkeypatch.setattr("proxies.worker.HEALTHY_AFTER", healthy_after)
+    monkeypatch.setattr("proxies.queue.supervisor.HEALTHY_AFTER", healthy_after)
     supervise(source, "raise SystemExit(1)", enough=has_waited(3), first_back_off=0.01)
     assert waits_told(caplog) == ["0.01 s."] * 3
 
@@ -172,7 +172,7 @@ def test_a_slow_start_with_work_in_the_queue_is_no_stall(supervise):
         "(folder / 'sentinel').write_text(str(os.getpid()))",
         "(folder / 'done').write_text('.')",
         "time.sleep(60)",
-        enough=lambda said: said[-1].pulse.done > 0 or said[-1].state is State.WAITING,
+        enough=lambda said: said[-1].control_dir.done > 0 or said[-1].state is State.WAITING,
         waiting=1,
         stalled_after=1.0,
     )
@@ -185,7 +185,7 @@ def test_a_slow_start_with_work_in_the_queue_is_no_stall(supervise):
 
 
 def test_a_cluster_that_never_starts_is_replaced(supervise, monkeypatch):
-    monkeypatch.setattr("proxies.worker.START_TIME", 0.5)
+    monkeypatch.setattr("proxies.queue.supervisor.START_TIME", 0.5)
     report = supervise("import time; time.sleep(60)", enough=has_waited(1), waiting=1, stalled_after=0.5)
     assert "has finished none of them" in report.said[-1].message
 
@@ -208,42 +208,63 @@ def test_signals_that_are_ignored_stay_so():
 
 
 def test_a_pulse_counts(tmp_path):
-    pulse = Pulse(tmp_path / "host:12:3.00")
-    pulse.reset()
-    assert (pulse.done, pulse.in_hand, pulse.deaths, pulse.sentinel_pid, pulse.last_done_at) == (
+    folder = ControlDir(tmp_path / "host:12:3.00")
+    folder.reset()
+    assert (
+        folder.done,
+        folder.in_hand,
+        folder.deaths,
+        folder.sentinel_pid,
+        folder.last_done_at,
+    ) == (
         0,
         0,
         "",
         None,
         None,
     )
-    pulse.note_taken(3)
-    pulse.note_done()
-    pulse.note_death("one")
-    pulse.note_death("two")
-    pulse.note_sentinel(42)
-    assert (pulse.done, pulse.in_hand, pulse.deaths, pulse.sentinel_pid) == (1, 2, "one\ntwo", 42)
-    assert pulse.last_done_at is not None
-    assert pulse.supervisor_pid == 12
-    pulse.reset()
-    assert (pulse.done, pulse.in_hand, pulse.deaths, pulse.stop_is_asked) == (0, 0, "", False)
+    folder.note_taken(3)
+    folder.note_done()
+    folder.note_death("one")
+    folder.note_death("two")
+    folder.note_sentinel(42)
+    assert (folder.done, folder.in_hand, folder.deaths, folder.sentinel_pid) == (
+        1,
+        2,
+        "one\ntwo",
+        42,
+    )
+    assert folder.last_done_at is not None
+    assert folder.supervisor_pid == 12
+    folder.reset()
+    assert (folder.done, folder.in_hand, folder.deaths, folder.stop_is_asked) == (
+        0,
+        0,
+        "",
+        False,
+    )
 
 
 def test_a_pulse_whose_folder_is_gone_is_still_and_stays_gone(tmp_path):
-    pulse = Pulse(tmp_path / "host:12:3.00")
-    pulse.note_taken(1)
-    pulse.note_done()
-    pulse.note_death("one")
-    assert (pulse.done, pulse.in_hand, pulse.deaths, pulse.sentinel_pid) == (0, 0, "", None)
-    assert not pulse.folder.exists()
+    folder = ControlDir(tmp_path / "host:12:3.00")
+    folder.note_taken(1)
+    folder.note_done()
+    folder.note_death("one")
+    assert (folder.done, folder.in_hand, folder.deaths, folder.sentinel_pid) == (
+        0,
+        0,
+        "",
+        None,
+    )
+    assert not folder.folder.exists()
 
 
 def test_outside_a_worker_no_stop_is_asked(monkeypatch, tmp_path):
     monkeypatch.delenv(VARIABLE, raising=False)
     assert not stop_is_asked()
-    pulse = Pulse(tmp_path / "host:12:3.00")
-    pulse.reset()
-    monkeypatch.setenv(VARIABLE, str(pulse.folder))
+    folder = ControlDir(tmp_path / "host:12:3.00")
+    folder.reset()
+    monkeypatch.setenv(VARIABLE, str(folder.folder))
     assert not stop_is_asked()
-    pulse.ask_to_stop()
+    folder.ask_to_stop()
     assert stop_is_asked()

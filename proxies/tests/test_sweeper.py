@@ -12,15 +12,23 @@ from django.db import DataError
 from django.utils.timezone import now
 from django_q.models import OrmQ
 
-from media_files.folder import LocalStorage
 from media_files.models import DiscardedFile, MediaFile
-from proxies import leases
-from proxies.batches import lanes, lifecycle
+from media_files.storage.local import LocalStorage
+from proxies.batches import lifecycle, worker_slots
+from proxies.batches.claim import MAX_ATTEMPTS, Claim
 from proxies.batches.selection import Selection
 from proxies.batches.sweeper import sweep
-from proxies.batches.work import MAX_ATTEMPTS, Work
-from proxies.holders import this_holder
-from proxies.models import Batch, BatchItem, DiscardedProxy, Lane, ProxyLease, Quarantine, proxies_storage
+from proxies.models import (
+    Batch,
+    BatchItem,
+    DiscardedProxy,
+    ProxyLease,
+    Quarantine,
+    WorkerSlot,
+    proxies_storage,
+)
+from proxies.processes import leases
+from proxies.processes.liveness import this_holder
 from proxies.tests.crashing import photo
 from proxies.tests.faults import failing_sql
 
@@ -33,7 +41,10 @@ ELSEWHERE = "another-machine:1:1.00"
 @pytest.fixture(autouse=True)
 def _library_of_its_own(settings, tmp_path):
     settings.NOVAPROXY_ON_SAVE = "off"
-    folder = {"BACKEND": "media_files.storage.LocalStorage", "OPTIONS": {"location": str(tmp_path / "media")}}
+    folder = {
+        "BACKEND": "media_files.storage.local.LocalStorage",
+        "OPTIONS": {"location": str(tmp_path / "media")},
+    }
     settings.STORAGES = settings.STORAGES | {"originals": folder, "proxies": folder}
 
 
@@ -59,7 +70,7 @@ def batch() -> Batch:
     ids=["dead", "dead for the third time", "elsewhere", "elsewhere, late", "alive", "alive, late"],
 )
 def test_items_are_taken_back_from_the_dead_and_the_late(batch, holder, lease_left, attempts, after):
-    item = next(iter(Work(batch, lambda: False)))
+    item = next(iter(Claim(batch, lambda: False)))
     until = now() + timedelta(seconds=lease_left)
     BatchItem.objects.filter(pk=item.pk).update(
         lease_holder=holder, lease_until=until, attempts=attempts, is_charged=True
@@ -73,33 +84,33 @@ def test_items_are_taken_back_from_the_dead_and_the_late(batch, holder, lease_le
 @pytest.mark.parametrize(
     ("state", "age", "holder", "freed"),
     [
-        (Lane.State.RUNG, timedelta(seconds=5), "", False),
-        (Lane.State.RUNG, timedelta(minutes=2), "", True),
-        (Lane.State.RUNNING, timedelta(seconds=5), ELSEWHERE, False),
-        (Lane.State.RUNNING, timedelta(seconds=5), DEAD, True),
-        (Lane.State.RUNNING, timedelta(minutes=6), ELSEWHERE, True),
+        (WorkerSlot.State.NOTIFIED, timedelta(seconds=5), "", False),
+        (WorkerSlot.State.NOTIFIED, timedelta(minutes=2), "", True),
+        (WorkerSlot.State.RUNNING, timedelta(seconds=5), ELSEWHERE, False),
+        (WorkerSlot.State.RUNNING, timedelta(seconds=5), DEAD, True),
+        (WorkerSlot.State.RUNNING, timedelta(minutes=6), ELSEWHERE, True),
     ],
     ids=["rung just now", "ring lost", "at work elsewhere", "at work and dead", "at work for too long"],
 )
 def test_lost_lanes_are_rung_anew_under_a_new_generation(batch, state, age, holder, freed):
-    Lane.objects.all().delete()
-    Lane.objects.create(number=0, generation=7, state=state, changed_at=now() - age, holder=holder)
+    WorkerSlot.objects.all().delete()
+    WorkerSlot.objects.create(number=0, generation=7, state=state, changed_at=now() - age, holder=holder)
     sweep()
-    lane = Lane.objects.get(number=0)
-    assert (lane.generation > 7) == freed
-    assert lanes.enter(0, 7) == (not freed and state == Lane.State.RUNG)
+    slot = WorkerSlot.objects.get(number=0)
+    assert (slot.generation > 7) == freed
+    assert worker_slots.enter(0, 7) == (not freed and state == WorkerSlot.State.NOTIFIED)
 
 
 def test_work_that_nobody_was_told_of_is_rung_for(batch):
-    Lane.objects.all().delete()
-    assert sweep().rung > 0
-    assert OrmQ.objects.count() == Lane.objects.filter(state=Lane.State.RUNG).count() > 0
+    WorkerSlot.objects.all().delete()
+    assert sweep().notified > 0
+    assert OrmQ.objects.count() == WorkerSlot.objects.filter(state=WorkerSlot.State.NOTIFIED).count() > 0
 
 
 def test_nothing_is_rung_for_where_nothing_waits(batch):
     lifecycle.cancel(batch)
-    Lane.objects.all().delete()
-    assert sweep().rung == 0
+    WorkerSlot.objects.all().delete()
+    assert sweep().notified == 0
     assert OrmQ.objects.count() == 0
 
 
@@ -161,20 +172,20 @@ def test_a_batch_whose_last_item_nobody_looked_after_is_completed(batch):
 
 
 def test_a_step_that_fails_is_logged_and_keeps_no_other_from_being_done(batch, caplog):
-    item = next(iter(Work(batch, lambda: False)))
+    item = next(iter(Claim(batch, lambda: False)))
     BatchItem.objects.filter(pk=item.pk).update(lease_holder=DEAD)
-    Lane.objects.update(state=Lane.State.IDLE)
+    WorkerSlot.objects.update(state=WorkerSlot.State.IDLE)
     with failing_sql(DataError("no such value"), 'FROM "proxies_proxylease"') as failed:
         swept = sweep()
     assert failed
     assert (swept.items, swept.leases) == (1, 0)
-    assert swept.rung > 0
+    assert swept.notified > 0
     assert "_end_dead_leases failed" in caplog.text
 
 
 def test_the_workers_are_woken_even_where_a_sweep_is_ended(batch, monkeypatch):
     """By the queue's time limit, for example, while a storage does not answer."""
-    Lane.objects.update(state=Lane.State.IDLE)
+    WorkerSlot.objects.update(state=WorkerSlot.State.IDLE)
 
     def hang(self: LocalStorage, older_than: timedelta) -> int:
         raise SystemExit

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from media_files.models import DiscardedFile, MediaFile
-from media_files.storage import MediaStorage, media_storage
+from media_files.storage.base import MediaStorage, media_storage
 from media_files.tests.commands import run_command as run
 from media_files.tests.fixtures import files_in
 from media_files.tests.pictures import jpeg
 from novaproxy_site.tests.installation import Installation
 from novaproxy_site.tests.servers import S3Bucket
 from proxies import verification
-from proxies.given import create_proxy_file
+from proxies.external import create_proxy_file
 from proxies.models import Batch, BatchItem, Proxy, proxies_storage
 from proxies.services import ImageProxyService
 
@@ -39,7 +39,7 @@ def place(request: pytest.FixtureRequest, settings: Any, folders: Any) -> str:
     """Both storages are in folders, or in a bucket."""
     if request.param == "bucket":
         bucket: S3Bucket = request.getfixturevalue("bucket")
-        backend = "media_files.storage.BucketStorage"
+        backend = "media_files.storage.s3.BucketStorage"
         settings.STORAGES = settings.STORAGES | {
             alias: {"BACKEND": backend, "OPTIONS": bucket.options(alias)}
             for alias in ("originals", "proxies")

@@ -14,9 +14,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from novaproxy_site.tests.installation import Installation
+from proxies.queue.supervisor import GRACE, TICK, State
+from proxies.queue.supervisor_report import LAST_WORD
 from proxies.tests.driving import OTHER_PROCESSES, SOON, RunningWorker, assert_gone
-from proxies.worker import GRACE, TICK, State
-from proxies.worker_report import LAST_WORD
 
 # honcho kills what has not stopped 5 s after its TERM.
 HONCHO_WAITS = 5.0
@@ -202,7 +202,10 @@ def test_a_task_may_end_early_when_a_stop_is_asked(start):
     """So its work is recorded, and the stop does not wait for the whole slice."""
     worker = start("--grace", str(LONG_GRACE))
     worker.parts()
-    task = worker.put("import proxies.pulse, time\nwhile not proxies.pulse.stop_is_asked(): time.sleep(0.01)")
+    task = worker.put(
+        "import time; from proxies.processes import control_dir\n"
+        "while not control_dir.stop_is_asked(): time.sleep(0.01)"
+    )
     (taken,) = worker.installation.folder.glob("workers/*/taken")
     worker.wait_for(lambda: taken.stat().st_size, what="the task to be taken")
     assert worker.stop() < SOON

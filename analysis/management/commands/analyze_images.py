@@ -10,12 +10,12 @@ from django.core.management.base import OutputWrapper
 
 from analysis import budgets
 from analysis.errors import NotConfigured
+from analysis.options import Run, budget_of, parameters_of
 from analysis.planning import AnalysisPlan, plan_analyses
 from analysis.providers import aws, names
 from analysis.reports import Line, Totals, done_lines, planned_lines
 from analysis.reread import Totals as RereadTotals
 from analysis.reread import reread
-from analysis.wishes import Run, budget_of, parameters_of
 from media_files.console import Interrupted, UsageError, human_bytes, printable
 from proxies.batches import lifecycle
 from proxies.conf import conf

@@ -6,7 +6,7 @@ import re
 from argparse import ArgumentParser, BooleanOptionalAction
 from typing import Any, Final
 
-from analysis.forgetting import forget, forget_bytes, kept_answers
+from analysis.erasure import forget, forget_bytes, kept_answers
 from media_files.console import Tool, UsageError, counted
 from media_files.models import MediaFile
 

@@ -18,10 +18,10 @@ from proxies.batches.lifecycle import WrongState
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
 from proxies.conf import conf
+from proxies.labels import work_text
 from proxies.local_runs import RunsBatches, profile_of, say, take_over
 from proxies.models import Batch, BatchItem
 from proxies.outcomes import Outcome
-from proxies.plain_words import work_text
 from proxies.reports import Line, Totals, done_lines, planned_lines, planned_totals
 from proxies.run_scope import Scope, scope_of
 

@@ -11,9 +11,9 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 
 from media_files.console import PlainCommand, UsageError, refuse_missing_library
-from media_files.probing import failing_storages
-from proxies.pulse import VARIABLE, Pulse
-from proxies.worker import GRACE, Supervisor, Times, cluster_command
+from media_files.storage.probe import failing_storages
+from proxies.processes.control_dir import VARIABLE, ControlDir
+from proxies.queue.supervisor import GRACE, Supervisor, Times, cluster_command
 
 # django-q2 kills a task 3 s after its time is up, looking twice a second; the rest is for a busy machine.
 STALL_MARGIN = 30
@@ -73,8 +73,8 @@ class Command(PlainCommand):
         self._supervise(workers, times)
 
     def _supervise(self, workers: int, times: Times) -> None:
-        from proxies.cluster import tasks_waiting  # noqa: PLC0415 (django-q2 reads its settings then)
-        from proxies.worker_report import DatabaseReport  # noqa: PLC0415
+        from proxies.queue.cluster import tasks_waiting  # noqa: PLC0415 (django-q2 reads its settings then)
+        from proxies.queue.supervisor_report import DatabaseReport  # noqa: PLC0415
 
         os.environ["NOVAPROXY_WORKERS"] = str(workers)
         report = DatabaseReport(tasks_waiting)
@@ -89,9 +89,9 @@ class Command(PlainCommand):
         report.close()
 
     def _run_cluster(self) -> None:
-        from proxies.cluster import run  # noqa: PLC0415 (django-q2 reads its settings then)
+        from proxies.queue.cluster import run  # noqa: PLC0415 (django-q2 reads its settings then)
 
-        pulse = Pulse.of_environment()
-        if pulse is None:
+        control_dir = ControlDir.of_environment()
+        if control_dir is None:
             raise UsageError(f"--cluster is for the supervisor, which sets {VARIABLE}.")
-        run(pulse)
+        run(control_dir)

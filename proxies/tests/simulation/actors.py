@@ -21,7 +21,7 @@ from media_files.console import EXIT_INTERRUPTED
 from media_files.errors import MediaError
 from media_files.models import MediaFile
 from media_files.services import add_file, register_in_place
-from proxies.batches import lifecycle, slices, sweeper
+from proxies.batches import lifecycle, runner, sweeper
 from proxies.batches.lifecycle import WrongState
 from proxies.batches.selection import Selection
 from proxies.models import Batch, Proxy
@@ -85,7 +85,7 @@ class Cast:
                 self._safely(sweeper.sweep)
             task = self._safely(self.queue.take)
             if task is not None:
-                self._safely(partial(slices.run_slice, *task))
+                self._safely(partial(runner.run_tick, *task))
             else:
                 world.block(waiter, max(0.1, swept_at + SWEEP_EVERY - world.clock.monotonic))
 
@@ -276,7 +276,7 @@ class Cast:
             AnalysisService("nova").analyze(row.pk)
 
     def start_analyses(self) -> None:
-        from analysis.wishes import budget_of, parameters_of
+        from analysis.options import budget_of, parameters_of
 
         budget = budget_of(self.dice.choice(["", "0.002", "0.02"]))
         parameters = parameters_of(force=self.dice.random() < 0.2, max_cost=budget)

@@ -11,7 +11,7 @@ from typing import Any
 from analysis.models import Analysis, Spending
 from analysis.prices import dollars, price_of_tokens
 from media_files.models import DiscardedFile, MediaFile
-from proxies.batches.work import MAX_ATTEMPTS
+from proxies.batches.claim import MAX_ATTEMPTS
 from proxies.conf import conf
 from proxies.models import Batch, BatchItem, DiscardedProxy, Proxy, ProxyFailure, ProxyLease, Quarantine
 from proxies.tests.simulation.actors import SHA256, Cast
@@ -84,7 +84,7 @@ def _proxies(cast: Cast) -> Iterator[str]:
 
 def _wanting(cast: Cast) -> Iterator[str]:
     """An image that needs a proxy has a current one, or the reason why not is known."""
-    from proxies.making import reasons_of
+    from proxies.render_job import reasons_of
 
     profile = conf().nova
     proxies = {proxy.source_id: proxy for proxy in Proxy.objects.filter(profile=profile.name)}

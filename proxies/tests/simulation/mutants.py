@@ -42,7 +42,7 @@ MUTANTS: dict[str, Mutant] = {
         "Two containers that share a host name take each other's pids for their own.",
         (
             (
-                "proxies.process_identity",
+                "proxies.processes.identity",
                 "    if space != _space(os.getpid()):\n        return None\n    try:",
                 "    try:",
             ),
@@ -53,9 +53,9 @@ MUTANTS: dict[str, Mutant] = {
         "An exception without a name in `begin` puts the item back uncharged, for ever.",
         (
             (
-                "proxies.assembly",
+                "proxies.pipeline",
                 """        except BaseException as fault:  # noqa: BLE001 - `failed` raises what the next item would meet
-            self._work.failed(item, fault)
+            self._claim.failed(item, fault)
 
     def _fetched""",
                 """        except BaseException:
@@ -82,8 +82,8 @@ MUTANTS: dict[str, Mutant] = {
         "Waiting for a model's answer counts as decoding, so that stops quarantine an innocent file.",
         (
             (
-                "analysis.line",
-                "            self._work.survived(item)\n",
+                "analysis.pipeline",
+                "            self._claim.survived(item)\n",
                 "            pass\n",
             ),
         ),
@@ -97,7 +97,7 @@ MUTANTS: dict[str, Mutant] = {
         "A worker with other settings takes items that were planned by ours.",
         (
             (
-                "proxies.models",
+                "proxies.models.batch",
                 "due = self.filter(state=BatchItem.State.QUEUED, recipe=recipe, available_at__lte=now())",
                 "due = self.filter(state=BatchItem.State.QUEUED, available_at__lte=now())",
             ),
@@ -183,7 +183,7 @@ MUTANTS: dict[str, Mutant] = {
         "A given proxy whose source is deleted meanwhile leaves an unknown file.",
         (
             (
-                "proxies.given",
+                "proxies.external",
                 "        writing.abandon(source.pk, profile, token, note)\n        raise\n",
                 "        leases.release(source.pk, profile, token)\n        if note is not None:\n            note.delete()\n        raise\n",
             ),
@@ -213,9 +213,9 @@ MUTANTS: dict[str, Mutant] = {
         "A planned stop gives up the calls in flight, whose answers are paid for.",
         (
             (
-                "analysis.line",
+                "analysis.pipeline",
                 "                self._record_answered()\n        finally:\n",
-                "                self._record_answered()\n                if self._work.is_stopping():\n                    break\n        finally:\n",
+                "                self._record_answered()\n                if self._claim.is_stopping():\n                    break\n        finally:\n",
             ),
         ),
     ),

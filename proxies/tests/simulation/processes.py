@@ -179,8 +179,8 @@ def _stop_is_asked() -> bool:
 
 def install(patches: ExitStack) -> None:
     """Have the code under test meet simulated processes."""
-    from proxies import holders, process_identity
-    from proxies.batches import local
+    from proxies.batches import local_runner
+    from proxies.processes import identity, liveness
 
     seen_psutil = SimpleNamespace(
         Process=ProcStat, NoSuchProcess=psutil.NoSuchProcess, STATUS_ZOMBIE=psutil.STATUS_ZOMBIE
@@ -193,15 +193,15 @@ def install(patches: ExitStack) -> None:
         (socket, "gethostname", _gethostname),
         (multiprocessing, "get_context", lambda method=None: Context()),
         # A poll each fifth of a second would fill a run with nothing else.
-        (local, "_LOOK_AGAIN", 5.0),
-        (process_identity, "Path", ProcPath),
-        (process_identity, "psutil", seen_psutil),
+        (local_runner, "_LOOK_AGAIN", 5.0),
+        (identity, "Path", ProcPath),
+        (identity, "psutil", seen_psutil),
     ):
         patches.enter_context(mock.patch.object(module, name, value))
     for module in list(sys.modules.values()):
         if getattr(module, "__name__", "").startswith("proxies.batches") and hasattr(module, "stop_is_asked"):
             patches.enter_context(mock.patch.object(module, "stop_is_asked", _stop_is_asked))
-    for identities in (holders, process_identity):
+    for identities in (liveness, identity):
         for name, value in list(vars(identities).items()):
             if hasattr(value, "cache_clear"):  # remembered by pid; but each process has its own memory
                 patches.enter_context(mock.patch.object(identities, name, value.__wrapped__))

@@ -133,7 +133,7 @@ def service_in_place(service: Service) -> Iterator[None]:
     make, carry_out = aws._client, AnalysisService.carry_out
 
     def client(name: str, settings: Any, pid: int) -> Any:
-        # Making one takes a tenth of a second. It keeps no state but the counter of botocore's own retries,
+        # Creating one takes a tenth of a second. It keeps no state but the counter of botocore's own retries,
         # which with one try is never looked at.
         if name not in _clients:
             with mock.patch.object(aws, "ATTEMPTS", 1):

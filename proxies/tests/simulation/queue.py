@@ -21,19 +21,19 @@ class Queue:
         self.faithless = self.dice.choice([0.0, 0.1, 0.3])
         self.messages: list[tuple[int, int]] = []
 
-    def ring(self, lane: int, generation: int) -> None:
+    def notify(self, slot: int, generation: int) -> None:
         """Put a slice into the queue: in the caller's transaction, where the queue is the database."""
         from django_q.models import OrmQ
 
-        from proxies.batches.lanes import QueueDown
+        from proxies.batches.worker_slots import QueueDown
 
         if self.in_database:
-            OrmQ.objects.create(key="simulation", payload=f"{lane} {generation}", lock=now())
+            OrmQ.objects.create(key="simulation", payload=f"{slot} {generation}", lock=now())
         else:
             self.world.point("ring")
             if self.world.faults is not None and self.dice.random() < self.faithless / 3:
                 raise QueueDown("Redis does not answer.")
-            self.messages.append((lane, generation))
+            self.messages.append((slot, generation))
         self.rings += 1
 
     def take(self) -> tuple[int, int] | None:
@@ -52,8 +52,8 @@ class Queue:
             return None
         if fate < self.faithless / 2:
             OrmQ.objects.filter(pk=row.pk).delete()
-        lane, _, generation = row.payload.partition(" ")
-        return int(lane), int(generation)
+        slot, _, generation = row.payload.partition(" ")
+        return int(slot), int(generation)
 
     def _take_message(self, fate: float) -> tuple[int, int] | None:
         if not self.messages:

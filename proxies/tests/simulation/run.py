@@ -126,9 +126,9 @@ class _Play:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         from proxies import services
-        from proxies.batches import lanes
+        from proxies.batches import worker_slots
 
-        bell = list(lanes._bell)
+        bell = list(worker_slots._notifier)
         with ExitStack() as stack:
             stack.enter_context(dice_in_place(self.seed))
             stack.enter_context(clock_in_place(self.world.clock, self.world.sleep))
@@ -137,7 +137,7 @@ class _Play:
             stack.enter_context(
                 mock.patch.object(services.ImageProxyService, "render", self._watched_render())
             )
-            lanes.set_bell(self.queue.ring)
+            worker_slots.set_notifier(self.queue.notify)
             set_broker(self.queue)
             try:
                 yield
@@ -147,7 +147,7 @@ class _Play:
                 self.world.on_exit = lambda process: None
                 settings.NOVAPROXY_TARGET = self.target
                 self.world._unwind()
-                lanes._bell[:] = bell
+                worker_slots._notifier[:] = bell
 
     def _watched_render(self) -> Any:
         from proxies import services
@@ -356,6 +356,6 @@ def _caches(modules: int) -> list[Any]:
 
 
 def _line_memory() -> Any:
-    from analysis import line
+    from analysis import pipeline
 
-    return line._answered
+    return pipeline._answered

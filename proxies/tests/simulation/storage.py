@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, ClassVar, cast
 from django.core.files.base import File
 
 from media_files.errors import SourceMissing
-from media_files.storage import OCTETS, Found, MediaStorage, SourceChanged, Stored, byte_chunks
+from media_files.storage.base import OCTETS, Found, MediaStorage, SourceChanged, Stored, byte_chunks
 
 
 class MemoryStorage(MediaStorage):

@@ -128,7 +128,7 @@ def install_before_django() -> None:
 
 def install(patches: ExitStack) -> None:
     """Have heartbeats beat in simulated threads."""
-    from proxies import heartbeat
+    from proxies.processes import heartbeat
 
     for name, value in (
         ("_State", HeartbeatState()),

@@ -1,0 +1,70 @@
+"""The analyses as the admin shows them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django import forms
+
+from analysis.options import BUDGET_DIGITS, BUDGET_PLACES
+from analysis.providers.nova import LONGEST_QUESTION
+from proxies.admin.operation_pages import OperationPage, profile_field, register
+
+_SWITCHES: Final = {"force": "Ask again what was answered before, and pay for it again."}
+
+
+class AnalysisPage(OperationPage):
+    def fields(self) -> dict[str, forms.Field]:
+        return {
+            **super().fields(),
+            "profile": profile_field(
+                "whose proxies are sent; rekognition keeps more pixels, for small faces and text."
+            ),
+            "max_cost": forms.DecimalField(
+                required=False,
+                min_value=0,
+                max_digits=BUDGET_DIGITS,
+                decimal_places=BUDGET_PLACES,
+                label="Budget",
+                help_text="US dollars, at which the batch pauses. Empty for that of the settings.",
+            ),
+        }
+
+
+class QuestionPage(AnalysisPage):
+    def fields(self) -> dict[str, forms.Field]:
+        question = forms.CharField(
+            required=False,
+            max_length=LONGEST_QUESTION,
+            widget=forms.TextInput(attrs={"size": 60}),
+            help_text="ask this of each image, instead of the usual description.",
+        )
+        return {**super().fields(), "question": question}
+
+
+register(
+    "analyze-nova",
+    QuestionPage(
+        label="Analyze (Nova)",
+        description=(
+            "Asks Amazon Nova what each selected image shows: a caption, labels, text, and objects with "
+            "boxes. It sends the proxy, never GPS data; each answer is paid for once."
+        ),
+        switches=_SWITCHES,
+        plan_template="analysis/plan.html",
+        started_template="analysis/started.html",
+    ),
+)
+register(
+    "analyze-rekognition",
+    AnalysisPage(
+        label="Analyze (Rekognition)",
+        description=(
+            "Asks Amazon Rekognition for labels, text and the other features that the settings name, in each "
+            "selected image. It sends the proxy, never GPS data; each answer is paid for once."
+        ),
+        switches=_SWITCHES,
+        plan_template="analysis/plan.html",
+        started_template="analysis/started.html",
+    ),
+)

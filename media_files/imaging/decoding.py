@@ -1,0 +1,157 @@
+"""Opening a file with the one decoder its bytes call for, and giving every failure one of our names.
+
+Decoders are called by class, never through Pillow's registry: no other plugin can come into play, whether
+installed by Pillow itself (EPS starts Ghostscript) or by another package.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import BinaryIO, Final, cast
+
+from PIL import Image, ImageFile, features
+
+from media_files.errors import CorruptImage, ImageTooLarge, MediaError, MemoryLimit, UnsupportedFormat
+from media_files.imaging.formats.jpeg import JpegSource
+from media_files.shortage import find_shortage
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoder:
+    """Where a decoder's class is, and what to install where it is missing."""
+
+    module: str
+    name: str
+    package: str
+    feature: str | None = None
+
+
+_PILLOW: Final = "Pillow built with"
+DECODERS: Final[Mapping[str, _Decoder]] = MappingProxyType(
+    {
+        "JPEG": _Decoder("PIL.JpegImagePlugin", "JpegImageFile", f"{_PILLOW} libjpeg", "jpg"),
+        "PNG": _Decoder("PIL.PngImagePlugin", "PngImageFile", f"{_PILLOW} zlib", "zlib"),
+        "GIF": _Decoder("PIL.GifImagePlugin", "GifImageFile", "Pillow"),
+        "WEBP": _Decoder("PIL.WebPImagePlugin", "WebPImageFile", f"{_PILLOW} libwebp", "webp"),
+        "TIFF": _Decoder("PIL.TiffImagePlugin", "TiffImageFile", f"{_PILLOW} libtiff", "libtiff"),
+        "BMP": _Decoder("PIL.BmpImagePlugin", "BmpImageFile", "Pillow"),
+        "JPEG2000": _Decoder("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile", f"{_PILLOW} OpenJPEG", "jpg_2000"),
+        "HEIF": _Decoder("pillow_heif", "HeifImageFile", "pillow-heif"),
+        "AVIF": _Decoder("PIL.AvifImagePlugin", "AvifImageFile", f"{_PILLOW} libavif", "avif"),
+    }
+)
+
+# Words in a decoder's complaint that mean "valid, but not something I read" rather than "broken".
+_UNSUPPORTED_WORDS: Final = (
+    "unsupported",
+    "not supported",
+    "not yet supported",
+    "cannot handle",
+    "unknown pixel mode",
+    "unknown data organization",
+    "unknown compression",
+    "not implemented",
+)
+
+LARGEST_PIECE: Final = 35_651_584
+"""Pixels that the highest levels of HEVC and AV1 hold in one piece (ITU-T H.265 table A.8, level 6.2; AV1
+annex A.3, level 6.3). Cameras write larger pictures as grids, which decode; programs do not always."""
+
+_IN_PIECES: Final = frozenset({"HEIF", "AVIF"})
+_MEMORY_WORDS: Final = ("out of memory", "memory allocation", "allocation failed")
+"""What decoders in C++ say where Python has `MemoryError`."""
+
+
+@contextmanager
+def named_errors(format_name: str, pixels: int = 0) -> Iterator[None]:
+    """Turns whatever a decoder raises within the block into an error of the family.
+
+    This is the only place that does so. What decoders raise is not documented: `OSError`, `ValueError`,
+    `SyntaxError`, `TypeError`, `EOFError`, `RuntimeError`, `struct.error` and more have all been seen, so
+    that any exception here means that the file could not be read.
+
+    Args:
+        format_name: Pillow's name, for the message.
+        pixels: of the picture that is decoded in the block; 0 where none is.
+
+    Raises:
+        UnsupportedFormat: the decoder says that it does not read this variant, or cannot be asked to.
+        ImageTooLarge: Pillow's own guard against decompression bombs went off.
+        MachineLimit, NoSpace, StorageError: the machine failed, not the file.
+        MemoryLimit: the decoder asked for more memory than a sound picture of this size can take.
+        CorruptImage: anything else.
+    """
+    try:
+        yield
+    except MediaError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageTooLarge(f"The {format_name} picture is larger than is allowed: {error}") from error
+    except Exception as error:
+        raise (find_shortage(error, pixels) or _named(format_name, error, pixels)) from error
+
+
+def _memory_limit(format_name: str) -> MemoryLimit:
+    return MemoryLimit(
+        f"Decoding the {format_name} picture needs more memory than this process may use. Send a smaller one."
+    )
+
+
+def _named(format_name: str, error: Exception, pixels: int) -> MediaError:
+    said = str(error) or type(error).__name__
+    if isinstance(error, MemoryError | RecursionError) or any(
+        words in said.lower() for words in _MEMORY_WORDS
+    ):
+        return _memory_limit(format_name)
+    if format_name in _IN_PIECES and pixels > LARGEST_PIECE:
+        return UnsupportedFormat(
+            f"The decoder gives up on this {format_name} picture of {pixels} pixels ({said}); "
+            f"{LARGEST_PIECE} are allowed in one piece. Save it as a JPEG."
+        )
+    if isinstance(error, NotImplementedError) or any(word in said.lower() for word in _UNSUPPORTED_WORDS):
+        return UnsupportedFormat(
+            f"This kind of {format_name} picture cannot be read here ({said}). "
+            "Save it as a baseline JPEG or an 8-bit PNG."
+        )
+    return CorruptImage(
+        f"The {format_name} picture is damaged or incomplete ({said}). Send the original file again."
+    )
+
+
+def decoder_class(format_name: str) -> type[ImageFile.ImageFile]:
+    """The class that decodes ``format_name``, imported on first use.
+
+    Raises:
+        UnsupportedFormat: this installation lacks the decoder; the message names what to install.
+        MachineLimit: the decoder could not be loaded for want of descriptors or memory.
+    """
+    decoder = DECODERS[format_name]
+    try:
+        if decoder.feature is not None and not features.check(decoder.feature):
+            raise ImportError(decoder.feature)
+        module = importlib.import_module(decoder.module)
+    except (ImportError, OSError) as error:
+        raise find_shortage(error) or UnsupportedFormat(
+            f"{format_name} is unsupported on this installation: install {decoder.package}."
+        ) from error
+    return cast("type[ImageFile.ImageFile]", getattr(module, decoder.name))
+
+
+def open_decoder(stream: BinaryIO, format_name: str, max_pixels: int) -> ImageFile.ImageFile:
+    """An image of which only the header has been read. The caller keeps and closes the stream.
+
+    Raises:
+        MediaError: one of those of `named_errors` and `decoder_class`.
+    """
+    factory = decoder_class(format_name)
+    # Pillow's own guard is one figure for the process. It must not refuse what the limits allow, and it
+    # must stay, for it is asked before the allocations of decoders that know the size first.
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
+    source = cast("BinaryIO", JpegSource(stream)) if format_name == "JPEG" else stream
+    source.seek(0)
+    with named_errors(format_name):
+        return factory(source)

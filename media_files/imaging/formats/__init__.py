@@ -1,0 +1,1 @@
+"""Parsers of the file formats, by their specifications: headers, markers, directories and profiles."""

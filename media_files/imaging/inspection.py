@@ -1,0 +1,272 @@
+"""What a picture is, from its container alone: `inspect` decodes no pixel.
+
+The door through which every file comes: it decides by the bytes what a file is, refuses what is not
+allowed or too large before anything is allocated for it, and gives every failure a name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import BinaryIO, Final
+
+from PIL import ImageFile
+
+from media_files.errors import (
+    CorruptImage,
+    EmptyFile,
+    FileTooLarge,
+    ImageTooLarge,
+    NotAnImage,
+    UnsupportedFormat,
+)
+from media_files.imaging.containers import (
+    PLAIN_BITS,
+    Container,
+    add_decoded,
+    frames_of,
+    metadata_of,
+    read_container,
+)
+from media_files.imaging.decoding import named_errors, open_decoder
+from media_files.imaging.formats import icc, png
+from media_files.imaging.formats.signatures import (
+    CONTENT_TYPES,
+    HEAD_BYTES,
+    describe_other,
+    sniff_image,
+    sniff_video,
+)
+
+__all__ = ["CONTENT_TYPES", "ImageFacts", "Limits", "Opened", "inspect", "open_image", "sniff_video"]
+
+FIRST_SIDEWAYS: Final = 5
+"""The EXIF orientations from this one on exchange width and height."""
+
+# Pillow's modes of 8 bits or fewer in grey, RGB or a palette, and the colour space a profile must have.
+_PLAIN_MODES: Final = {
+    "1": "L",
+    "L": "L",
+    "LA": "L",
+    "P": "RGB",
+    "PA": "RGB",
+    "RGB": "RGB",
+    "RGBA": "RGB",
+    "RGBX": "RGB",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a picture may cost at the most.
+
+    Attributes:
+        max_pixels: width times height. 250 megapixels take 1 GB decoded, at four bytes each.
+        max_side: px of either side.
+        max_frames: frames of an animation, or pages.
+        max_bytes: bytes of the file.
+    """
+
+    max_pixels: int = 250_000_000
+    max_side: int = 65_535
+    max_frames: int = 10_000
+    max_bytes: int = 512 * 1024 * 1024
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What is known of a picture without decoding it.
+
+    Attributes:
+        format: Pillow's name. A camera's JPEG that carries further pictures (MPO) is ``JPEG``: every
+            reader of JPEG shows its first picture, and so do we; ``frames`` tells of the others.
+        width: px, of the upright picture.
+        height: px, of the upright picture.
+        orientation: 1 to 8, the EXIF value by which the stored picture must be turned. 1 for HEIF, whose
+            decoder turns the picture, and where the value is nonsense.
+        mode: Pillow's mode of the decoded picture.
+        frames: of an animation, or pages, or pictures of an MPO.
+        has_location: whether EXIF, XMP or IPTC names a place; None where something could not be read.
+        has_metadata: whether the file holds anything beside pixels, colour and orientation; None where it
+            was not walked to its last byte, which is done for the formats that may be sent as they are.
+        captured_at: when the picture was taken; aware only where EXIF tells the offset from UTC.
+        standard_colour: whether a reader that ignores profiles and reads 8 bits sees the right colours.
+        bytes: size of the file.
+    """
+
+    format: str
+    width: int
+    height: int
+    orientation: int
+    mode: str
+    frames: int
+    has_location: bool | None
+    has_metadata: bool | None
+    captured_at: datetime | None
+    standard_colour: bool
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A picture whose header has been read and found within the limits.
+
+    Attributes:
+        facts: what the header says.
+        image: the picture, not decoded yet.
+        turn: the EXIF orientation that the decoded pixels will still need: 1 where the decoder turns them.
+        png: the chunks, of a PNG file only.
+    """
+
+    facts: ImageFacts
+    image: ImageFile.ImageFile
+    turn: int
+    png: png.PngFacts | None
+
+
+def inspect(stream: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> ImageFacts:
+    """Return the facts of the picture in ``stream``; no pixel is decoded.
+
+    The container is walked to its last byte. The stream must be seekable; it is left open, at an unspecified
+    position.
+
+    Raises:
+        EmptyFile: there are no bytes.
+        FileTooLarge: more bytes than the limits allow.
+        NotAnImage: a video. The error carries its ``format`` and ``content_type``.
+        UnsupportedFormat: something else, or a variant that is not read here.
+        ImageTooLarge: pixels, a side, frames, or unpacked metadata beyond the limits.
+        CorruptImage: the header is damaged.
+        MemoryLimit: an allocation was refused.
+    """
+    with open_image(stream, limits) as opened:
+        return opened.facts
+
+
+@contextmanager
+def open_image(stream: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> Iterator[Opened]:
+    """The opened picture in ``stream``, for as long as the block lasts. Raises what `inspect` raises."""
+    size = _byte_size(stream, limits)
+    format_name = _identify(stream)
+    with named_errors(format_name):
+        container = read_container(stream, format_name, size, limits.max_frames)
+    if container.size is not None:
+        _check_size(format_name, container.size, limits)
+    _check_frames(format_name, container.frames or 1, limits)
+    image = open_decoder(stream, format_name, limits.max_pixels)
+    try:
+        _check_size(format_name, image.size, limits)
+        with named_errors(format_name):
+            opened = _opened(image, format_name, container, size)
+        _check_frames(format_name, opened.facts.frames, limits)
+        yield opened
+    finally:
+        _release(image)
+
+
+def _release(image: ImageFile.ImageFile) -> None:
+    """Lets go of the pixels; the stream stays open, for it is the caller's."""
+    image.fp = None
+    if hasattr(image, "_fp"):
+        image._fp = None  # type: ignore[assignment] # the decoder's second name for the stream
+    image.close()
+
+
+def _byte_size(stream: BinaryIO, limits: Limits) -> int:
+    stream.seek(0, os.SEEK_END)
+    size = stream.tell()
+    if size == 0:
+        raise EmptyFile("The file is empty: it has 0 bytes. Send it again.")
+    if size > limits.max_bytes:
+        raise FileTooLarge(f"The file has {size} bytes; {limits.max_bytes} are allowed. Send a smaller one.")
+    return size
+
+
+def _identify(stream: BinaryIO) -> str:
+    stream.seek(0)
+    head = stream.read(HEAD_BYTES)
+    found = sniff_image(head)
+    if found is not None:
+        return found
+    allowed = ", ".join(CONTENT_TYPES)
+    video = sniff_video(head)
+    if video is not None:
+        name, content_type = video
+        raise NotAnImage(
+            f"This is a video ({content_type}), but an image is needed. Send one of {allowed}.",
+            format=name,
+            content_type=content_type,
+        )
+    raise UnsupportedFormat(f"This is {describe_other(head)}. Send one of {allowed}.")
+
+
+def _check_size(format_name: str, size: tuple[int, int], limits: Limits) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise CorruptImage(
+            f"The {format_name} picture is {width} x {height}: it has no pixels. Send it again."
+        )
+    if width * height > limits.max_pixels:
+        raise ImageTooLarge(
+            f"The picture has {width} x {height} = {width * height} pixels; {limits.max_pixels} are allowed. "
+            "Send a smaller one."
+        )
+    if max(width, height) > limits.max_side:
+        raise ImageTooLarge(
+            f"The picture is {width} x {height}; {limits.max_side} px a side are allowed. Send a smaller one."
+        )
+
+
+def _check_frames(format_name: str, frames: int, limits: Limits) -> None:
+    if frames > limits.max_frames:
+        raise ImageTooLarge(
+            f"The {format_name} file has {frames} frames or more; {limits.max_frames} are allowed. "
+            "Send the first one alone."
+        )
+
+
+def _opened(image: ImageFile.ImageFile, format_name: str, container: Container, size: int) -> Opened:
+    if format_name in ("HEIF", "AVIF"):
+        add_decoded(container.contents, image)
+    # PNG and TIFF tell all in their container; the others' decoders hand the blocks over with the header.
+    metadata = container.metadata if format_name in ("PNG", "TIFF") else metadata_of(image)
+    frames = frames_of(image) if container.frames is None else container.frames
+    # Pillow's TIFF decoder turns the pixels itself, and tells the upright size before that.
+    turn = 1 if format_name == "TIFF" else metadata.orientation
+    width, height = image.size if turn < FIRST_SIDEWAYS else image.size[::-1]
+    facts = ImageFacts(
+        format=format_name,
+        width=width,
+        height=height,
+        orientation=metadata.orientation,
+        mode=image.mode,
+        frames=frames,
+        has_location=container.contents.has_location,
+        has_metadata=container.contents.has_metadata,
+        captured_at=metadata.captured_at,
+        standard_colour=not _is_deep(image, container) and _has_standard_colour(image),
+        bytes=size,
+    )
+    return Opened(facts, image, turn, container.png)
+
+
+def _is_deep(image: ImageFile.ImageFile, container: Container) -> bool:
+    # pillow-heif hands 10 and 12 bits over as 8, and says so.
+    return container.deep or image.info.get("bit_depth", 0) > PLAIN_BITS
+
+
+def _has_standard_colour(image: ImageFile.ImageFile) -> bool:
+    space = _PLAIN_MODES.get(image.mode)
+    if space is None:
+        return False
+    profile = image.info.get("icc_profile")
+    # A profile that is broken, or for other pixels than these, is ignored by readers and by `render`.
+    if not profile or not icc.fits(profile, space) or icc.to_srgb(profile, space) is None:
+        return True
+    return icc.is_srgb(profile, space)

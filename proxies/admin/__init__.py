@@ -1,0 +1,1 @@
+"""The admin pages of proxies, batches and operations."""

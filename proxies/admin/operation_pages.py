@@ -1,0 +1,77 @@
+"""What the admin shows of an operation: its label, its form and its templates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from django import forms
+
+from proxies.conf import conf
+
+
+@dataclass(frozen=True, slots=True)
+class OperationPage:
+    """One operation, as the admin shows it.
+
+    Attributes:
+        label: the name on buttons and in lists.
+        description: one sentence for the person who is about to start it.
+        switches: a sentence for each of its parameters that can be switched on.
+        plan_template: the part of the preview page that shows what a run adds up to.
+        started_template: the same part of the page of a batch, whose plan is JSON.
+    """
+
+    label: str
+    description: str = ""
+    switches: Mapping[str, str] = field(default_factory=dict)
+    plan_template: str = "proxies/plan_storage.html"
+    started_template: str = "proxies/started_storage.html"
+
+    def fields(self) -> dict[str, forms.Field]:
+        """Return the form's fields by parameter: a checkbox for each switch."""
+        return {
+            name: forms.BooleanField(required=False, label=name.capitalize(), help_text=sentence)
+            for name, sentence in self.switches.items()
+        }
+
+
+def profile_field(help_text: str) -> forms.Field:
+    """Return the choice of a profile, ``nova`` first; an empty choice means ``nova``."""
+    names = sorted(conf().profiles, key=lambda name: (name != "nova", name))
+    return forms.ChoiceField(
+        choices=[(name, name) for name in names], required=False, initial="nova", help_text=help_text
+    )
+
+
+_pages: Final[dict[str, OperationPage]] = {}
+
+
+def register(operation: str, page: OperationPage) -> None:
+    """Show an operation on a page of its own and in the list's actions."""
+    _pages[operation] = page
+
+
+def page_of(operation: str) -> OperationPage:
+    """Return an operation's page; for one that registered none, a page with its code as label."""
+    return _pages.get(operation) or OperationPage(operation)
+
+
+class ImageProxyPage(OperationPage):
+    def fields(self) -> dict[str, forms.Field]:
+        profile = profile_field("for which model; rekognition keeps more pixels, for small faces and text.")
+        return {**super().fields(), "profile": profile}
+
+
+register(
+    "image-proxy",
+    ImageProxyPage(
+        label="Image Proxies (Nova)",
+        description=(
+            "Makes a small upright JPEG or PNG of each selected image, shorter side 896 px, for the model to "
+            "read. Originals are not changed."
+        ),
+        switches={"force": "Make proxies again even if they are up to date."},
+    ),
+)

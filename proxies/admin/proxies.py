@@ -1,0 +1,356 @@
+"""The admin's parts for proxies: a mixin for files, and the lists of proxies, quarantine and workers.
+
+Batches have theirs in `admin_batches`, the actions over files in `admin_operations`. Nothing is registered
+here: the site composes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timezone import now
+
+from media_files.admin import (
+    AddedFilter,
+    DeletesInPages,
+    Kept,
+    MadeByTheMachine,
+    TitledList,
+    day_text,
+    dimensions_text,
+    size_text,
+)
+from media_files.console import counted
+from media_files.models import MediaFile
+from proxies.admin.operation_pages import page_of
+from proxies.admin.operations import OperationsMixin, operation_url
+from proxies.batches import operations
+from proxies.conf import conf
+from proxies.image_operation import ImageProxyOperation
+from proxies.labels import PROXY_STATES, duration
+from proxies.models import Batch, BatchItem, Proxy, Quarantine, WorkerState
+from proxies.processes.shared_settings import difference_in_words
+from proxies.queries import proxy_state_of
+from proxies.reports import savings_percent
+
+if TYPE_CHECKING:
+    AnyModelAdmin = admin.ModelAdmin[Any]
+    ProxyModelAdmin = admin.ModelAdmin[Proxy]
+    QuarantineModelAdmin = admin.ModelAdmin[Quarantine]
+    WorkerModelAdmin = admin.ModelAdmin[WorkerState]
+else:
+    AnyModelAdmin = ProxyModelAdmin = QuarantineModelAdmin = WorkerModelAdmin = admin.ModelAdmin
+
+# How much of a file's past its page tells.
+_LAST_ITEMS = 10
+
+
+def thumbnail(proxy: Proxy | None, name: str) -> SafeString:
+    """A proxy in a box of fixed size, loaded when it comes into view. Never the original, however small."""
+    if proxy is None or proxy.file_type != Proxy.FileType.IMAGE:
+        return format_html('<span class="np-thumb np-thumb-none">{}</span>', "no proxy")
+    return format_html(
+        '<span class="np-thumb"><img src="{}" alt="{}" width="72" height="72" loading="lazy"></span>',
+        reverse("proxy-content", args=[proxy.pk]),
+        f"Proxy of {name}",
+    )
+
+
+def badge(word: str, title: str = "", text: str = "") -> SafeString:
+    """A word of the contract with a colour of its own; the colour says nothing that the text does not."""
+    return format_html(
+        '<span class="np-badge np-{}" title="{}">{}</span>', word, title, text or word.replace("_", " ")
+    )
+
+
+class ShownByTemplate(AnyModelAdmin):
+    """A row's page is a template of its own, and no form.
+
+    Attributes:
+        page_template: which.
+    """
+
+    page_template: str
+
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """What the template shows besides what all pages show."""
+        return {"title": str(row)}
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        row = self.get_object(request, object_id)
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        if row is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined,no-any-return]
+        context = {
+            **self.admin_site.each_context(request),
+            "subtitle": str(row),
+            "opts": self.opts,
+            "media": self.media,
+            **self.page_context(request, row),
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, self.page_template, context)
+
+
+class ProxyStateFilter(admin.SimpleListFilter):
+    """By where the file's proxy stands."""
+
+    title = "proxy"
+    parameter_name = "proxy_state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state, state.replace("_", " ")) for state in PROXY_STATES if state != "queued"]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[MediaFile]) -> QuerySet[MediaFile]:
+        return queryset.filter(Q(proxy_state=self.value())) if self.value() else queryset
+
+
+class ProxyFileAdminMixin(OperationsMixin):
+    """What the admin says of a file's proxies, and what can be done about them."""
+
+    @property
+    def media(self) -> forms.Media:
+        return super().media + forms.Media(css={"all": ["proxies/admin.css"]})
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[MediaFile]:
+        # What waits for an analysis, or in a batch that was stopped, is not on its way to a proxy.
+        making = {"batch__operation": ImageProxyOperation.name, "batch__state": Batch.State.RUNNING}
+        waits = BatchItem.objects.unfinished().filter(file=OuterRef("pk"), **making)
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(proxy_state=proxy_state_of(conf().nova), is_queued=Exists(waits))
+            .prefetch_related(Prefetch("proxies", Proxy.objects.order_by("id")))
+        )
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        name, *facts = super().get_list_display(request)
+        return ["thumbnail", name, "proxy", *facts]
+
+    def get_list_display_links(self, request: HttpRequest, list_display: Any) -> list[Any]:
+        return ["name"]
+
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        return [ProxyStateFilter, *super().get_list_filter(request)]
+
+    @admin.display(description="preview")
+    def thumbnail(self, row: MediaFile) -> SafeString:
+        return thumbnail(_image_proxy(row), str(row))
+
+    @admin.display(description="proxy")
+    def proxy(self, row: Any) -> SafeString:
+        return badge(*_state_of(row))
+
+    def cards(self, request: HttpRequest, row: Any) -> list[SafeString]:
+        proxy = _image_proxy(row)
+        allowed = [o for o in operations.registered() if request.user.has_perm(o.permission)]
+        context = {
+            "file": row,
+            "proxy": proxy,
+            "state": _state_of(row),
+            "savings": savings_percent(row.bytes, proxy.bytes) if proxy else None,
+            "operations": [
+                (page_of(operation.name), operation_url(operation, [row.pk])) for operation in allowed
+            ],
+            "items": BatchItem.objects.filter(file=row).select_related("batch").order_by("-id")[:_LAST_ITEMS],
+            "quarantines": Quarantine.objects.filter(source=row).order_by("operation"),
+        }
+        return [*super().cards(request, row), render_to_string("proxies/file_card.html", context, request)]  # type: ignore[misc]
+
+
+class ProxyAdmin(TitledList, DeletesInPages, MadeByTheMachine, ProxyModelAdmin):
+    """Proxies: looked at and deleted. They are made through their files."""
+
+    list_title = "Proxies"
+    list_display = ["thumbnail", "file", "recipe_state", "facts", "savings", "made"]
+    list_display_links = ["file"]
+    list_filter = ["file_type", ("created_at", AddedFilter)]
+    list_select_related = ["source"]
+    search_fields = ["source__original_name", "image"]
+    search_help_text = "Part of the original's name, or of the proxy's."
+    list_per_page = 50
+    list_max_show_all = 200
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    readonly_fields = [
+        "picture", "original", "path", "dimensions", "size", "savings", "recipe_state", "created_at", "took",
+        "made_how", "sha256",
+    ]  # fmt: skip
+    fields = [*readonly_fields]
+
+    class Media:
+        css = {"all": ["media_files/admin.css", "proxies/admin.css"]}
+
+    def has_view_permission(self, request: HttpRequest, obj: Proxy | None = None) -> bool:
+        """To see a proxy is to see its original."""
+        return request.user.has_perm("media_files.view_mediafile")
+
+    @admin.display(description="preview")
+    def thumbnail(self, row: Proxy) -> SafeString:
+        return thumbnail(row, str(row.source))
+
+    @admin.display(description="proxy")
+    def picture(self, row: Proxy) -> SafeString:
+        return render_to_string("proxies/picture.html", {"proxy": row, "name": str(row.source)})
+
+    @admin.display(description="original", ordering="source__original_name")
+    def file(self, row: Proxy) -> str:
+        return str(row.source)
+
+    @admin.display(description="original")
+    def original(self, row: Proxy) -> SafeString:
+        url = reverse("admin:media_files_mediafile_change", args=[row.source_id])
+        return format_html('<a href="{}">{}</a>', url, row.source)
+
+    @admin.display(description="made", ordering="created_at")
+    def made(self, row: Proxy) -> str:
+        return day_text(row.created_at)
+
+    @admin.display(description="stored as")
+    def path(self, row: Proxy) -> str:
+        return row.image.name or "-"
+
+    @admin.display(description="size", ordering="bytes")
+    def facts(self, row: Proxy) -> SafeString:
+        return format_html('{}<br><span class="quiet">{}</span>', self.size(row), self.dimensions(row))
+
+    @admin.display(description="dimensions")
+    def dimensions(self, row: Proxy) -> str:
+        return dimensions_text(row.width, row.height)
+
+    @admin.display(description="size")
+    def size(self, row: Proxy) -> str:
+        return size_text(row.bytes)
+
+    @admin.display(description="less to send")
+    def savings(self, row: Proxy) -> str:
+        return f"{savings_percent(row.source.bytes, row.bytes):g} %"
+
+    @admin.display(description="state")
+    def recipe_state(self, row: Proxy) -> SafeString | str:
+        profile = conf().profiles.get(row.profile)
+        if profile is None:
+            return "given"
+        state = "current" if row.is_current(row.source, profile) else "stale"
+        return badge(state, PROXY_STATES[state])
+
+    @admin.display(description="time taken")
+    def took(self, row: Proxy) -> str:
+        return "-" if row.seconds is None else f"{row.seconds:.2f} seconds"
+
+    @admin.display(description="how it was made")
+    def made_how(self, row: Proxy) -> SafeString:
+        return render_to_string("proxies/provenance.html", {"proxy": row})
+
+
+class QuarantineAdmin(TitledList, MadeByTheMachine, QuarantineModelAdmin):
+    """Files that an operation failed on several times. Releasing one is deleting its row here."""
+
+    list_title = "Files in quarantine"
+    list_display = ["file", "what", "message", "created_at"]
+    list_display_links = None
+    list_select_related = ["source"]
+    search_fields = ["source__original_name"]
+    show_full_result_count = False
+    actions = ["release"]
+
+    class Media:
+        css = {"all": ["media_files/admin.css", "proxies/admin.css"]}
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)  # "release" is the word for it here
+        return actions
+
+    @admin.display(description="file")
+    def file(self, row: Quarantine) -> SafeString:
+        url = reverse("admin:media_files_mediafile_change", args=[row.source_id])
+        return format_html('<a href="{}">{}</a>', url, row.source)
+
+    @admin.display(description="operation", ordering="operation")
+    def what(self, row: Quarantine) -> str:
+        return page_of(row.operation).label
+
+    @admin.action(description="Release: let the files be tried again", permissions=["delete"])
+    def release(self, request: HttpRequest, queryset: QuerySet[Quarantine]) -> None:
+        released = set(queryset.values_list("operation", flat=True))
+        ids = sorted(set(queryset.values_list("source_id", flat=True)))
+        queryset.delete()
+        offered = [
+            format_html('<a href="{}">{}</a>', operation_url(operation, ids), page_of(operation.name).label)
+            for operation in operations.registered()
+            if operation.name in released
+            and request.user.has_perm(operation.permission)
+            and len(ids) <= self.list_per_page
+        ]
+        text = f"{counted(len(ids), 'file')} {'was' if len(ids) == 1 else 'were'} released."
+        tried = format_html(" Try again now: {}", offered[0]) if offered else ""
+        self.message_user(request, format_html("{}{}", text, tried), messages.SUCCESS)
+
+
+class WorkerStateAdmin(TitledList, Kept, WorkerModelAdmin):
+    """Which workers are alive: what each supervisor last said."""
+
+    list_title = "Workers"
+    list_display = [
+        "worker", "alive", "state", "heard_of", "processes", "last_task_at", "started_at", "restarts",
+        "remarks",
+    ]  # fmt: skip
+    list_display_links = None
+    ordering = ["-beat_at"]
+
+    class Media:
+        css = {"all": ["media_files/admin.css", "proxies/admin.css"]}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WorkerState]:
+        alive = WorkerState.objects.alive().filter(pk=OuterRef("pk"))
+        states: QuerySet[WorkerState] = super().get_queryset(request).annotate(is_alive=Exists(alive))
+        return states
+
+    @admin.display(description="worker")
+    def worker(self, row: WorkerState) -> str:
+        return f"{row.host}, process {row.pid}"
+
+    @admin.display(description="alive", boolean=True)
+    def alive(self, row: Any) -> bool:
+        return bool(row.is_alive)
+
+    @admin.display(description="message")
+    def remarks(self, row: Any) -> str:
+        """What went wrong last, and how the worker's settings differ from those of this site."""
+        difference = difference_in_words(row) if row.is_alive else ""
+        return " ".join(text for text in (row.message, difference) if text) or "-"
+
+    @admin.display(description="seen", ordering="beat_at")
+    def heard_of(self, row: WorkerState) -> str:
+        return f"{duration((now() - row.beat_at).total_seconds())} ago"
+
+
+def _state_of(row: Any) -> tuple[str, str]:
+    """(word, sentence) for where a file's proxy stands; the row is one of the mixin's query."""
+    if row.file_type != MediaFile.FileType.IMAGE:
+        return "not_needed", "Image proxies are made of images only."
+    state = "queued" if row.is_queued and row.proxy_state != "not_needed" else row.proxy_state
+    return state, PROXY_STATES[state]
+
+
+def _image_proxy(row: MediaFile) -> Proxy | None:
+    """The proxy for the model, out of those that were prefetched."""
+    return next((proxy for proxy in row.proxies.all() if proxy.profile == conf().nova.name), None)

@@ -1,0 +1,85 @@
+"""The contract's words explained to whoever reads a page: one short sentence each, and times in words."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+from media_files.console import counted
+from proxies.batches.plan import Plan
+from proxies.outcomes import NOT_NEEDED, Outcome
+from proxies.rendering.render import Reason
+
+PLANNED: Final[dict[str, str]] = {
+    Outcome.CREATED: "will be made for the first time",
+    Outcome.REPLACED: "will be made again, in place of what is there",
+    Outcome.REUSED: "up to date; nothing to do",
+    Outcome.SKIPPED: "no proxy is needed",
+    Outcome.FAILED: "cannot be done",
+    Outcome.QUARANTINED: "in quarantine and left alone",
+}
+
+HAPPENED: Final[dict[str, str]] = {
+    Outcome.CREATED: "made for the first time",
+    Outcome.REPLACED: "made again, in place of what was there",
+    Outcome.REUSED: "up to date already",
+    Outcome.SKIPPED: "nothing had to be made",
+    Outcome.FAILED: "could not be done",
+    Outcome.QUARANTINED: "in quarantine and left alone",
+}
+
+REASONS: Final[dict[str, str]] = {
+    Reason.SHORTER_SIDE: "larger than the model needs",
+    Reason.LONGER_SIDE: "longer than the model takes",
+    Reason.FORMAT: "of a format that the model does not read",
+    Reason.BYTES: "more bytes than the model takes",
+    Reason.ORIENTATION: "must be rotated upright",
+    Reason.COLOUR: "colours that the model does not read",
+    Reason.LOCATION: "says where it was taken, which is never sent",
+    Reason.METADATA: "may hold more than pixels and colours, which is never sent",
+    NOT_NEEDED: "the model can read the original as it is",
+}
+
+PROXY_STATES: Final[dict[str, str]] = {
+    "current": "The proxy is up to date.",
+    "stale": "The proxy was made from an older file or with older settings. Make it again.",
+    "missing": "A proxy is needed, and there is none yet.",
+    "failed": "No proxy could be made from this file: its history shows why.",
+    "not_needed": "The model can read the original as it is.",
+    "queued": "The proxy is on its way.",
+}
+
+
+def reasons_text(reasons: list[str]) -> str:
+    """Reasons in one line; a word that is not known here is shown as it is."""
+    return "; ".join(REASONS.get(reason, reason) for reason in reasons)
+
+
+def work_text(plan: Plan) -> str:
+    """``1 of 3 files needs work``."""
+    needs = "needs" if plan.needs_work == 1 else "need"
+    return f"{plan.needs_work:,} of {counted(plan.total, 'file')} {needs} work"
+
+
+def dollars(amount: Decimal | None) -> str | None:
+    """US dollars as the API and lines of JSON show them: ``0.003217``."""
+    return None if amount is None else f"{amount:.6f}"
+
+
+_UNITS: Final = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
+
+
+def duration(seconds: float | None) -> str:
+    """``2 hours 5 minutes``: the two largest units that count; empty where nothing is known."""
+    if seconds is None:
+        return ""
+    left = max(0, round(seconds))
+    parts: list[str] = []
+    for unit, length in _UNITS:
+        count, rest = divmod(left, length)
+        if count:
+            parts.append(counted(count, unit))
+            left = rest
+        elif parts:
+            break  # hours and seconds without minutes between them say no more than the hours
+    return " ".join(parts[:2]) or "less than a second"

@@ -1,0 +1,51 @@
+"""Files that failed: what was wrong with them, and which ones are left alone until a person decides."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.timezone import now
+
+from media_files.models import MediaFile
+
+
+class Quarantine(models.Model):
+    """A file on which one operation has failed without a name several times: left alone by that operation
+    until a person decides."""
+
+    source = models.ForeignKey(MediaFile, on_delete=models.CASCADE, related_name="quarantines")
+    operation = models.CharField(max_length=32, default="image-proxy", db_default="image-proxy")
+    fingerprint = models.CharField(max_length=80, blank=True)
+    message = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name_plural = "quarantine"
+        constraints = [
+            models.UniqueConstraint(fields=["source", "operation"], name="one_quarantine_per_operation")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.operation} of file {self.source_id}"
+
+
+class ProxyFailure(models.Model):
+    """What was wrong with a file when its proxy was last tried, of these bytes and by this recipe.
+
+    A file's own fault stays until its bytes change: plans say so, and runs do not try again unless they
+    are forced or asked to retry what failed.
+    """
+
+    source = models.ForeignKey(MediaFile, on_delete=models.CASCADE, related_name="proxy_failures")
+    profile = models.CharField(max_length=32)
+    fingerprint = models.CharField(max_length=80, blank=True)
+    recipe = models.CharField(max_length=80)
+    error = models.CharField(max_length=32)
+    message = models.TextField()
+    created_at = models.DateTimeField(default=now)
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["source", "profile"], name="one_failure_per_profile")]
+
+    def __str__(self) -> str:
+        return f"{self.profile} proxy of file {self.source_id}: {self.error}"

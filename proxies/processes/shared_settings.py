@@ -1,0 +1,123 @@
+"""The settings that all machines of an installation must share, compared without showing any of them.
+
+Each worker stores a digest of each, keyed with SECRET_KEY: who reads the table learns no value, not even a
+guessed one. Where the keys differ, nothing else can be compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+from collections.abc import Iterable
+from typing import Any, Final
+
+from django.conf import settings
+
+from proxies.conf import conf
+from proxies.models.worker import WorkerState
+from proxies.processes.identity import this_process
+from proxies.rendering.profiles import recipe_difference
+
+logger = logging.getLogger(__name__)
+
+SECRET_KEY: Final = "SECRET_KEY"  # noqa: S105 - its name
+SHARED: Final = (
+    "NOVAPROXY_TARGET",
+    "NOVAPROXY_LONGEST_SIDE",
+    "NOVAPROXY_QUALITY",
+    "NOVAPROXY_PROFILES",
+    "NOVAPROXY_RESIZER",
+    "NOVAPROXY_MAX_PIXELS",
+    "NOVAPROXY_BROKER",
+    "NOVAPROXY_ANALYSIS_REGION",
+    "NOVAPROXY_ANALYSIS_SEND",
+    "NOVAPROXY_ANALYSIS_MODEL",
+    "NOVAPROXY_ANALYSIS_MAX_TOKENS",
+    "NOVAPROXY_ANALYSIS_TEMPERATURE",
+    "NOVAPROXY_ANALYSIS_REASONING",
+    "NOVAPROXY_ANALYSIS_SERVICE_TIER",
+    "NOVAPROXY_ANALYSIS_CALLS_PER_SECOND",
+    "NOVAPROXY_ANALYSIS_BUDGET",
+    "NOVAPROXY_ANALYSIS_FEATURES",
+    "NOVAPROXY_ANALYSIS_CUSTOM_MODELS",
+    "NOVAPROXY_ANALYSIS_BIOMETRICS",
+    "NOVAPROXY_ANALYSIS_MIN_CONFIDENCE",
+)
+# A folder may be mounted elsewhere on each machine; a bucket is the same one everywhere.
+BUCKETS: Final = {
+    "originals": "NOVAPROXY_ORIGINALS_",
+    "proxies": "NOVAPROXY_PROXIES_",
+    "analysis": "NOVAPROXY_ANALYSIS_",
+}
+_OPTIONS: Final = {
+    "bucket_name": "BUCKET",
+    "location": "PREFIX",
+    "region_name": "REGION",
+    "endpoint_url": "ENDPOINT",
+}
+
+
+def recipes() -> dict[str, str]:
+    """Return the recipe of each profile of this process."""
+    return {name: profile.recipe for name, profile in conf().profiles.items()}
+
+
+def digests() -> dict[str, str]:
+    """Return the digest of each shared setting of this process."""
+    values: dict[str, Any] = {name: getattr(settings, name) for name in SHARED}
+    for alias, prefix in BUCKETS.items():
+        options = settings.STORAGES.get(alias, {}).get("OPTIONS", {})
+        bucket = options if "bucket_name" in options else {}
+        values |= {prefix + name: bucket.get(option) for option, name in _OPTIONS.items()}
+    return {name: _digest(value) for name, value in {SECRET_KEY: "", **values}.items()}
+
+
+def differences(worker: WorkerState) -> list[str]:
+    """Return the names of the settings that a worker and this process have different values of.
+
+    A setting that only one of the two versions knows is not compared.
+    """
+    ours, theirs = digests(), worker.settings or {}
+    if theirs.get(SECRET_KEY, ours[SECRET_KEY]) != ours[SECRET_KEY]:
+        return [SECRET_KEY]
+    return [name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name]]
+
+
+def difference_in_words(worker: WorkerState) -> str:
+    """Return how a worker differs from this process, for people; empty where it does not."""
+    if worker.recipes is None:
+        return "It is of an older version."
+    parts = []
+    if names := sorted(differences(worker)):
+        parts.append(f"Other values of {', '.join(names)}.")
+    for profile, recipe in sorted(recipes().items()):
+        theirs = worker.recipes.get(profile)
+        if theirs is not None and theirs != recipe:
+            parts.append(f"Its {profile} proxies: {recipe_difference(recipe, [theirs])}.")
+    return " ".join(parts)
+
+
+def warn(workers: Iterable[WorkerState], told: set[tuple[int, str]]) -> None:
+    """Log how running workers differ from this process, each difference once.
+
+    Args:
+        workers: those that run.
+        told: what was logged before; it is added to.
+    """
+    for worker in workers:
+        difference = difference_in_words(worker)
+        if worker.process == this_process() or not difference or (worker.pk, difference) in told:
+            continue
+        told.add((worker.pk, difference))
+        logger.warning(
+            "The worker on %s, process %d, differs from this process. %s "
+            "All machines must share these settings (docs/scaling.md).",
+            *(worker.host, worker.pid, difference),
+        )
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hmac.new(settings.SECRET_KEY.encode(), text.encode(), hashlib.sha256).hexdigest()[:16]

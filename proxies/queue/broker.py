@@ -1,0 +1,69 @@
+"""What NovaProxy asks of django-q2: enqueue a job, keep the schedule, prepare each worker process."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.conf import settings
+from django.dispatch import receiver
+from django.utils.timezone import now
+from django_q.models import Schedule
+from django_q.signals import post_spawn
+from django_q.tasks import async_task
+
+from media_files.database import OUTAGES
+from media_files.errors import MediaError
+from proxies.batches import recovery, sweeper, worker_slots
+from proxies.processes.memory_guard import keep_freed_memory, watch_memory
+from proxies.tasks import run_slice, sweep
+
+logger = logging.getLogger(__name__)
+
+
+def notify(slot: int, generation: int) -> None:
+    """Enqueue a job for a worker slot.
+
+    Raises:
+        QueueDown: Redis does not answer. (Where the queue is the database, it is the transaction that fails.)
+    """
+    if settings.NOVAPROXY_BROKER == "orm":
+        async_task(run_slice, slot, generation, group="slice")
+        return
+    from redis import RedisError  # noqa: PLC0415 - 50 ms at each start of a process without Redis
+
+    try:
+        async_task(run_slice, slot, generation, group="slice")
+    except RedisError as error:
+        raise worker_slots.QueueDown(str(error)) from error
+
+
+def keep_schedule(**kwargs: Any) -> None:
+    """Create the sweep's schedule after a migration, unless it exists."""
+    Schedule.objects.get_or_create(
+        name="sweep",
+        defaults={
+            "func": f"{sweep.__module__}.{sweep.__name__}",
+            "schedule_type": Schedule.MINUTES,
+            "minutes": 1,
+            "next_run": now(),
+        },
+    )
+
+
+@receiver(post_spawn)
+def begin_worker(**kwargs: Any) -> None:
+    """Prepare a worker process after its fork.
+
+    It may replace one that was killed, so what that one held is recovered now and not at the next sweep.
+    """
+    keep_freed_memory()
+    watch_memory()
+    recovery.forgive_when_stopped()
+    try:
+        sweeper.sweep()
+    except (*OUTAGES, MediaError) as error:
+        logger.warning("Nothing swept at the start of a worker process; the schedule does it: %s", error)
+
+
+worker_slots.set_notifier(notify)

@@ -1,0 +1,1 @@
+"""How a proxy is made of an original's bytes. No framework: it runs in any Python process."""

@@ -1,0 +1,264 @@
+"""From a picture to its proxy: upright, small, 8-bit sRGB, with nothing of the original's metadata.
+
+The order is that of cost: decode at the smallest scale that holds the target, resize once, then turn
+upright and bring to sRGB, which are cheap on the small picture, then encode once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from typing import BinaryIO, Final, Literal
+
+from PIL import Image
+
+from media_files.errors import CorruptImage
+from media_files.imaging.decoding import named_errors
+from media_files.imaging.inspection import (
+    DEFAULT_LIMITS,
+    FIRST_SIDEWAYS,
+    ImageFacts,
+    Limits,
+    Opened,
+    open_image,
+)
+from proxies.rendering.colour import Coloured, drop_opaque_alpha, is_transparent, to_srgb
+from proxies.rendering.encode import Encoded, encode
+from proxies.rendering.pixel_sources import Source, source_of
+from proxies.rendering.profiles import ProxyProfile
+from proxies.rendering.resize import Resizer
+from proxies.rendering.verify import SMALLEST, Verdict, compare, fine_averages
+
+__all__ = [
+    "Reason",
+    "Rendered",
+    "calculate_target_dimensions",
+    "get_optimal_format",
+    "proxy_reasons",
+    "render",
+]
+
+Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
+
+SAMPLE_ONE_IN: Final = 16
+"""Share of the proxies that are compared with their originals. One comparison takes a tenth of the time of
+making a proxy; a fault of a resizer or a decoder concerns all pictures alike, so that a sample finds it."""
+
+_TRANSPOSE: Final[Mapping[int, Image.Transpose]] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Reason(StrEnum):
+    """Why a picture needs a proxy, in the order in which reasons are told."""
+
+    SHORTER_SIDE = "shorter_side"
+    LONGER_SIDE = "longer_side"
+    FORMAT = "format"
+    BYTES = "bytes"
+    ORIENTATION = "orientation"
+    COLOUR = "colour"
+    LOCATION = "location"
+    METADATA = "metadata"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A proxy, and how it came about.
+
+    Attributes:
+        data: the encoded file.
+        format: ``JPEG`` or ``PNG``.
+        width: px.
+        height: px.
+        sha256: of ``data``, in hexadecimal.
+        provenance: see `docs/formats.md`.
+    """
+
+    data: bytes
+    format: str
+    width: int
+    height: int
+    sha256: str
+    provenance: dict[str, Json]
+
+
+def calculate_target_dimensions(width: int, height: int, profile: ProxyProfile) -> tuple[int, int]:
+    """The proxy's width and height, px, for an upright picture of ``width`` x ``height`` px.
+
+    The shorter side becomes the profile's, unless that makes the longer side longer than the profile
+    allows; a picture is never enlarged, its shape is kept to the nearest pixel, and no side vanishes.
+    """
+    scale = min(Fraction(1), Fraction(profile.longest_side, max(width, height)))
+    if profile.shorter_side is not None:
+        scale = min(scale, Fraction(profile.shorter_side, min(width, height)))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def proxy_reasons(facts: ImageFacts, profile: ProxyProfile) -> list[Reason]:
+    """Why the profile's reader should be sent a proxy, in the order of `Reason`; empty for no reason."""
+    shorter, longer = sorted((facts.width, facts.height))
+    holds = {
+        Reason.SHORTER_SIDE: profile.shorter_side is not None and shorter > profile.shorter_side,
+        Reason.LONGER_SIDE: longer > profile.longest_side,
+        Reason.FORMAT: facts.format not in profile.formats,
+        Reason.BYTES: facts.bytes > profile.byte_limit,
+        Reason.ORIENTATION: facts.orientation != 1,
+        Reason.COLOUR: not facts.standard_colour,
+        Reason.LOCATION: facts.has_location is True,
+        Reason.METADATA: _may_hold_metadata(facts, profile),
+    }
+    return [reason for reason in Reason if holds[reason]]
+
+
+def _may_hold_metadata(facts: ImageFacts, profile: ProxyProfile) -> bool:
+    """Whether the original holds metadata, or could be sent as it is and is not known to hold none."""
+    if facts.has_metadata is None:
+        return facts.format in profile.formats
+    return facts.has_metadata
+
+
+def get_optimal_format(image: Image.Image) -> Literal["JPEG", "PNG"]:
+    """``PNG`` where some pixel really is transparent, ``JPEG`` for everything else."""
+    return "PNG" if is_transparent(image) else "JPEG"
+
+
+def render(
+    stream: BinaryIO,
+    facts: ImageFacts,
+    profile: ProxyProfile,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    resizer: Resizer = "auto",
+) -> Rendered:
+    """The proxy of the picture in ``stream`` for the profile's reader.
+
+    Args:
+        stream: seekable; left open, at an unspecified position.
+        facts: what was found when the file was inspected. The bytes are judged anew all the same, for
+            they may have changed since; the provenance says if they have.
+        profile: the reader's wishes.
+        limits: checked before any pixel is decoded.
+        resizer: ``pillow`` to do without SIMD.
+
+    Raises:
+        MediaError: as `media_files.imaging.inspection.inspect` does; `CorruptImage` also for damage that only
+            decoding finds.
+    """
+    with open_image(stream, limits) as opened:
+        target = calculate_target_dimensions(opened.facts.width, opened.facts.height, profile)
+        stored_target = target if opened.turn < FIRST_SIDEWAYS else target[::-1]
+        source = source_of(opened, stream, stored_target, limits)
+        with named_errors(opened.facts.format):
+            made, encoded = _make_checked(_Picture(opened, source), stored_target, profile, resizer)
+        provenance: dict[str, Json] = {
+            **made.provenance,
+            "quality": encoded.quality,
+            "facts_changed": opened.facts != facts,
+        }
+    width, height = encoded.size
+    return Rendered(
+        data=encoded.data,
+        format=encoded.format,
+        width=width,
+        height=height,
+        sha256=hashlib.sha256(encoded.data).hexdigest(),
+        provenance=provenance,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """What is known of a picture, and its pixels as they are stored."""
+
+    opened: Opened
+    source: Source
+
+    def finished(self, image: Image.Image) -> Coloured:
+        """A small version of the stored pixels, upright and in sRGB."""
+        upright = drop_opaque_alpha(_upright(image, self.opened.turn))
+        return to_srgb(upright, self.opened.image.info.get("icc_profile"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The finished picture before it is encoded."""
+
+    image: Image.Image
+    provenance: dict[str, Json]
+
+
+def is_sampled(data: bytes) -> bool:
+    """Whether a proxy belongs to the sample; the same file always does or does not."""
+    return zlib.crc32(data) % SAMPLE_ONE_IN == 0
+
+
+def _make_checked(
+    picture: _Picture, target: tuple[int, int], profile: ProxyProfile, resizer: Resizer
+) -> tuple[_Made, Encoded]:
+    """The proxy; of a sample of one in `SAMPLE_ONE_IN`, it is made sure that it shows its original.
+
+    A sample of which that is not certain is made again without SIMD.
+
+    Raises:
+        CorruptImage: what was made shows something else, whichever way it is made.
+    """
+    gains = picture.source.reduction.luma_gains
+    made = _make(picture, target, resizer)
+    encoded = encode(made.image, profile, resizer, gains)
+    if not is_sampled(encoded.data) or _likeness(picture, made.image) == "alike":
+        return made, encoded
+    made = _make(picture, target, "pillow")
+    if _likeness(picture, made.image) == "different":
+        raise CorruptImage(
+            "The proxy that was made does not show what the original shows, so it was not kept. "
+            "Save the picture again in an image editor and upload that."
+        )
+    return made, encode(made.image, profile, "pillow", gains)
+
+
+def _likeness(picture: _Picture, proxy: Image.Image) -> Verdict:
+    """Whether a proxy shows its original, reduced by other means than it was made by.
+
+    Asked before the encoding, whose own losses would hide small faults.
+    """
+    if min(proxy.size) < SMALLEST:
+        return "alike"
+    original = picture.finished(picture.source.averages())
+    converted = original.profile == "converted" or picture.source.mode in ("CMYK", "LAB")
+    return compare(original.image, fine_averages(proxy), converted=converted)
+
+
+def _make(picture: _Picture, target: tuple[int, int], resizer: Resizer) -> _Made:
+    opened = picture.opened
+    small, resized_by = picture.source.resized(target, resizer)
+    coloured = picture.finished(small)
+    provenance: dict[str, Json] = {
+        "decode_scale": _decode_scale(opened),
+        "orientation": opened.facts.orientation,
+        "profile": coloured.profile,
+        "frames_dropped": opened.facts.frames - 1,
+        "alpha": "kept" if coloured.image.mode == "RGBA" else "none",
+        "resizer": resized_by,
+    }
+    return _Made(coloured.image, provenance)
+
+
+def _decode_scale(opened: Opened) -> int:
+    """1, 2, 4 or 8: how many times smaller than stored the picture was decoded."""
+    return max(1, round(max(opened.facts.width, opened.facts.height) / max(opened.image.size)))
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    method = _TRANSPOSE.get(orientation)
+    return image if method is None else image.transpose(method)
