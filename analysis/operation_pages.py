@@ -9,7 +9,24 @@ from django import forms
 from analysis.options import BUDGET_DIGITS, BUDGET_PLACES
 from analysis.providers.nova import LONGEST_QUESTION
 from proxies.admin.operation_pages import OperationPage, profile_field, register
+from proxies.outcomes import Outcome
 
+_PLANNED: Final[dict[str, str]] = {
+    Outcome.CREATED: "will be sent to the model for the first time",
+    Outcome.REPLACED: "will be sent and billed again; earlier answers are kept",
+    Outcome.REUSED: "already answered; nothing is billed",
+    Outcome.SKIPPED: "nothing to ask",
+    Outcome.FAILED: "cannot be sent",
+    Outcome.QUARANTINED: "in quarantine and left alone",
+}
+_HAPPENED: Final[dict[str, str]] = {
+    Outcome.CREATED: "answered for the first time",
+    Outcome.REPLACED: "answered again; earlier answers are kept",
+    Outcome.REUSED: "already answered; nothing was billed",
+    Outcome.SKIPPED: "nothing was asked",
+    Outcome.FAILED: "could not be answered",
+    Outcome.QUARANTINED: "in quarantine and left alone",
+}
 _SWITCHES: Final = {"force": "Ask again what was answered before, and pay for it again."}
 
 
@@ -51,6 +68,8 @@ register(
             "boxes. It sends the proxy, never GPS data; each answer is paid for once."
         ),
         switches=_SWITCHES,
+        planned=_PLANNED,
+        happened=_HAPPENED,
         plan_template="analysis/plan.html",
         started_template="analysis/started.html",
     ),
@@ -64,6 +83,8 @@ register(
             "selected image. It sends the proxy, never GPS data; each answer is paid for once."
         ),
         switches=_SWITCHES,
+        planned=_PLANNED,
+        happened=_HAPPENED,
         plan_template="analysis/plan.html",
         started_template="analysis/started.html",
     ),

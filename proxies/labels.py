@@ -1,4 +1,4 @@
-"""The contract's words explained to whoever reads a page: one short sentence each, and times in words."""
+"""The labels of outcomes, reasons and states for pages, and durations in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proxies.rendering.render import Reason
 
 PLANNED: Final[dict[str, str]] = {
     Outcome.CREATED: "will be made for the first time",
-    Outcome.REPLACED: "will be made again, in place of what is there",
+    Outcome.REPLACED: "will be made again and replace the present proxy",
     Outcome.REUSED: "up to date; nothing to do",
     Outcome.SKIPPED: "no proxy is needed",
     Outcome.FAILED: "cannot be done",
@@ -21,9 +21,9 @@ PLANNED: Final[dict[str, str]] = {
 
 HAPPENED: Final[dict[str, str]] = {
     Outcome.CREATED: "made for the first time",
-    Outcome.REPLACED: "made again, in place of what was there",
+    Outcome.REPLACED: "made again; the earlier proxy was replaced",
     Outcome.REUSED: "up to date already",
-    Outcome.SKIPPED: "nothing had to be made",
+    Outcome.SKIPPED: "no proxy was needed",
     Outcome.FAILED: "could not be done",
     Outcome.QUARANTINED: "in quarantine and left alone",
 }
@@ -35,8 +35,8 @@ REASONS: Final[dict[str, str]] = {
     Reason.BYTES: "more bytes than the model takes",
     Reason.ORIENTATION: "must be rotated upright",
     Reason.COLOUR: "colours that the model does not read",
-    Reason.LOCATION: "says where it was taken, which is never sent",
-    Reason.METADATA: "may hold more than pixels and colours, which is never sent",
+    Reason.LOCATION: "contains GPS data, which is never sent",
+    Reason.METADATA: "may contain metadata, which is never sent",
     NOT_NEEDED: "the model can read the original as it is",
 }
 
@@ -46,7 +46,7 @@ PROXY_STATES: Final[dict[str, str]] = {
     "missing": "A proxy is needed, and there is none yet.",
     "failed": "No proxy could be made from this file: its history shows why.",
     "not_needed": "The model can read the original as it is.",
-    "queued": "The proxy is on its way.",
+    "queued": "The proxy is waiting to be made.",
 }
 
 

@@ -42,7 +42,7 @@ def test_the_page_shows_what_was_said_and_where(admin_client: Client, analysed: 
     assert "A lighthouse on a rock." in text
     assert "Objects (1)" in text
     assert "Text (1)" in text
-    assert "the proxy: 996" in text
+    assert "proxy, 996" in text
     assert "1,500 in, 200 out" in text
     assert "toolUseId" in text
 
@@ -85,7 +85,7 @@ def test_a_failure_shows_its_name_and_what_came(admin_client: Client, nova: Serv
 
 def test_a_file_that_was_replaced_since_is_told_of(admin_client: Client, analysed: Analysis) -> None:
     MediaFile.objects.update(fingerprint="another")
-    assert "was replaced since" in text_of(admin_client.get(f"{LIST}{analysed.pk}/change/"))
+    assert "was replaced after this analysis" in text_of(admin_client.get(f"{LIST}{analysed.pk}/change/"))
 
 
 @pytest.mark.parametrize("search", ["lighthouse", "Tower", "keep out", "rock"])

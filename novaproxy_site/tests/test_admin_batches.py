@@ -84,9 +84,9 @@ def test_the_page_tells_how_far_the_batch_is(admin_client: Client, batch: Batch,
         "running",
         "40 %",
         "2 of 5 files done, 1 failed",
-        "In hand IMG_0.jpg",
+        "Being processed IMG_0.jpg",
         "failed 1 could not be done",
-        "skipped 1 nothing had to be made",
+        "skipped 1 no proxy was needed",
         "IMG_1.jpg It ends early. (corrupt)",
     ):
         assert told in text, told
@@ -111,8 +111,8 @@ def test_the_items_of_one_batch_are_not_those_of_another(admin_client: Client, b
 def test_a_file_that_is_gone_is_still_told_of(admin_client: Client, batch: Batch) -> None:
     gone = BatchItem.objects.get(outcome="failed").file
     gone.delete()
-    assert "(deleted since)" in text_of(admin_client.get(page_of(batch)))
-    assert "(deleted since)" in text_of(admin_client.get(ITEMS))
+    assert "(deleted)" in text_of(admin_client.get(page_of(batch)))
+    assert "(deleted)" in text_of(admin_client.get(ITEMS))
 
 
 def test_names_and_messages_are_text_and_never_markup(admin_client: Client, batch: Batch) -> None:

@@ -71,7 +71,7 @@ def test_ticked_files_are_carried_by_their_ids(admin_client: Client, add: Adds) 
     first, second, _ = add(seed=1), add(seed=2), add(seed=3)
     response = choose(admin_client, "", first.pk, second.pk)
     assert response.url == f"{PAGE}?ids={first.pk}%2C{second.pk}"
-    assert "The 2 files that you selected" in text_of(admin_client.get(response.url))
+    assert "2 files selected" in text_of(admin_client.get(response.url))
 
 
 def test_select_all_carries_the_filter_and_not_the_ids(admin_client: Client, folders: Any) -> None:
@@ -83,13 +83,13 @@ def test_select_all_carries_the_filter_and_not_the_ids(admin_client: Client, fol
     assert QueryDict(response.url.partition("?")[2]).dict() == {"filter": "q=IMG"}
     page = admin_client.get(response.url)
     assert page.context["plan"].total == 300
-    assert "All 300 files of this filter: search “IMG”" in text_of(page)
+    assert "All 300 files that match this filter: search “IMG”" in text_of(page)
 
 
 def test_all_files_of_the_library_are_called_that(admin_client: Client, add: Adds) -> None:
     add()
     response = choose(admin_client, every=True)
-    assert "All 1 file of the library" in text_of(admin_client.get(response.url))
+    assert "All 1 file in the library" in text_of(admin_client.get(response.url))
 
 
 # -- Who may ---------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def test_a_forecast_tells_its_interval_and_its_sample(admin_client: Client, add:
     add(seed=9)
     text = text_of(admin_client.get(f"{PAGE}?filter="))
     assert re.search(
-        r"about [\d.]+ [kM]B \(9 times out of 10 between .+ and .+; learned from 5 earlier", text
+        r"about [\d.]+ [kM]B \(9 times out of 10 between .+ and .+; estimated from 5 earlier", text
     )
     assert re.search(r"Extra disk space about [\d.]+ [kM]B", text)
 

@@ -98,7 +98,7 @@ def test_one_of_a_kind_is_told_in_the_singular(admin_client: Client, add: Adds) 
     row = add(seed=2)
     page = f"{reverse('admin:media_files_mediafile_operation', args=['image-proxy'])}?ids={row.pk}"
     plan = text_of(admin_client.get(page))
-    assert "only 1 earlier proxy to learn from" in plan
+    assert "only 1 earlier proxy to estimate from" in plan
     assert "Start: 1 file to do" in plan
     started: Any = admin_client.post(page, follow=True)
     assert "Started: 1 of 1 file needs work." in text_of(started)

@@ -186,7 +186,7 @@ def test_a_batchs_page_follows_it_without_reloading(site: Site, page: Page) -> N
     expect(live).to_contain_text("0 of 6 files done")
     expect(live).to_contain_text("No worker is running")
     page.get_by_text("Pause…").click()
-    page.get_by_label("Why?").first.fill("The disk is being moved")
+    page.get_by_label("Reason (optional)").first.fill("The disk is being moved")
 
     site.shell(f"""
         from django.utils.timezone import now
@@ -222,7 +222,7 @@ def test_what_is_being_written_stays_while_the_figures_change(site: Site, page: 
     batch = site.make_batch()
     page.goto(f"/admin/proxies/batch/{batch}/change/")
     page.get_by_text("Pause…").click()
-    why = page.get_by_label("Why?").first
+    why = page.get_by_label("Reason (optional)").first
     why.fill("The disk is be")
     with page.expect_response(re.compile("/progress/")):
         site.shell(f"""
@@ -297,7 +297,7 @@ def test_the_options_are_those_of_the_plan_on_the_way_back(site: Site, page: Pag
     page.go_back()
     page.wait_for_url(lambda url: "force" not in url)
     expect(page.get_by_label("Force")).not_to_be_checked()
-    expect(page.get_by_role("heading", name="The plan")).to_be_visible()
+    expect(page.get_by_role("heading", name="Preview")).to_be_visible()
     assert "force" not in page.url
 
 

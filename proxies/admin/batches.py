@@ -28,7 +28,7 @@ from proxies.admin.proxies import ShownByTemplate, badge
 from proxies.batches import lifecycle, operations
 from proxies.batches.lifecycle import WrongState
 from proxies.batches.progress import Progress, progress_of
-from proxies.labels import HAPPENED, duration, reasons_text
+from proxies.labels import duration, reasons_text
 from proxies.models import Batch, BatchItem, WorkerState
 from proxies.outcomes import Outcome
 
@@ -279,13 +279,13 @@ class BatchItemAdmin(TitledList, Kept, ItemModelAdmin):
     @admin.display(description="file")
     def file_name(self, row: Any) -> SafeString:
         if row.file_name is None:
-            return format_html("file {} <span class=quiet>(deleted since)</span>", row.file_id)
+            return format_html("file {} <span class=quiet>(deleted)</span>", row.file_id)
         url = reverse("admin:media_files_mediafile_change", args=[row.file_id])
         return format_html('<a href="{}">{}</a>', url, row.file_name or f"file {row.file_id}")
 
     @admin.display(description="outcome")
     def status(self, row: BatchItem) -> SafeString:
-        return badge(row.outcome or row.state, HAPPENED.get(row.outcome, ""))
+        return badge(row.outcome or row.state, page_of(row.batch.operation).happened.get(row.outcome, ""))
 
     @admin.display(description="why")
     def why(self, row: BatchItem) -> str:
@@ -340,9 +340,10 @@ def _progress(batch: Batch) -> Progress:
 
 
 def _outcome_rows(batch: Batch, progress: Progress) -> list[tuple[str, int, str, str]]:
-    """(word, files, what it means, where they are listed)."""
+    """(outcome, files, what it means, the URL of their list)."""
+    happened = page_of(batch.operation).happened
     return [
-        (outcome.value, count, HAPPENED[outcome], _items_url(batch, outcome=outcome))
+        (outcome.value, count, happened[outcome], _items_url(batch, outcome=outcome))
         for outcome in Outcome
         if (count := progress.counts.get(outcome, 0))
     ]

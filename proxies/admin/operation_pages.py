@@ -9,6 +9,7 @@ from typing import Final
 from django import forms
 
 from proxies.conf import conf
+from proxies.labels import HAPPENED, PLANNED
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class OperationPage:
         switches: a sentence for each of its parameters that can be switched on.
         plan_template: the part of the preview page that shows what a run adds up to.
         started_template: the same part of the page of a batch, whose plan is JSON.
+        planned: what each outcome means in the preview.
+        happened: what each outcome means once a file is done.
     """
 
     label: str
@@ -28,6 +31,8 @@ class OperationPage:
     switches: Mapping[str, str] = field(default_factory=dict)
     plan_template: str = "proxies/plan_storage.html"
     started_template: str = "proxies/started_storage.html"
+    planned: Mapping[str, str] = field(default_factory=lambda: PLANNED)
+    happened: Mapping[str, str] = field(default_factory=lambda: HAPPENED)
 
     def fields(self) -> dict[str, forms.Field]:
         """Return the form's fields by parameter: a checkbox for each switch."""

@@ -24,12 +24,12 @@ from django.urls import URLPattern, path, reverse
 
 from media_files.admin import FileModelAdmin
 from media_files.models import MediaFile
-from proxies.admin.operation_pages import page_of
+from proxies.admin.operation_pages import OperationPage, page_of
 from proxies.batches import lifecycle, operations
 from proxies.batches.operations import Operation, UnknownOperation
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
-from proxies.labels import PLANNED, REASONS, work_text
+from proxies.labels import REASONS, work_text
 from proxies.models import Batch
 from proxies.outcomes import NEEDS_WORK, Outcome
 
@@ -134,7 +134,7 @@ class OperationsMixin(FileModelAdmin):
             "chosen": chosen,
             "options": options,
             "plan": plan,
-            "outcomes": _outcome_rows(plan),
+            "outcomes": _outcome_rows(page, plan),
             "reasons": _reason_rows(plan),
             "hidden": selected.items(),
             "query": urlencode(selected),
@@ -247,11 +247,11 @@ def changes_form(batch: Batch, data: QueryDict | None = None) -> forms.Form | No
     return form_class(data, initial=batch.parameters, auto_id="np-anew-%s")
 
 
-def _outcome_rows(plan: Plan) -> list[tuple[str, int, str]]:
-    """(word, files, what it means), work first."""
+def _outcome_rows(page: OperationPage, plan: Plan) -> list[tuple[str, int, str]]:
+    """(outcome, files, what it means), work first."""
     known = [*(outcome for outcome in Outcome if outcome in NEEDS_WORK), *Outcome]
     return [
-        (outcome.value, plan.outcomes[outcome], PLANNED[outcome])
+        (outcome.value, plan.outcomes[outcome], page.planned[outcome])
         for outcome in dict.fromkeys(known)
         if plan.outcomes[outcome]
     ]
