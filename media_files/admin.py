@@ -39,7 +39,7 @@ else:
 
 # Rows deleted per transaction. Other writers never wait for more than one such page.
 _DELETED_TOGETHER = 200
-# Nobody reads a longer list before clicking "Yes, I'm sure".
+# A longer list would not be read before clicking "Yes, I'm sure".
 _LISTED_BEFORE_DELETING = 100
 
 
@@ -207,7 +207,7 @@ class MediaFileAdmin(TitledList, DeletesInPages, FileModelAdmin):
     class Media:
         css = {"all": ["media_files/admin.css"]}
 
-    # -- What mixins extend ------------------------------------------------------------------------
+    # -- Extension points for mixins ---------------------------------------------------------------
 
     def cards(self, request: HttpRequest, row: MediaFile) -> list[SafeString]:
         """Return the cards shown next to a file's details. Mixins append theirs to those of `super`."""

@@ -1,4 +1,4 @@
-"""Tell database outages from other database errors."""
+"""Distinguish outages from other database errors."""
 
 from __future__ import annotations
 

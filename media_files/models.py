@@ -214,9 +214,9 @@ class MediaFileQuerySet(models.QuerySet["MediaFile"]):
 class MediaFile(models.Model):
     """An original and its facts.
 
-    Width and height are those of the upright picture, in pixels; ``orientation`` (1 to 8, as in EXIF) is the
-    rotation of the stored one. A row created from a name alone, such as an original registered in place, has
-    no facts until its first full read; until then ``width`` is None.
+    Width and height are those of the upright picture, in pixels; ``orientation`` is the EXIF value (1 to 8)
+    by which the stored picture must be rotated. A row created from a name alone, such as an original
+    registered in place, has no facts until its first full read; until then ``width`` is None.
     """
 
     class FileType(models.TextChoices):

@@ -159,7 +159,7 @@ def raw_profile(text: bytes) -> bytes:
 
 
 class _Gatherer:
-    """Collects the facts for `PngFacts`, chunk by chunk."""
+    """Collect the facts for `PngFacts`, chunk by chunk."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream

@@ -52,7 +52,7 @@ class Directory:
 
 
 class TiffReader:
-    """Reads the directories of a TIFF structure that starts at ``base`` in ``stream``.
+    """Read the directories of a TIFF structure that starts at ``base`` in ``stream``.
 
     Raises:
         TiffError: from every method, if the bytes contradict the structure.
