@@ -1,4 +1,4 @@
-"""The admin's part for originals; other apps add theirs as mixins, and the site composes and registers."""
+"""Admin classes for originals. Other apps add mixins; the site combines and registers them."""
 
 from __future__ import annotations
 
@@ -33,38 +33,38 @@ if TYPE_CHECKING:
     FileModelForm = forms.ModelForm[MediaFile]
     AnyModelAdmin = admin.ModelAdmin[Any]
 else:
-    # Django's own classes take no parameters at run time.
+    # Django's classes are not generic at run time.
     FileModelAdmin = AnyModelAdmin = admin.ModelAdmin
     FileModelForm = forms.ModelForm
 
-# Rows deleted in one transaction: other writers wait for no more than these.
+# Rows deleted per transaction. Other writers never wait for more than one such page.
 _DELETED_TOGETHER = 200
-# More than a person reads through before pressing "Yes, I'm sure".
+# A longer list would not be read before clicking "Yes, I'm sure".
 _LISTED_BEFORE_DELETING = 100
 
 
 def error_text(error: MediaError) -> str:
-    """A named error as every page shows it: its message, and its code for whoever asks for help."""
+    """Return the error's message with its code, which users can quote when they ask for help."""
     return f"{error} (code: {error.code})"
 
 
 def dimensions_text(width: int | None, height: int | None) -> str:
-    """Width and height with the sign of multiplication; a dash where nothing is known."""
+    """Return width and height joined by a multiplication sign, or a dash if unknown."""
     return f"{width} \N{MULTIPLICATION SIGN} {height}" if width and height else "-"
 
 
 def size_text(size: int | None) -> str:
-    """``3.2 MB``; a dash where nothing is known."""
+    """Return the size as ``3.2 MB``, or a dash if unknown."""
     return "-" if size is None else human_bytes(size)
 
 
 def day_text(moment: datetime) -> str:
-    """``22 Nov 2026``, here."""
+    """Return the date as ``22 Nov 2026``, in local time."""
     return date_format(localtime(moment), "DATE_FORMAT")
 
 
 class NothingChanged(Exception):
-    """What was sent leads to no change; the message says why, and ``row`` is where to go on."""
+    """The submitted file changes nothing. The message explains why; ``row`` is the row to redirect to."""
 
     def __init__(self, row: MediaFile, message: str) -> None:
         super().__init__(message)
@@ -72,10 +72,10 @@ class NothingChanged(Exception):
 
 
 class FileForm(FileModelForm):
-    """One file, judged by its bytes."""
+    """Upload form for one file, validated by its bytes."""
 
     file = forms.FileField(
-        # An empty file is refused by its name in the contract, like all others.
+        # An empty file gets the `empty` error of the API contract, not Django's message.
         allow_empty_file=True,
         widget=forms.FileInput(attrs={"accept": "image/*,video/*"}),
     )
@@ -89,7 +89,7 @@ class FileForm(FileModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.sha256_before = self.instance.sha256
-        if "file" not in self.fields:  # shown to somebody who may not change it
+        if "file" not in self.fields:  # the user may view but not change it
             return
         field = self.fields["file"]
         if self.instance.pk:
@@ -112,7 +112,7 @@ class FileForm(FileModelForm):
 
 
 class FormatFilter(admin.SimpleListFilter):
-    """By format. The choices are those that may come in: no query over a million rows finds them."""
+    """Filter by format. Lists the accepted formats, to avoid a query over a million rows."""
 
     title = "format"
     parameter_name = "format"
@@ -125,7 +125,7 @@ class FormatFilter(admin.SimpleListFilter):
 
 
 class TitledList(AnyModelAdmin):
-    """A list with a heading of its own, instead of "Select ... to change"."""
+    """A change list with a custom title instead of "Select ... to change"."""
 
     list_title: ClassVar[str]
 
@@ -136,7 +136,7 @@ class TitledList(AnyModelAdmin):
 
 
 class MadeByTheMachine(AnyModelAdmin):
-    """Rows that nobody adds or changes by hand. They may be deleted by whoever has that permission."""
+    """Rows that cannot be added or changed by hand. Users with the delete permission may delete them."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -146,14 +146,14 @@ class MadeByTheMachine(AnyModelAdmin):
 
 
 class Kept(MadeByTheMachine):
-    """Rows that nobody deletes by hand, either."""
+    """Rows that cannot be deleted by hand either."""
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
 
 class AddedFilter(admin.DateFieldListFilter):
-    """By when a row came to be, in plain words."""
+    """Filter by creation date, titled "date"."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -161,14 +161,15 @@ class AddedFilter(admin.DateFieldListFilter):
 
 
 class DeletesInPages(AnyModelAdmin):
-    """Deleting a large selection neither lists every row nor holds up other writers."""
+    """Delete large selections without listing every row or blocking other writers."""
 
     def get_deleted_objects(
         self, objs: Sequence[Any] | QuerySet[Any], request: HttpRequest
     ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
-        """What is about to go, for the page that asks.
+        """Return what the confirmation page lists.
 
-        What was made of a row goes with it: the permission to delete the row is enough, as in the API.
+        Deleting a row also deletes everything derived from it. The permission to delete the row is enough
+        for that, just like in the API.
         """
         count = objs.count() if isinstance(objs, QuerySet) else len(objs)
         plural = str(self.opts.verbose_name_plural)
@@ -183,7 +184,7 @@ class DeletesInPages(AnyModelAdmin):
 
 
 class MediaFileAdmin(TitledList, DeletesInPages, FileModelAdmin):
-    """Originals: listed, uploaded, replaced, deleted. Whoever makes something of them adds a mixin."""
+    """List, upload, replace and delete originals. Apps that derive data from originals add a mixin."""
 
     list_title = "Media files"
     form = FileForm
@@ -195,7 +196,7 @@ class MediaFileAdmin(TitledList, DeletesInPages, FileModelAdmin):
     ordering = ["-id"]
     list_per_page = 50
     list_max_show_all = 200
-    # Each of these would count the whole table once more.
+    # Each of these would count the whole table again.
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     readonly_fields = [
@@ -206,10 +207,10 @@ class MediaFileAdmin(TitledList, DeletesInPages, FileModelAdmin):
     class Media:
         css = {"all": ["media_files/admin.css"]}
 
-    # -- What mixins extend ------------------------------------------------------------------------
+    # -- Extension points for mixins ---------------------------------------------------------------
 
     def cards(self, request: HttpRequest, row: MediaFile) -> list[SafeString]:
-        """What stands beside a file's facts; a mixin adds its own to those of `super`."""
+        """Return the cards shown next to a file's details. Mixins append theirs to those of `super`."""
         return []
 
     # -- The list ----------------------------------------------------------------------------------
@@ -220,7 +221,7 @@ class MediaFileAdmin(TitledList, DeletesInPages, FileModelAdmin):
 
     @admin.display(description="format", ordering="format")
     def original_facts(self, row: MediaFile) -> SafeString:
-        """In one column, so that a list with its filters fits a screen of 1280 px."""
+        """Return format and dimensions in one column, so that the list and its filters fit into 1280 px."""
         return format_html('{}<br><span class="quiet">{}</span>', self.kind(row), self.dimensions(row))
 
     @admin.display(description="format")
@@ -321,10 +322,10 @@ class MediaFileAdmin(TitledList, DeletesInPages, FileModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Show or take the form.
+        """Show or process the form.
 
-        Without Django's transaction around it: a file is hashed and stored on the way, and on SQLite
-        every other writer would wait for that. The row has its own transaction when it is saved.
+        Skips Django's transaction: the file is hashed and stored here, and on SQLite every other writer
+        would wait for that. Saving the row opens its own transaction.
         """
         try:
             return self._changeform_view(request, object_id, form_url, extra_context)  # type: ignore[attr-defined,no-any-return]
@@ -332,7 +333,7 @@ class MediaFileAdmin(TitledList, DeletesInPages, FileModelAdmin):
             self.message_user(request, str(nothing), messages.WARNING)
             return HttpResponseRedirect(reverse("admin:media_files_mediafile_change", args=[nothing.row.pk]))
         except MediaError as error:
-            # The storage did not take it: the form's own checks had passed.
+            # The form was valid, but the storage refused the file.
             self.message_user(request, error_text(error), messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
 
@@ -356,11 +357,11 @@ class MediaFileAdmin(TitledList, DeletesInPages, FileModelAdmin):
     def save_model(self, request: HttpRequest, obj: MediaFile, form: Any, change: bool) -> None:
         if change:
             obj.save()
-        # A new one was saved by `add_file`.
+        # `add_file` has already saved a new row.
 
 
 def _pages(rows: QuerySet[Any]) -> Iterator[QuerySet[Any]]:
-    """The rows, a few at a time."""
+    """Yield the rows in pages of `_DELETED_TOGETHER`."""
     keys = rows.order_by("pk").values_list("pk", flat=True)
     page = list(keys[:_DELETED_TOGETHER])
     while page:

@@ -1,4 +1,4 @@
-"""What cannot work is refused at start, each with an id and a hint."""
+"""System checks that refuse to start with a broken setup. Each has an id and a hint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import features
 
 from media_files.storage.probe import failing_storages
 
-# Pillow's name of a codec, the formats that need it, and what gives it.
+# Pillow's codec names, with the formats that need them and the packages that provide them.
 _CODECS: Final = {
     "jpg": "JPEG",
     "zlib": "PNG",
@@ -51,7 +51,7 @@ def check_storages(**kwargs: Any) -> list[CheckMessage]:
 
 @register("storages", deploy=True)
 def check_storages_answer(**kwargs: Any) -> list[CheckMessage]:
-    """Write, read and compare a small file in each storage, with ``check --deploy`` alone: it takes time."""
+    """Write, read and compare a small file in each storage. Slow, so only with ``check --deploy``."""
     return [
         Error(f"The storage {alias!r} is not usable: {error}", id="media_files.E004")
         for alias, error in failing_storages().items()
@@ -71,7 +71,7 @@ def _check_bucket(alias: str, options: dict[str, Any], variable: str) -> list[Ch
 
 
 def _check_folder(alias: str, folder: Path, variable: str) -> list[CheckMessage]:
-    """The folder, or the nearest one above it that is there, must take new files."""
+    """Check that the folder, or its nearest existing parent, is writable."""
     standing = folder
     while not standing.exists() and standing != standing.parent:
         standing = standing.parent

@@ -1,4 +1,4 @@
-"""The typed view of what the settings say of originals."""
+"""Typed access to the settings for originals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from media_files.imaging.inspection import Limits
 
 @lru_cache(maxsize=1)
 def limits() -> Limits:
-    """How large a file may be, in pixels and in bytes."""
+    """Return how large a file may be, in pixels and in bytes."""
     return Limits(max_pixels=settings.NOVAPROXY_MAX_PIXELS, max_bytes=settings.NOVAPROXY_MAX_UPLOAD)
 
 

@@ -1,4 +1,4 @@
-"""What all commands share: exit codes, lines for machines, progress and sizes for people."""
+"""Shared by all commands: exit codes, JSON lines, progress bars and human-readable sizes."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ EXIT_INTERRUPTED: Final = 130
 
 
 class UsageError(CommandError):
-    """The command was called wrongly, or what it stands on is not set up: exit code 2."""
+    """The command line is wrong, or something it depends on is not set up. Exit code 2."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args, returncode=EXIT_USAGE)
 
 
 class Interrupted(Exception):
-    """The run was stopped before its end, and can go on: exit code 130."""
+    """The run was stopped early and can be resumed. Exit code 130."""
 
 
 class PlainCommand(BaseCommand):
-    """A command that says in a shell what was wrong, and not which class of error it is."""
+    """A command that prints what went wrong without the name of the exception class."""
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
@@ -48,17 +48,17 @@ class PlainCommand(BaseCommand):
             self.stderr.write(str(error))
             sys.exit(error.returncode)
         except SystemCheckError as error:
-            error.returncode = EXIT_USAGE  # Django's is 1, which here says that some files failed
+            error.returncode = EXIT_USAGE  # Django uses 1, which here means that some files failed
             raise
 
 
 class Tool(PlainCommand):
-    """A command whose exit code says how it went: 0, 1 for some failed, 2 for bad usage, 130 for Ctrl-C.
+    """A command with exit codes: 0 for success, 1 for some files failed, 2 for bad usage, 130 for Ctrl-C.
 
-    Subclasses write `work`, and return whether every file went well.
+    Subclasses implement `work`, which returns whether every file succeeded.
 
     Attributes:
-        sets_up: whether it makes the library itself where there is none.
+        sets_up: whether the command creates the library if it does not exist.
     """
 
     sets_up = False
@@ -68,7 +68,7 @@ class Tool(PlainCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if isinstance(sys.stdout, io.TextIOWrapper):
-            # A name that the terminal's alphabet lacks must not end the run.
+            # A file name that the terminal cannot encode must not stop the run.
             sys.stdout.reconfigure(errors="backslashreplace")
         if not self.sets_up:
             refuse_missing_library()
@@ -85,25 +85,25 @@ class Tool(PlainCommand):
             self.stderr.write(_database_advice(error))
             sys.exit(EXIT_INTERRUPTED)
         except BrokenPipeError:
-            # Who read our output has gone, as `head` does. What is left of it goes nowhere.
+            # The reader of our output has exited, like `head` does. Discard the rest.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             sys.exit(EXIT_INTERRUPTED)
         if not went_well:
             sys.exit(EXIT_SOME_FAILED)
 
     def write_json(self, **values: Any) -> None:
-        """One object on a line of standard output."""
+        """Write one JSON object as a line to standard output."""
         encoding = getattr(self.stdout, "encoding", None) or "utf-8"
         ascii_only = not encoding.lower().replace("-", "").startswith("utf")
         self.stdout.write(json.dumps(values, cls=DjangoJSONEncoder, ensure_ascii=ascii_only))
 
 
 def _database_advice(error: DatabaseError) -> str:
-    """What to do about a database that broke off while the command ran.
+    """Return what to do about a database that failed while the command ran.
 
     Raises:
-        UsageError: the settings or the tables are not as they should be.
-        ProgrammingError: it is a fault of this program, whose traceback tells more.
+        UsageError: the settings or the tables are wrong.
+        ProgrammingError: a bug in this program; its traceback helps to find it.
     """
     if not is_reachable():
         raise UsageError(f"The database cannot be reached: {error}\nIs DATABASE_URL right?") from error
@@ -116,7 +116,7 @@ def _database_advice(error: DatabaseError) -> str:
 
 
 def refuse_missing_library() -> None:
-    """SQLite would make an empty database of one that is only asked, and a dry run a file.
+    """Stop if the database does not exist: SQLite would create an empty file even for a dry run.
 
     Raises:
         UsageError: there is no database yet.
@@ -131,7 +131,7 @@ def refuse_missing_library() -> None:
 
 
 class NowAndThen:
-    """True when it is asked, but not more often than once in so many seconds."""
+    """Return True when called, but at most once in ``seconds``."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -145,7 +145,7 @@ class NowAndThen:
 
 
 def printable(text: str) -> str:
-    """``text`` as a terminal may show it: a file's name must not steer it."""
+    """Replace control characters in ``text``, so that a file name cannot control the terminal."""
     return "".join(
         character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
     )
@@ -153,21 +153,21 @@ def printable(text: str) -> str:
 
 @contextmanager
 def progress_bar(total: int | None, *, unit: str = "file") -> Iterator[tqdm[Any]]:
-    """A bar on standard error where that is a terminal, nothing elsewhere."""
-    # Its monitor is a thread, and who forks must have none.
+    """Show a progress bar on standard error if that is a terminal."""
+    # tqdm's monitor is a thread, and a process that forks must have none.
     tqdm.monitor_interval = 0
     with tqdm(total=total, unit=unit, disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
         yield bar
 
 
 def counted(number: int, thing: str) -> str:
-    """``1 file``, ``2,000 files``; what ends in ``y`` is given with its plural, as ``proxy/proxies``."""
+    """Return ``1 file`` or ``2,000 files``. Give irregular plurals too, such as ``proxy/proxies``."""
     one, _, many = thing.partition("/")
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def human_bytes(count: int | None) -> str:
-    """1,234,567 bytes as ``1.2 MB``; None as ``unknown``."""
+    """Format 1,234,567 bytes as ``1.2 MB``, and None as ``unknown``."""
     if count is None:
         return "unknown"
     size = float(count)

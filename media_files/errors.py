@@ -1,7 +1,7 @@
-"""The family of named errors that a file can meet on its way to a proxy.
+"""Named errors of processing a file.
 
-One class for each code of the contract. Every door shows ``code`` and the message as they are, so
-a message says what was found, what is allowed, and what to do next.
+One class for each error code of the API contract. Admin, API and commands show the code and the message
+unchanged, so a message explains what was found, what is allowed, and what to do next.
 """
 
 from __future__ import annotations
@@ -10,29 +10,29 @@ import re
 from typing import ClassVar, Final
 
 LONGEST_MESSAGE: Final = 2000
-# Decoders and services quote bytes of the file. PostgreSQL keeps neither NUL nor half surrogates, and no
-# page or terminal should see the rest.
+# Decoders and services quote bytes of the file. PostgreSQL stores neither NUL nor lone surrogates, and the
+# other control characters should not reach pages or terminals.
 _UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def _storable(message: str) -> str:
-    """Return a message that any database, page and terminal can take."""
+    """Return the message in a form that is safe for every database, page and terminal."""
     clean = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", message)
     return clean if len(clean) <= LONGEST_MESSAGE else f"{clean[: LONGEST_MESSAGE - 1]}…"
 
 
 class MediaError(Exception):
-    """Something is wrong with a file, or with the place it lies in.
+    """Something is wrong with a file or with its storage.
 
     Attributes:
-        code: the short word that every door uses for this error.
-        http_status: the status with which the REST API answers.
-        transient: true where the same call may well succeed later, so that it is worth a retry
-            and is not held against the file.
+        code: the short word for this error in the admin, the API and the commands.
+        http_status: the status of the REST API's response.
+        transient: true if the same call may succeed later, so that it is retried and does not count
+            against the file.
         most_tries: how often a batch tries a file that fails with a transient error. With delays of 2, 4,
-            8 ... s up to ten minutes, thirty tries span four hours of outage.
-        blames_file: true where the file's own bytes are the cause, so that it says nothing of other files.
-        is_setup: true where every file meets the same until a person changes something.
+            8 ... s up to ten minutes, thirty tries span a four-hour outage.
+        blames_file: true if the file's own bytes are the cause, so that other files are not affected.
+        is_setup: true if every file fails the same way until a person changes something.
     """
 
     code: ClassVar[str]
@@ -47,35 +47,35 @@ class MediaError(Exception):
 
 
 class EmptyFile(MediaError):
-    """The file holds no bytes."""
+    """The file is empty."""
 
     code = "empty"
     blames_file = True
 
 
 class UnsupportedFormat(MediaError):
-    """The bytes are of a format, or of a variant of one, that cannot be read here."""
+    """The file's format, or its variant of a format, is not supported."""
 
     code = "unsupported_format"
     blames_file = True
 
 
 class CorruptImage(MediaError):
-    """The bytes begin like an allowed format but cannot be decoded to the whole picture."""
+    """The file starts like an allowed format but cannot be decoded completely."""
 
     code = "corrupt"
     blames_file = True
 
 
 class ImageTooLarge(MediaError):
-    """More pixels, longer sides or more frames than the limits allow."""
+    """The image has more pixels, longer sides or more frames than the limits allow."""
 
     code = "too_large"
     blames_file = True
 
 
 class FileTooLarge(MediaError):
-    """More bytes than the limits allow."""
+    """The file has more bytes than the limits allow."""
 
     code = "file_too_large"
     blames_file = True
@@ -83,7 +83,7 @@ class FileTooLarge(MediaError):
 
 
 class NotAnImage(MediaError):
-    """A video where an image is asked for.
+    """The file is a video where an image is required.
 
     Attributes:
         format: the video format's short name, such as ``MP4``.
@@ -100,24 +100,24 @@ class NotAnImage(MediaError):
 
 
 class MemoryLimit(MediaError):
-    """Decoding asked for more memory than a worker may use."""
+    """Decoding needed more memory than a worker may use."""
 
     code = "memory"
     blames_file = True
 
 
 class SourceMissing(MediaError):
-    """The row is there, its file is not (or the row itself has been deleted)."""
+    """The row exists but its file does not (or the row itself has been deleted)."""
 
     code = "source_missing"
 
 
 class DamagedFile(SourceMissing):
-    """Other bytes are stored under a file's name than those that its row records."""
+    """The stored bytes differ from those recorded in the file's row."""
 
 
 class StorageError(MediaError):
-    """The storage did not answer, or answered with a fault of its own."""
+    """The storage did not answer, or failed with an error."""
 
     code = "storage"
     http_status = 503
@@ -125,7 +125,7 @@ class StorageError(MediaError):
 
 
 class StorageRefused(StorageError):
-    """The credentials of a storage are wrong, have expired, or do not allow what is needed."""
+    """The storage credentials are wrong or expired, or lack a permission."""
 
     code = "access_denied"
     is_setup = True
@@ -139,26 +139,26 @@ class BucketMissing(StorageError):
 
 
 class NoSpace(StorageError):
-    """The disk or the quota behind a storage is full. Nothing is wrong with the file."""
+    """The storage's disk or quota is full. The file itself is fine."""
 
     code = "no_space"
 
 
 class MachineLimit(StorageError):
-    """This process has no file descriptors, memory or processes left. Nothing is wrong with the file."""
+    """This process has run out of file descriptors, memory or processes. The file itself is fine."""
 
     code = "machine_limit"
 
 
 class Quarantined(MediaError):
-    """The file has ended its process several times and is left alone until a person decides."""
+    """The file has crashed its process several times and is skipped until a person decides."""
 
     code = "quarantined"
     blames_file = True
 
 
 class Unexpected(MediaError):
-    """Work on a file ended in an exception that no rule foresees: a fault of the program, not of the file."""
+    """Processing a file raised an unexpected exception: a bug in the program, not a fault of the file."""
 
     code = "unexpected"
     http_status = 500

@@ -1,4 +1,4 @@
-"""What is read of a file as it goes by: its facts and its fingerprint, in one pass over the bytes."""
+"""Read a file's facts and its fingerprint in one pass over its bytes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _BLOCK: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """Everything a row keeps of a file's bytes.
+    """Everything a row stores about a file's bytes.
 
     Attributes:
         file_type: ``image`` or ``video``.
         format: Pillow's name of an image's format, or the container of a video.
-        content_type: MIME type, by the bytes.
-        bytes: how many.
-        sha256: their SHA-256, in hexadecimal.
-        image: the facts of an image's header; None for a video.
+        content_type: MIME type, detected from the bytes.
+        bytes: size in bytes.
+        sha256: SHA-256 of the bytes, in hexadecimal.
+        image: the facts from an image's header; None for a video.
     """
 
     file_type: str
@@ -36,7 +36,7 @@ class FileFacts:
 
 
 def measure(stream: BinaryIO | File[Any]) -> tuple[str, int]:
-    """The SHA-256 (hexadecimal) and the number of the bytes from here to the end."""
+    """Return the SHA-256 (hexadecimal) and the number of bytes from the current position to the end."""
     digest, size = hashlib.sha256(), 0
     while block := stream.read(_BLOCK):
         digest.update(block)
@@ -45,12 +45,12 @@ def measure(stream: BinaryIO | File[Any]) -> tuple[str, int]:
 
 
 def read_facts(stream: BinaryIO, limits: Limits) -> FileFacts:
-    """Read the header and hash the bytes of a seekable ``stream``; it is left at its beginning.
+    """Read the header and hash the bytes of a seekable ``stream``, then rewind it.
 
-    The header is judged first, so that a hostile file costs no more than its header.
+    The header is checked first, so that a hostile file costs no more than reading its header.
 
     Raises:
-        MediaError: one of the named errors, for what is neither an allowed image nor a video.
+        MediaError: one of the named errors, if the file is neither an allowed image nor a video.
     """
     image: ImageFacts | None
     try:

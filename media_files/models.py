@@ -1,4 +1,4 @@
-"""Originals: what people put in, and the facts that are read of it as it goes by."""
+"""Originals: the media files and the facts read from their bytes when they are stored."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ _MARGIN: Final = timedelta(days=1)
 
 
 def originals_storage() -> MediaStorage:
-    """The storage of new originals: a callable, so that migrations name no place."""
+    """Return the storage for new originals. A callable, so that migrations contain no location."""
     return media_storage("originals")
 
 
 def stored_name(instance: MediaFile, filename: str) -> str:
-    """A name that was never used before and never will be, so nothing in a storage is overwritten."""
+    """Return a unique name that is never reused, so that nothing in a storage is overwritten."""
     unique = uuid4().hex
     extension = instance.format.lower() or "bin"
     return f"original/{unique[:2]}/{unique}/{safe_stem(filename)}.{extension}"
 
 
 class DiscardedFile(RemovalNote):
-    """An original's file that no row names: one being stored, or one that a transaction made unused."""
+    """An original's file without a row: it is still being stored, or a transaction made it unused."""
 
     storage_alias = models.CharField(max_length=64)
     name = models.CharField(max_length=1024)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    # How long storing a file and committing its row may take. A slower writer fails and loses nothing.
+    # The time to store a file and commit its row. A slower writer fails, without any data loss.
     TIME_TO_STORE: ClassVar = timedelta(hours=6)
 
     class Meta:
@@ -59,9 +59,9 @@ class DiscardedFile(RemovalNote):
 
     @classmethod
     def expect(cls, storage_alias: str, name: str) -> DiscardedFile:
-        """Note a file that is about to be stored. The note is committed before this returns.
+        """Write a note for a file that is about to be stored. It is committed before this returns.
 
-        Inside a transaction of the caller it cannot be; the file is noted once that is rolled back.
+        That is impossible inside the caller's transaction. The note is then written after a rollback.
         """
         note = cls(storage_alias=storage_alias, name=name, due_at=now() + cls.TIME_TO_STORE)
         if transactions.in_transaction():
@@ -75,7 +75,7 @@ class DiscardedFile(RemovalNote):
         """Delete the note in the transaction that writes the file's row.
 
         Raises:
-            StorageError: the sweeper has begun to remove the file.
+            StorageError: the sweeper has started to remove the file.
         """
         mine = DiscardedFile.objects.filter(pk=self.pk, tried_at=None)
         if self.pk is not None and not mine.delete()[0]:
@@ -84,32 +84,32 @@ class DiscardedFile(RemovalNote):
             )
 
     def give_up(self) -> None:
-        """Remove the file after a failure, unless its row was committed all the same."""
+        """Remove the file after a failure, unless its row was committed anyway."""
         if self.pk is not None:
             self.remove()
 
     @classmethod
     def discard(cls, storage_alias: str, name: str | None) -> None:
-        """Have the file under ``name`` removed once the current transaction has been committed."""
+        """Schedule the removal of the file after the current transaction commits."""
         if name:
             note = cls.objects.create(storage_alias=storage_alias, name=name)
             removal_notes.remove_after_commit(note, cls.resolve)
 
     def save_unless_named(self) -> None:
-        """Note the file after a transaction that may have been rolled back, row and all."""
+        """Write the note unless a row refers to the file, after a transaction that may have rolled back."""
         if not self.is_named():
             self.due_at = now()
             self.save(force_insert=True)
 
     def is_named(self) -> bool:
-        """Whether a row names the file. A copied row shares its file."""
+        """Return whether a row refers to the file. A copied row shares its file."""
         return MediaFile.objects.filter(storage_alias=self.storage_alias, file=self.name).exists()
 
     def resolve(self) -> bool:
-        """Remove the file unless a row names it, then this note; False where its writer is committing.
+        """Delete the note, and its file unless a row refers to it. Return False if its writer is committing.
 
         Raises:
-            MediaError, InvalidStorageError: the storage does not answer, or there is none of that alias.
+            MediaError, InvalidStorageError: the storage does not answer, or the alias does not exist.
         """
         if not self.claim():
             return False
@@ -119,14 +119,14 @@ class DiscardedFile(RemovalNote):
         return True
 
     def remove(self) -> bool:
-        """Resolve the note now, or leave it for the sweeper. False where it is left."""
+        """Resolve the note now. On failure leave it for the sweeper and return False."""
         return removal_notes.remove(self, DiscardedFile.resolve)
 
     remove.alters_data = True  # type: ignore[attr-defined]  # Django's marker for templates
 
     @classmethod
     def remove_left_over(cls) -> int:
-        """Resolve the notes that are due, each storage on its own; return how many."""
+        """Resolve the due notes of each storage separately, and return how many were resolved."""
         transactions.look_back()
         aliases = list(cls.objects.order_by().values_list("storage_alias", flat=True).distinct())
         due = {alias: cls.objects.filter(storage_alias=alias) for alias in aliases}
@@ -134,7 +134,7 @@ class DiscardedFile(RemovalNote):
 
 
 class OriginalFile(FieldFile):
-    """The file of one row, in the storage that the row names."""
+    """The file of a row, in the storage recorded in the row."""
 
     instance: MediaFile
 
@@ -145,16 +145,16 @@ class OriginalFile(FieldFile):
 
     @property
     def is_stored(self) -> bool:
-        """False for a file that was assigned and lies in no storage yet."""
+        """Whether the file is stored; False for one that has only been assigned."""
         return bool(self._committed)
 
     def save(self, name: str | None, content: File[Any], save: bool = True) -> None:
-        """Read the facts of ``content`` as it goes by, and put it under a new name.
+        """Read the facts of ``content`` and store it under a new name.
 
-        With ``save`` the row is saved with it, and the file that it replaces is removed after the commit.
+        With ``save``, also save the row, and remove the replaced file after the commit.
 
         Raises:
-            MediaError: for what is no picture or video that may be kept; nothing is stored then.
+            MediaError: ``content`` is not an acceptable picture or video. Nothing is stored.
         """
         instance = self.instance
         if save:
@@ -202,7 +202,7 @@ class MediaFileQuerySet(models.QuerySet["MediaFile"]):
         return self.filter(file_type=MediaFile.FileType.IMAGE)
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """Delete the rows, locked first: what refers to a file cannot come in while Django looks for it."""
+        """Delete the rows, locked first so that no reference is added while Django collects them."""
         with transaction.atomic():
             rows = list(self.order_by("pk").select_for_update().values_list("pk", flat=True))
             return models.QuerySet.delete(self.model._base_manager.filter(pk__in=rows))
@@ -212,11 +212,11 @@ class MediaFileQuerySet(models.QuerySet["MediaFile"]):
 
 
 class MediaFile(models.Model):
-    """One original and its facts.
+    """An original and its facts.
 
-    Widths and heights are those of the upright picture, in pixels; ``orientation`` says how the
-    stored one must be turned for that (1 to 8, as in EXIF). A row made from a name alone, as of an
-    original registered in place, has no facts until its first full read: ``width`` is None then.
+    Width and height are those of the upright picture, in pixels; ``orientation`` is the EXIF value (1 to 8)
+    by which the stored picture must be rotated. A row created from a name alone, such as an original
+    registered in place, has no facts until its first full read; until then ``width`` is None.
     """
 
     class FileType(models.TextChoices):
@@ -236,8 +236,8 @@ class MediaFile(models.Model):
     fingerprint = models.CharField(
         max_length=80, blank=True, editable=False, help_text="Tells these bytes from all others."
     )
-    # Set by the doors, so that two uploads of the same bytes at the same moment meet here: the SHA-256 of
-    # the bytes, or for an original in place the SHA-256 of where it is stored.
+    # Set by upload, import and registration, so that this constraint catches simultaneous uploads of the same
+    # bytes: the SHA-256 of the bytes, or of the location for an original registered in place.
     content_key = models.CharField(max_length=64, unique=True, null=True, editable=False)  # noqa: DJ001
     managed = models.BooleanField(
         default=True, help_text="Ours to delete. Originals registered in place are not."
@@ -264,9 +264,9 @@ class MediaFile(models.Model):
     objects = MediaFileQuerySet.as_manager()
 
     pending_facts: FileFacts | None = None
-    # The file's name in the database when this row was read or saved.
+    # The name of the file in the database when this row was read or saved.
     known_name: str | None = None
-    # Of a file that was stored for this row and is not in the database's row yet.
+    # The note for a file that is stored for this row but not yet recorded in the database.
     pending_note: DiscardedFile | None = None
 
     class Meta:
@@ -277,13 +277,13 @@ class MediaFile(models.Model):
         return self.original_name or f"file {self.pk}"
 
     def save(self, **kwargs: Any) -> None:
-        """Store a new file, if there is one, and the row; the file it replaces goes after the commit.
+        """Store a new file, if any, and save the row. Delete the replaced file after the commit.
 
-        The bytes are stored before the transaction begins, under a name that was noted for removal; the
-        note's end is committed with the row. What listens to the save writes in the row's own transaction.
+        The bytes are stored before the transaction begins, under a name with a removal note; that note is
+        deleted in the row's transaction. Receivers of the save signals write in the row's transaction too.
 
         Raises:
-            MediaError: the new file may not be kept; the row and its file are as before.
+            MediaError: the new file is not acceptable; the row and its file are unchanged.
         """
         if self.file and not cast(OriginalFile, self.file).is_stored:
             self._store_new_file()
@@ -299,7 +299,7 @@ class MediaFile(models.Model):
             kwargs["update_fields"] = {*fields, *self.FACT_FIELDS, *self.PLACE_FIELDS}
         try:
             with transaction.atomic():
-                # Within the transaction, so that of two replacements each removes what it replaced.
+                # In the transaction, so that each of two concurrent replacements removes what it replaced.
                 before = MediaFile.objects.select_for_update().filter(pk=self.pk).first() if self.pk else None
                 super().save(**kwargs)
                 note.settle()
@@ -321,9 +321,9 @@ class MediaFile(models.Model):
         return row
 
     def _keep_replaced_file(self) -> None:
-        """Take over the file and its facts from the database if they were replaced since this row was read.
+        """Reload the file and its facts from the database if they were replaced since this row was read.
 
-        A save of the outdated row would name the old file again, which has been removed.
+        Saving the outdated row would point to the old file again, which has been removed.
         """
         if self._state.adding or self.known_name is None:
             return
@@ -332,7 +332,7 @@ class MediaFile(models.Model):
             self.refresh_from_db(fields=[*self.PLACE_FIELDS, *self.FACT_FIELDS])
 
     def delete(self, using: str | None = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
-        """Delete the row and what refers to it, locked first as by `MediaFileQuerySet.delete`."""
+        """Delete the row and what refers to it, locked first like in `MediaFileQuerySet.delete`."""
         with transaction.atomic():
             MediaFile.objects.select_for_update().filter(pk=self.pk).first()
             return super().delete(using=using, keep_parents=keep_parents)
@@ -340,7 +340,7 @@ class MediaFile(models.Model):
     delete.alters_data = True  # type: ignore[attr-defined]
 
     def set_facts(self, facts: FileFacts) -> None:
-        """Take over what was read of the bytes, and the fingerprint with it."""
+        """Copy the facts read from the bytes, and set the fingerprint."""
         self.file_type, self.format, self.content_type = facts.file_type, facts.format, facts.content_type
         self.bytes, self.sha256, self.fingerprint = facts.bytes, facts.sha256, facts.sha256
         image = facts.image
@@ -356,7 +356,7 @@ class MediaFile(models.Model):
 
     set_facts.alters_data = True  # type: ignore[attr-defined]
 
-    # The columns that go with a new file, for saves that name their fields.
+    # The columns that change with a new file, for saves with `update_fields`.
     PLACE_FIELDS = ("file", "storage_alias", "original_name", "etag", "version", "managed", "content_key")
     FACT_FIELDS = (
         "file_type", "format", "content_type", "bytes", "sha256", "fingerprint", "width", "height",
@@ -365,7 +365,7 @@ class MediaFile(models.Model):
 
     @property
     def facts(self) -> ImageFacts | None:
-        """The facts of the picture's header; None for a video, or where nothing was read yet."""
+        """The facts from the picture's header; None for a video, or if nothing has been read yet."""
         if self.width is None or self.height is None or self.bytes is None:
             return None
         return ImageFacts(
@@ -385,21 +385,21 @@ class MediaFile(models.Model):
     def _store_new_file(self) -> None:
         before = MediaFile.objects.filter(pk=self.pk).first() if self.pk else None
         if before and self.original_name == before.original_name:
-            self.original_name = ""  # the new file brings its own
+            self.original_name = ""  # the new file's name replaces it
         self.file.save(str(self.file.name), self.file.file, save=False)
 
 
 def _aware(moment: datetime | None) -> datetime | None:
-    """Return a moment that every time zone and database can hold; None where there is no such moment.
+    """Return the moment as aware, or None if some time zone or database cannot represent it.
 
-    A camera that keeps no time zone is taken to be in ours. Dates such as ``0001:01:01`` or ``9999:12:31``,
-    which cameras without a clock write, leave the calendar when they are converted.
+    A camera without a time zone is assumed to be in ours. Dates such as ``0001:01:01`` or ``9999:12:31``,
+    which cameras without a clock write, overflow the calendar when converted.
     """
     if moment is None:
         return None
     try:
         aware = make_aware(moment, get_default_timezone()) if is_naive(moment) else moment
-        # Offsets reach 14 hours: a day more and a day less can be shown anywhere.
+        # Offsets reach 14 hours, so a margin of a day is enough for every time zone.
         utc = aware.astimezone(UTC)
         _ = utc - _MARGIN, utc + _MARGIN
         return aware

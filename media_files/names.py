@@ -1,4 +1,4 @@
-"""Names: what a user called a file, and what is safe to call it in a storage."""
+"""File names: readable for users, and safe in a storage."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import unicodedata
 from pathlib import PurePosixPath
 from typing import Final
 
-# Every file system in use takes names of 255 bytes; what follows the stem (ids, suffix, extension)
-# needs far less than the rest.
+# Every common file system allows names of 255 bytes; what follows the stem (ids, suffix, extension) needs
+# far less than the remainder.
 MAX_STEM_BYTES: Final = 150
 MAX_NAME_CHARACTERS: Final = 255
 
-# Reserved by Windows or by shells and URLs, or separators somewhere.
+# Reserved by Windows, shells or URLs, or separators on some system.
 _UNSAFE: Final = frozenset("<>:\"/\\|?*%#&{}$!`'@+=^~[];")
 
 
 def readable_name(name: str) -> str:
-    """The last part of ``name``, as a row can hold it: valid Unicode, no NUL, at most 255 characters.
+    """Return the last part of ``name`` in a form fit for a row: valid Unicode, no NUL, up to 255 characters.
 
-    A name from a file system may carry bytes that are no valid text (as surrogates); they are shown
-    as replacement characters.
+    Names from a file system may contain invalid bytes (as surrogates); these become replacement characters.
     """
     text = name.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "")
     last = text.replace("\\", "/").rstrip("/").rpartition("/")[2]
@@ -30,10 +29,11 @@ def readable_name(name: str) -> str:
 
 
 def safe_stem(name: str) -> str:
-    """``name`` without folders and extension, safe as part of a file name or an S3 key.
+    """Return ``name`` without folders and extension, safe as part of a file name or an S3 key.
 
-    Letters of all scripts stay, as do spaces; control and direction characters, separators and
-    leading or trailing dots go; what is longer than 150 bytes of UTF-8 is cut at a character.
+    Keeps letters of all scripts and spaces; removes control and direction characters, line separators, and
+    leading or trailing dots; replaces reserved characters. Cuts at a character boundary after 150 bytes of
+    UTF-8.
     """
     stem = PurePosixPath(readable_name(name)).stem
     composed = unicodedata.normalize("NFC", stem)
@@ -43,6 +43,6 @@ def safe_stem(name: str) -> str:
 
 
 def _is_unseen(character: str) -> bool:
-    """Control, direction and format characters, what is not assigned, and separators of lines."""
+    """Return whether the character is control, direction, format, unassigned, or a line separator."""
     category = unicodedata.category(character)
     return category[0] == "C" or category in ("Zl", "Zp")

@@ -1,4 +1,4 @@
-"""What follows from a change to an original's row, and from the end of a request."""
+"""Signal receivers for deleted originals and for the end of a request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 @receiver(pre_delete, sender=MediaFile)
 def discard_original(instance: MediaFile, **kwargs: Any) -> None:
-    """Have the file removed that the row names now: it may have been replaced since ``instance`` was read."""
+    """Schedule the removal of the row's current file, which may be newer than that of ``instance``."""
     today = MediaFile.objects.select_for_update().filter(pk=instance.pk).first()
     if today is not None and today.managed:
         DiscardedFile.discard(today.storage_alias, today.file.name)
@@ -26,7 +26,7 @@ def discard_original(instance: MediaFile, **kwargs: Any) -> None:
 
 @receiver(request_finished)
 def look_back(**kwargs: Any) -> None:
-    """Note what the request stored in transactions that were rolled back."""
+    """Write notes for files that the request stored in rolled-back transactions."""
     try:
         transactions.look_back()
     except DatabaseError as error:

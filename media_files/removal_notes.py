@@ -1,8 +1,8 @@
-"""Notes of files that must be removed unless a row names them.
+"""Notes for files that must be removed unless a row refers to them.
 
-A file is noted before its bytes are stored, and the note is deleted in the transaction that writes the row.
-So whatever fails in between, a kill included, leaves a note, and nobody has to guess from an exception
-whether the row was committed. A file that a transaction makes unused is noted in that transaction.
+The note is written before the file's bytes are stored, and deleted in the transaction that writes the row. So
+any failure in between, including a kill, leaves a note, and there is no need to guess from an exception
+whether the row was committed. If a transaction makes a file unused, it writes a note for that file.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ logger = logging.getLogger(__name__)
 
 N = TypeVar("N", bound="RemovalNote")
 
-# Notes of each storage that one sweep resolves.
+# Notes resolved per storage and sweep.
 MOST: Final = 1000
 
 
 class _Failing(threading.local):
-    """The storages that failed in the commit hooks of one transaction, which run one after the other."""
+    """The storages that have failed so far in the commit hooks of a transaction, which run one by one."""
 
     def __init__(self) -> None:
         self.aliases: set[str] = set()
@@ -40,9 +40,9 @@ _reported: set[tuple[str, type[Exception]]] = set()
 
 
 class RemovalNote(models.Model):
-    """A file to remove unless a row names it.
+    """A file to remove unless a row refers to it.
 
-    ``tried_at`` is set before the file is removed: a writer whose note has it must not commit its row.
+    ``tried_at`` is set before the file is removed. If it is set, the file's writer must not commit its row.
     """
 
     storage_alias: Any
@@ -55,11 +55,11 @@ class RemovalNote(models.Model):
         abstract = True
 
     def claim(self) -> bool:
-        """Mark the note as tried; False where its writer is committing, or it is gone."""
+        """Mark the note as tried. Return False if its writer is committing or the note no longer exists."""
         with transaction.atomic():
             note = type(self)._default_manager.filter(pk=self.pk)
             if connection.features.has_select_for_update_skip_locked:
-                # A writer may hold the row for as long as its transaction lasts.
+                # A writer may lock the row until its transaction ends.
                 note = note.select_for_update(skip_locked=True)
             pks = list(note.values_list("pk", flat=True))
             tried = type(self)._default_manager.filter(pk__in=pks)
@@ -67,29 +67,29 @@ class RemovalNote(models.Model):
 
 
 def remove(note: N, resolve: Callable[[N], bool]) -> bool:
-    """Resolve the note now; on failure log it and leave the note for the sweeper.
+    """Resolve the note now. On failure, log the error and leave the note for the sweeper.
 
-    ``resolve`` removes the file and the note, or only the note where a row names the file. It returns False
-    where another process holds either, and raises whatever the storage does.
+    ``resolve`` removes the file and the note, or only the note if a row refers to the file. It returns False
+    if another process has locked either, and passes on the storage's errors.
     """
     try:
         return resolve(note)
-    except Exception as error:  # noqa: BLE001 - the note stays, whatever the storage or the database raised
+    except Exception as error:  # noqa: BLE001 - the note stays after any error of the storage or the database
         _report(note, error)
         return False
 
 
 def remove_after_commit(note: N, resolve: Callable[[N], bool]) -> None:
-    """Resolve the note once the current transaction has been committed."""
+    """Resolve the note after the current transaction commits."""
     _failing.aliases.clear()
     transaction.on_commit(partial(_remove_unless_failing, note, resolve), robust=True)
 
 
 def remove_left_over(notes: models.QuerySet[N], resolve: Callable[[N], bool]) -> int:
-    """Resolve the notes of one storage that are due; return how many.
+    """Resolve the due notes of one storage and return how many were resolved.
 
-    At most `MOST`, the least recently tried first. After its first failure the storage is not asked again in
-    this call, so that a silent one costs a single timeout.
+    Resolves at most `MOST`, the least recently tried first. After its first failure the storage is not used
+    again in this call, so that an unresponsive one costs a single timeout.
     """
     due = notes.filter(due_at__lte=now())
     page = list(due.order_by(F("tried_at").asc(nulls_first=True), "id")[:MOST])
@@ -102,7 +102,7 @@ def remove_left_over(notes: models.QuerySet[N], resolve: Callable[[N], bool]) ->
             if _is_of_the_name(error):
                 _put_back(notes, [note])
                 continue
-            # The rest comes before this note when it is tried again, and after all that is newer.
+            # The next sweep tries newer notes first, then the rest of this page, then this note.
             _put_back(notes, page[number + 1 :])
             _put_back(notes, [note])
             break
@@ -111,8 +111,8 @@ def remove_left_over(notes: models.QuerySet[N], resolve: Callable[[N], bool]) ->
 
 
 def _remove_unless_failing(note: N, resolve: Callable[[N], bool]) -> None:
-    """Remove the file. Where one of the same transaction failed, the sweeper does it: a silent storage must
-    cost whoever deletes a hundred files one timeout, not a hundred."""
+    """Remove the file, or leave it to the sweeper if another one of the same transaction failed: deleting a
+    hundred files from an unresponsive storage must cost one timeout, not a hundred."""
     if note.storage_alias in _failing.aliases:
         return
     try:
@@ -123,17 +123,17 @@ def _remove_unless_failing(note: N, resolve: Callable[[N], bool]) -> None:
 
 
 def _put_back(notes: models.QuerySet[N], page: Sequence[N]) -> None:
-    """Have all other notes tried before these."""
+    """Move these notes to the end of the queue."""
     notes.filter(pk__in=[note.pk for note in page]).update(tried_at=now())
 
 
 def _is_of_the_name(error: Exception) -> bool:
-    """Whether the storage answered, and only this name cannot be removed."""
+    """Return whether the storage works and only this name cannot be removed."""
     return isinstance(error, SuspiciousOperation) or (isinstance(error, MediaError) and not error.transient)
 
 
 def _report(note: RemovalNote, error: Exception) -> None:
-    """Log the first failure of each kind; it repeats each minute until the storage answers."""
+    """Log the first failure of each kind as a warning: it recurs every minute until the storage answers."""
     alias = note.storage_alias
     kind = (alias, type(error))
     level = logging.DEBUG if kind in _reported else logging.WARNING

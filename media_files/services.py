@@ -1,4 +1,4 @@
-"""The one way an original comes in through a door: upload, import, or registration in place."""
+"""Add originals: the functions behind upload, import and registration in place."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Rows of one and the same bytes that are looked at when those bytes come again.
+# Rows with the same bytes that are checked when those bytes are added again.
 _MOST_OF_THE_SAME: Final = 20
 
 
 def find_same(facts: FileFacts) -> MediaFile | None:
-    """Return the row that holds the same bytes already."""
+    """Return the existing row with the same bytes."""
     return _same_bytes(facts).first()
 
 
 def add_file(
     stream: BinaryIO, name: str, *, uploader: User | None = None, facts: FileFacts | None = None
 ) -> tuple[MediaFile, bool]:
-    """Keep an original; return its row, and whether it is new.
+    """Add an original and return its row and whether it is new.
 
-    The same bytes again give the row that is there. Nothing is stored then, unless the row's file is missing
-    or has another size: these bytes take its place.
+    If the same bytes already exist, the existing row is returned. Nothing is stored then, unless the row's
+    file is missing or has a different size: these bytes replace it.
 
     Raises:
-        MediaError: what was given may not be kept, or the storage does not answer.
+        MediaError: the file is not acceptable, or the storage does not answer.
     """
     facts = facts or read_facts(stream, limits())
     if same := _find_whole(stream, facts):
@@ -63,9 +63,9 @@ def add_file(
 
 
 def restore_file(row: MediaFile, stream: BinaryIO, facts: FileFacts) -> bool:
-    """Store the row's own bytes again where its file is missing or has another size; True if so.
+    """Store the row's bytes again if its file is missing or has a different size. Return whether it did.
 
-    One look at the storage, no read. Everything else the row says stays as it is.
+    Costs one lookup in the storage and no read. The rest of the row stays unchanged.
 
     Raises:
         MediaError: the storage does not answer.
@@ -80,13 +80,13 @@ def restore_file(row: MediaFile, stream: BinaryIO, facts: FileFacts) -> bool:
 
 
 def register_in_place(storage_alias: str, name: str, *, original_name: str = "") -> MediaFile:
-    """A row for an original that stays where it is; its bytes are never changed, moved or deleted.
+    """Return a row for an original that stays in place. Its bytes are never changed, moved or deleted.
 
-    Its facts are read with its first proxy. Until then its fingerprint is made of where it lies and
-    what the storage says of it.
+    Its facts are read when its first proxy is made. Until then its fingerprint is derived from its location
+    and what the storage reports about it.
 
     Raises:
-        SourceMissing: nothing lies under ``name``.
+        SourceMissing: the storage has no file called ``name``.
         StorageError: the storage does not answer.
     """
     stored = media_storage(storage_alias).stat(name)
@@ -119,7 +119,7 @@ def _same_bytes(facts: FileFacts) -> QuerySet[MediaFile]:
 
 
 def _find_whole(stream: BinaryIO, facts: FileFacts) -> MediaFile | None:
-    """Return the row that holds these bytes, after every such row has its file."""
+    """Return the row with these bytes, after restoring missing files of all such rows."""
     same = list(_same_bytes(facts)[:_MOST_OF_THE_SAME])
     for row in same:
         restore_file(row, stream, facts)

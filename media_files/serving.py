@@ -1,4 +1,4 @@
-"""Sending a stored file to somebody who may see it."""
+"""Serve stored files over HTTP."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from django.utils.http import quote_etag
 from media_files.storage.base import MediaStorage, fetch_whole
 
 _UNKNOWN: Final = "application/octet-stream"
-# What RFC 5987 lets stand beside letters and digits.
+# Characters besides letters and digits that RFC 5987 allows unescaped.
 _ATTR_CHARS: Final = "!#$&+-.^_`|~"
 
 
-# A file up to this size is hashed before it is served, in some 10 ms; of a larger one the size is compared.
+# Files up to this size are hashed before serving, in about 10 ms; larger ones are checked by size only.
 HASHED_BYTES: Final = 8 * 1024**2
 
 
@@ -30,23 +30,23 @@ def file_response(
     sha256: str,
     filename: str,
 ) -> HttpResponseBase:
-    """Return the bytes under ``name``, shown in place and never guessed at; none if the browser has them.
+    """Return a response with the file, to be shown inline without content sniffing, or 304 if it is cached.
 
     Args:
-        request: answered with 304 where its condition says so.
+        request: answered with 304 if its condition matches.
         storage: where the file is stored.
         name: its name there.
-        content_type: by the bytes; empty where it is not known.
-        size: the bytes that its row records; None where nothing is recorded.
-        sha256: their SHA-256; empty where nothing is recorded.
-        filename: under which a browser saves it.
+        content_type: detected from the bytes; empty if unknown.
+        size: the size recorded in its row; None if nothing is recorded.
+        sha256: the recorded SHA-256; empty if nothing is recorded.
+        filename: the name under which a browser saves it.
 
     Raises:
-        SourceMissing, StorageError: as the storage says.
-        DamagedFile: the stored bytes are not those recorded.
+        SourceMissing, StorageError: errors of the storage.
+        DamagedFile: the stored bytes differ from those recorded.
     """
     headers: dict[str, Any] = {
-        # What people uploaded is data: no script in it may run, whatever a browser takes it for.
+        # Uploads are data: scripts in them must never run, even if a browser misdetects the type.
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "private, no-cache",
@@ -59,7 +59,7 @@ def file_response(
             return HttpResponseNotModified(headers=headers)
     response = FileResponse(
         fetch_whole(storage, name, size=size, sha256=sha256 if (size or 0) <= HASHED_BYTES else ""),
-        # By the bytes; without a word here Django would go by the name's extension.
+        # Detected from the bytes. Without it, Django would guess from the name's extension.
         content_type=content_type or _UNKNOWN,
         headers=headers | {"Content-Disposition": inline(filename or name.rpartition("/")[2])},
     )
@@ -70,10 +70,10 @@ def file_response(
 
 
 def inline(filename: str) -> str:
-    """To be shown in place, and saved under ``filename`` (RFC 6266): in ASCII for old programs, and where
-    that is not all, as it is (RFC 5987).
+    """Return a Content-Disposition to show a file inline and save it as ``filename`` (RFC 6266).
 
-    Browsers decode escapes within quotes, though none should be there: a percent sign is not left in them.
+    It has an ASCII name for old programs, and the exact name if that differs (RFC 5987). Some browsers decode
+    percent escapes within the quotes although they should not, so percent signs are replaced there.
     """
     plain = "".join(
         character if " " <= character <= "~" and character not in '"\\%' else "_" for character in filename

@@ -1,8 +1,8 @@
-"""Shortages of the machine, told apart from faults of a file.
+"""Distinguish a machine that is out of resources from a faulty file.
 
-Decoders report a refused allocation or a missing descriptor in any words: as a damaged file, as an
-unsupported one, as `MemoryError`. What they say is not evidence; the error number is, and so is whether the
-machine grants what the picture needs when it is asked again.
+Decoders report a refused allocation or a missing file descriptor in many ways: as a damaged file, as an
+unsupported one, as `MemoryError`. Their message is no evidence. The error number is, and so is whether the
+machine grants what the picture needs on a second attempt.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 MACHINE_LIMITS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 _DEVICE: Final = frozenset({errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV})
 
-# Bytes a pixel that the decoders and the resizer hold between them, at most: WebP by Pillow takes 16.
+# Most bytes per pixel that decoder and resizer need together: WebP in Pillow takes 16.
 _BYTES_A_PIXEL: Final = 16
-# What a decoder takes for a picture of any size.
+# The memory that a decoder needs for a picture of any size.
 _LEAST_BYTES: Final = 64 << 20
 
 
 def error_class(number: int | None) -> type[StorageError]:
-    """Return the class of error for an error number of the operating system."""
+    """Return the error class for an error number of the operating system."""
     if number in DISK_FULL:
         return NoSpace
     return MachineLimit if number in MACHINE_LIMITS else StorageError
 
 
 def find_shortage(error: BaseException, pixels: int = 0) -> StorageError | None:
-    """Return what the machine lacks, if that is why a decoder failed; None if it lacks nothing.
+    """Return an error for the resource that the machine lacked when a decoder failed, or None.
 
     Args:
-        error: what the decoder raised. Its causes count too.
-        pixels: of the picture that was decoded; 0 where only its header was read.
+        error: the decoder's exception. Its causes count too.
+        pixels: pixels of the picture that was decoded; 0 if only its header was read.
     """
     for link in _chain(error):
         number = link.errno if isinstance(link, OSError) else None
@@ -70,7 +70,7 @@ def _descriptors() -> MachineLimit | None:
 
 
 def _memory(pixels: int) -> MachineLimit | None:
-    """Ask for the memory that the picture needs, without touching it."""
+    """Try to allocate the memory that the picture needs, without touching it."""
     needed = max(pixels * _BYTES_A_PIXEL, _LEAST_BYTES)
     try:
         mmap.mmap(-1, needed).close()

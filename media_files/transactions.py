@@ -1,8 +1,8 @@
-"""Work that must wait for the end of a caller's transaction, however it ends.
+"""Run checks after the end of the caller's transaction, whether it commits or rolls back.
 
-The note of a file that is stored inside a transaction cannot be committed before the bytes are, and a
-rollback would take it along. Django calls nobody back after a rollback, so the check is kept here until this
-thread is outside the transaction.
+The note for a file that is stored inside a transaction cannot be committed before the bytes are stored, and a
+rollback would undo it. Django has no rollback hook, so the check is kept here until this thread has left the
+transaction.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _waiting = _Waiting()
 
 
 def in_transaction() -> bool:
-    """Whether the caller has a transaction open. That of a Django `TestCase` does not count."""
+    """Return whether the caller has an open transaction. That of a Django `TestCase` does not count."""
     return any(not getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
 
 
 def after_the_end(check: Check) -> None:
-    """Have ``check`` called by the first `look_back` outside the caller's transaction."""
+    """Schedule ``check`` for the first `look_back` outside the caller's transaction."""
     _waiting.checks.append((_test_case(), check))
 
 
 def look_back() -> None:
-    """Call the checks whose transactions have ended; one that raises is called again by the next."""
+    """Call the checks whose transactions have ended. One that raises is called again by the next call."""
     while _waiting.checks and not in_transaction():
         test_case, check = _waiting.checks[0]
-        # What a `TestCase` stored has gone with it.
+        # Skip the checks of another `TestCase`, whose files no longer exist.
         if test_case is _test_case():
             check()
         _waiting.checks.pop(0)

@@ -1,1 +1,1 @@
-"""The REST API of originals, and what every part of the API shares: errors, parsers, permissions, schema."""
+"""The REST API for originals, and the errors, parsers, permissions and schema shared by the whole API."""

@@ -1,4 +1,4 @@
-"""Errors as the REST API answers them: each in one shape, with what to do about it."""
+"""Error responses of the REST API: one format, and advice on what to do."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from media_files.errors import MediaError, StorageError
 
 logger = logging.getLogger(__name__)
 
-# Seconds after which a caller may ask again where storage or database did not answer.
+# Seconds after which a caller may retry when the storage or the database did not answer.
 RETRY_AFTER: Final = 5
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """``{"error": code, "message": what to do}`` with the contract's status for what has a name of its own;
-    ``{field: [what is wrong]}`` for what was sent wrongly; ``{"detail": ...}`` for all else."""
+    """Return the response for an exception.
+
+    Named errors give ``{"error": code, "message": what to do}`` with their HTTP status, invalid input gives
+    ``{field: [what is wrong]}``, and everything else ``{"detail": ...}``.
+    """
     if isinstance(error, OUTAGES):
         logger.error("The database did not answer: %s", error)
         error = StorageError("The database did not answer. Ask again shortly.")
@@ -46,7 +49,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
 
 
 def _by_field(detail: Any) -> dict[str, Any]:
-    """Whatever a serializer says of a body: for each field a list of sentences, and nothing deeper."""
+    """Flatten a serializer's errors into one list of sentences per field."""
     if isinstance(detail, dict):
         return {str(field): list(_sentences(found)) for field, found in detail.items()}
     return {"detail": " ".join(_sentences(detail))}

@@ -1,4 +1,4 @@
-"""The REST API's parts for originals; other apps add theirs, and the site composes them."""
+"""REST API classes for originals. Other apps add theirs; the site combines them."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from media_files.storage.base import media_storage
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
 PAGING: Final = frozenset({"cursor", "page_size"})
-# What the form of a page of this site brings along.
+# Forms of this site's pages send this field along.
 _CSRF_FIELD: Final = "csrfmiddlewaretoken"
 
 
 class NewestFirst(CursorPagination):
-    """Pages that stay right while rows come and go, and cost the same however deep."""
+    """Cursor pagination: stable while rows are added and deleted, and equally fast on every page."""
 
     ordering = "-id"
     page_size = 100
@@ -44,7 +44,7 @@ class NewestFirst(CursorPagination):
     max_page_size = 1000
 
     def get_page_size(self, request: Request) -> int:
-        """The caller's own, which is never quietly another than asked for."""
+        """Return the requested page size. An invalid one is an error, never silently replaced."""
         text = request.query_params.get("page_size")
         if text is None:
             return self.page_size
@@ -57,14 +57,14 @@ class NewestFirst(CursorPagination):
             cursor = super().decode_cursor(request)
         except NotFound as error:
             raise _no_cursor() from error
-        # Ours are ids; somebody's own invention must not reach the database.
+        # Our cursors hold ids. Made-up values must not reach the database.
         if cursor is not None and cursor.position is not None and not _is_id(str(cursor.position)):
             raise _no_cursor()
         return cursor
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """A small body in which a misspelt key is an error, not a wish ignored."""
+    """A small body in which a misspelt key is an error instead of being ignored."""
 
     def to_internal_value(self, data: Any) -> Any:
         known = ", ".join(self.fields) or "none"
@@ -81,17 +81,17 @@ class StrictSerializer(serializers.Serializer[Any]):
     def _knows(self, key: str) -> bool:
         if key == _CSRF_FIELD:
             return True
-        # A form says {"filter": {"type": ...}} as filter.type=...
+        # Forms send {"filter": {"type": ...}} as filter.type=...
         name, dot, _ = key.partition(".")
         return key in self.fields or (bool(dot) and isinstance(self.fields.get(name), serializers.DictField))
 
 
 class OneFileField(serializers.FileField):
-    """The one file of a form: of several only the last would be seen."""
+    """The only file of a form. DRF would silently drop all but the last of several."""
 
     def get_value(self, dictionary: Any) -> Any:
         name = str(self.field_name)
-        # A request without a body gives a plain dictionary.
+        # Without a body, DRF passes a plain dictionary.
         files = dictionary.getlist(name) if isinstance(dictionary, MultiValueDict) else []
         if len(files) > 1:
             raise ValidationError(
@@ -101,7 +101,7 @@ class OneFileField(serializers.FileField):
 
 
 class UploadSerializer(StrictSerializer):
-    """A photograph or a video, as the part ``file`` of a multipart body."""
+    """A photo or video, sent as the ``file`` part of a multipart body."""
 
     file = OneFileField(allow_empty_file=True, max_length=None, use_url=False)
 
@@ -124,7 +124,7 @@ class MediaFileSerializer(serializers.ModelSerializer[MediaFile]):
 
 
 class StrictFilterSet(filters.FilterSet):
-    """Filters of which a misspelt one is an error: it would else answer with everything."""
+    """Filters that reject misspelt names, which would otherwise return everything."""
 
     ALSO_KNOWN = PAGING
 
@@ -148,7 +148,7 @@ class StrictFilterSet(filters.FilterSet):
 
 
 class LengthRequired(APIException):
-    """A body in chunks announces no length, and would be taken for none."""
+    """A chunked body has no Content-Length and would be treated as empty."""
 
     status_code = status.HTTP_411_LENGTH_REQUIRED
     default_detail = "A body in chunks is not read here. Send it whole, with its Content-Length."
@@ -156,19 +156,19 @@ class LengthRequired(APIException):
 
 
 class StrictAddressMixin(viewsets.ViewSet):
-    """A parameter that an address does not take is an error: ``?dry_run=true`` would else start a batch."""
+    """Reject unknown query parameters: otherwise ``?dry_run=true`` would start a batch."""
 
     FILTERED = frozenset({"list", "items"})
-    """Actions whose filters judge their parameters."""
+    """Actions whose filter set validates the parameters."""
 
     PAGED = frozenset({"analyses"})
-    """Actions that answer with pages of everything."""
+    """Actions that return pages without filters."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if "HTTP_TRANSFER_ENCODING" in request.META:
             raise LengthRequired
-        # A method that is not there has no action, and is answered with 405.
+        # An unsupported method has no action; DRF answers it with 405.
         if self.action is None or self.action in self.FILTERED:
             return
         known = PAGING if self.action in self.PAGED else frozenset()
@@ -179,14 +179,14 @@ class StrictAddressMixin(viewsets.ViewSet):
 
 
 class MomentFilter(filters.IsoDateTimeFilter):
-    """A moment in ISO 8601; without an offset in the time zone of the settings."""
+    """An ISO 8601 date and time. Without an offset, it is in the configured time zone."""
 
     def filter(self, qs: QuerySet[Any], value: datetime | None) -> QuerySet[Any]:
         if value is not None:
             try:
                 value = value.astimezone(UTC)
             except OverflowError:
-                # On the calendar's first or last day, beyond it in UTC.
+                # The first or last day of the calendar can overflow when converted to UTC.
                 value = _FIRST if value.year == 1 else _LAST
         return super().filter(qs, value)
 
@@ -209,7 +209,7 @@ class MediaFileViewSet(
     mixins.DestroyModelMixin,
     viewsets.GenericViewSet[MediaFile],
 ):
-    """Originals: listed, shown, uploaded, deleted."""
+    """List, show, upload and delete originals."""
 
     queryset: QuerySet[MediaFile] = MediaFile.objects.all()
     serializer_class: type[MediaFileSerializer] = MediaFileSerializer
@@ -230,20 +230,20 @@ class MediaFileViewSet(
     }
 
     def get_parsers(self) -> list[Any]:
-        # `action` is not known yet where DRF asks for parsers.
+        # DRF asks for parsers before it sets `action`.
         method = str(self.request.method).lower() if self.request else ""
         if self.action_map.get(method) == "create":
             return [UploadParser()]
         return cast(list[Any], super().get_parsers())
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        # Before anything else: to ask for the session's user reads the body of a form.
+        # First of all, because looking up the session's user reads the body of a form.
         if self.action == "create":
             refuse_too_long(request.META.get("CONTENT_LENGTH"), upload=True)
         super().initial(request, *args, **kwargs)
 
     def create(self, request: Request) -> Response:
-        """Upload an original. The same bytes again answer 200 with the row that is there."""
+        """Upload an original. If the same bytes already exist, return 200 with the existing row."""
         body = UploadSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         upload: UploadedFile[Any] = body.validated_data["file"]
@@ -258,7 +258,7 @@ class MediaFileViewSet(
     @extend_schema(responses={(200, "application/octet-stream"): bytes, 304: None})
     @action(detail=True)
     def content(self, request: Request, pk: str | None = None) -> HttpResponseBase:
-        """The original's bytes."""
+        """Return the original's bytes."""
         row = self.get_object()
         return file_response(
             request,
@@ -280,7 +280,7 @@ def _no_cursor() -> ValidationError:
 def _is_text(text: str) -> bool:
     try:
         text.encode()
-    except UnicodeEncodeError:  # JSON can name halves of surrogate pairs
+    except UnicodeEncodeError:  # JSON can contain lone surrogates
         return False
     return True
 

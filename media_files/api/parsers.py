@@ -1,4 +1,4 @@
-"""What a request's body may look like, and how long it may be."""
+"""Request parsers, and limits on the size of a body."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from media_files.conf import limits
 from media_files.errors import FileTooLarge
 from media_files.names import readable_name
 
-# Bodies other than uploads are held in memory. The longest there is, 100,000 ids, takes 2 MB.
+# Bodies other than uploads are held in memory. The largest valid one, 100,000 ids, takes 2 MB.
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
-# What the headers and boundaries of an upload's parts take, amply.
+# A generous allowance for the headers and boundaries of a multipart upload.
 _FORM_BYTES: Final = 65_536
 
 
 def refuse_too_long(length: object, *, upload: bool) -> None:
-    """Judge a body by its announced length, before a byte of it is read.
+    """Check a body's Content-Length before reading any of it.
 
     Raises:
-        FileTooLarge: it is longer than may be sent here.
+        FileTooLarge: the body is longer than allowed here.
     """
     announced = int(length) if isinstance(length, str) and length.isdecimal() else 0
     most = limits().max_bytes if upload else MAX_BODY_BYTES
@@ -43,7 +43,7 @@ def refuse_too_long(length: object, *, upload: bool) -> None:
 
 
 class BodyParser(BaseParser, ABC):
-    """A body that is held in memory as a whole: one of a bounded length."""
+    """Parser for a body of limited length, read into memory as a whole."""
 
     def parse(
         self,
@@ -63,11 +63,11 @@ class BodyParser(BaseParser, ABC):
 
     @abstractmethod
     def read(self, text: str) -> Any:
-        """The data that the text of a body stands for."""
+        """Parse the text of a body."""
 
 
 class JSONParser(BodyParser):
-    """A JSON object."""
+    """Parse a JSON object."""
 
     media_type = "application/json"
 
@@ -76,7 +76,7 @@ class JSONParser(BodyParser):
 
 
 class JSONInFormParser(BodyParser):
-    """A form, or a JSON object that calls itself one: what ``curl -d '{...}'`` sends."""
+    """Parse a form, or a JSON object labelled as a form, which is what ``curl -d '{...}'`` sends."""
 
     media_type = "application/x-www-form-urlencoded"
 
@@ -93,7 +93,7 @@ class JSONInFormParser(BodyParser):
 
 
 class _KeepNames(FormReader):
-    """Django's reader of forms, which leaves characters out of files' names that somebody put there."""
+    """Keep the characters of file names that Django's form parser would strip."""
 
     def sanitize_file_name(self, file_name: str) -> str | None:
         name = readable_name(file_name)
@@ -101,7 +101,7 @@ class _KeepNames(FormReader):
 
 
 class UploadParser(MultiPartParser):
-    """A multipart form whose files keep the names that they were sent with."""
+    """Parse a multipart form and keep the file names as sent."""
 
     def parse(
         self,

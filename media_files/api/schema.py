@@ -1,4 +1,4 @@
-"""The API's own description: beside what each action returns, the errors that it may answer with."""
+"""The OpenAPI schema: adds the error responses of each action to what it returns."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def _codes() -> list[str]:
 
 
 class FaultSerializer(serializers.Serializer[Any]):
-    """A named fault of a file, or of the place it lies in."""
+    """A named error of a file or of its storage."""
 
     error = serializers.ChoiceField(choices=_codes())
     message = serializers.CharField(help_text="What was found, what is allowed, and what to do.")
 
 
-# By status, what the answer's body is.
+# The response body for each status.
 _INVALID: Final = {
     "type": "object",
     "additionalProperties": {"oneOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]},
@@ -48,8 +48,10 @@ _ONE: Final[dict[int, Any]] = {404: DetailSerializer}
 
 
 class Schema(AutoSchema):
-    """Adds to each action the statuses that follow from what it is; ``further_errors`` of a view, by action,
-    those that follow from what it does."""
+    """Add the error statuses of each action.
+
+    The common ones follow from the kind of action; a view lists more in ``further_errors``, by action.
+    """
 
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
         bodies: dict[str, Any] = super()._get_response_bodies(direction)

@@ -1,4 +1,4 @@
-"""How often one caller may ask."""
+"""Rate limit per caller."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from rest_framework.throttling import UserRateThrottle
 
 
 class CallerRate(UserRateThrottle):
-    """NOVAPROXY_API_RATE for each user, or each address without one; none where it is empty.
+    """Limit each user, or each address of anonymous callers, to NOVAPROXY_API_RATE. Empty means no limit.
 
-    Counted in each web process by itself: a caller whose requests are spread over four of them may ask four
-    times as often. Beyond it the answer is 429, with Retry-After.
+    Each web process counts separately: with four processes, a caller may make up to four times as many
+    requests. Requests over the limit get 429 with Retry-After.
     """
 
     def get_rate(self) -> str | None:

@@ -1,1 +1,1 @@
-"""What a picture is: inspected, decoded, and searched for what may not leave the house. No framework here."""
+"""Inspect and decode images, and search them for private metadata. Independent of Django."""

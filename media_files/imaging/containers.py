@@ -1,4 +1,4 @@
-"""What a file's container says, read by ourselves where Pillow would have to allocate or decode to know."""
+"""Read facts from a file's container directly where Pillow would have to allocate or decode to get them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from media_files.imaging.formats.exif import Metadata, read_exif, read_tiff_meta
 from media_files.imaging.formats.tiff import Directory, TiffError, TiffReader
 
 MAX_STRIPS: Final = 262_144
-"""Strips or tiles of a TIFF page. Pillow makes an object of each when it opens the file."""
+"""Strips or tiles of a TIFF page. Pillow creates an object for each when it opens the file."""
 
 PLAIN_BITS: Final = 8
-"""Bits a sample, beyond which a picture must be brought down before it is sent."""
+"""Bits per sample. Deeper pictures must be reduced to this before they are sent."""
 
 _WIDTH, _LENGTH, _BITS, _SUBFILE, _STRIPS, _TILES, _SUB_IFDS = 256, 257, 258, 254, 273, 324, 330
 _DNG_VERSION: Final = 50706
@@ -32,16 +32,16 @@ _MPF_PICTURES: Final = 0xB001
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """The facts that stand in the container.
+    """Facts read from the container.
 
     Attributes:
-        contents: what the file holds beside its pixels.
-        metadata: what EXIF says, where the decoder does not hand it over.
-        frames: frames, pages or pictures; None where only the decoder knows.
-        deep: whether there are more than 8 bits a sample, or a colour space that no profile tells of.
-        size: px of the stored picture, width and height, where they had to be known before the decoder
-            is called; None elsewhere.
-        png: the chunks, of a PNG file only.
+        contents: what the file contains besides its pixels.
+        metadata: EXIF facts, for formats whose decoder does not provide them.
+        frames: number of frames, pages or pictures; None if only the decoder knows.
+        deep: whether there are more than 8 bits per sample, or a colour space that no profile describes.
+        size: width and height of the stored picture, px, if they are needed before the decoder is called;
+            otherwise None.
+        png: the chunks; only for PNG files.
     """
 
     contents: Contents = field(default_factory=Contents)
@@ -53,16 +53,16 @@ class Container:
 
 
 def read_container(stream: BinaryIO, format_name: str, size: int, max_frames: int) -> Container:
-    """Walk the container of an allowed format, before any decoder sees it.
+    """Walk the container of an allowed format before any decoder sees it.
 
     Args:
         stream: the file.
-        format_name: Pillow's name.
-        size: of the file, in bytes.
-        max_frames: frames are counted to one more than these.
+        format_name: Pillow's name of the format.
+        size: size of the file, in bytes.
+        max_frames: frames are counted up to one more than this.
 
     Raises:
-        CorruptImage, ImageTooLarge, UnsupportedFormat: of the file's fault.
+        CorruptImage, ImageTooLarge, UnsupportedFormat: the file is at fault.
     """
     return _READERS[format_name](stream, size, max_frames)
 
@@ -106,7 +106,7 @@ def _read_heif(stream: BinaryIO, size: int, _max_frames: int) -> Container:
 
 
 def _read_webp(stream: BinaryIO, file_size: int, _max_frames: int) -> Container:
-    """The canvas, for which libwebp allocates when it is opened. Source: RFC 9649, sections 2.5 to 2.7."""
+    """Read the canvas size, which libwebp allocates on opening. Source: RFC 9649, sections 2.5 to 2.7."""
     stream.seek(12)
     head = stream.read(18)
     kind, data = head[:4], head[8:].ljust(10, b"\x00")
@@ -143,7 +143,7 @@ def _read_tiff(stream: BinaryIO, file_size: int, max_frames: int) -> Container:
 
 
 def _refuse_camera_raw(stream: BinaryIO, reader: TiffReader, page: Directory) -> None:
-    """Raw files are TIFF files whose first page is a thumbnail: read as TIFF they would give a stamp."""
+    """Reject camera raw files: their first TIFF page is a thumbnail, which would become the proxy."""
     stream.seek(8)
     reduced = reader.integer(page.entries.get(_SUBFILE), 0) & 1
     if _DNG_VERSION in page.entries or stream.read(2) == _CR2_MARK or (reduced and _SUB_IFDS in page.entries):
@@ -176,13 +176,13 @@ _READERS: Final[dict[str, Callable[[BinaryIO, int, int], Container]]] = {
 
 
 def metadata_of(image: ImageFile.ImageFile) -> Metadata:
-    """Read the EXIF block of a picture whose decoder hands it over with the header."""
+    """Read the EXIF block that the decoder returned with the header."""
     exif = image.info.get("exif")
     return read_exif(exif) if isinstance(exif, bytes) else Metadata()
 
 
 def add_decoded(contents: Contents, image: ImageFile.ImageFile) -> None:
-    """Take up the EXIF and XMP of a HEIF or AVIF file, which their decoders find in it."""
+    """Add the EXIF and XMP that the decoder of a HEIF or AVIF file has found."""
     for key, take in (("exif", contents.add_exif), ("xmp", contents.add_xmp)):
         block = image.info.get(key)
         if isinstance(block, bytes) and block:
@@ -190,7 +190,7 @@ def add_decoded(contents: Contents, image: ImageFile.ImageFile) -> None:
 
 
 def frames_of(image: ImageFile.ImageFile) -> int:
-    """Frames in a picture whose decoder has counted them, or whose MPF block has (CIPA DC-007, 5.2.3)."""
+    """Return the number of frames, from the decoder or the MPF block (CIPA DC-007, 5.2.3)."""
     block = image.info.get("mp")
     if not isinstance(block, bytes):
         return getattr(image, "n_frames", 1)

@@ -1,7 +1,7 @@
-"""Opening a file with the one decoder its bytes call for, and giving every failure one of our names.
+"""Open a file with the decoder for its format, and map every failure to a named error.
 
-Decoders are called by class, never through Pillow's registry: no other plugin can come into play, whether
-installed by Pillow itself (EPS starts Ghostscript) or by another package.
+Decoders are called by class, never through Pillow's registry, so that no other plugin can run, whether it
+comes with Pillow (EPS starts Ghostscript) or with another package.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from media_files.shortage import find_shortage
 
 @dataclass(frozen=True, slots=True)
 class _Decoder:
-    """Where a decoder's class is, and what to install where it is missing."""
+    """The location of a decoder's class, and the package to install if it is missing."""
 
     module: str
     name: str
@@ -45,7 +45,7 @@ DECODERS: Final[Mapping[str, _Decoder]] = MappingProxyType(
     }
 )
 
-# Words in a decoder's complaint that mean "valid, but not something I read" rather than "broken".
+# Words in a decoder's message that mean "valid but not supported" rather than "broken".
 _UNSUPPORTED_WORDS: Final = (
     "unsupported",
     "not supported",
@@ -58,31 +58,31 @@ _UNSUPPORTED_WORDS: Final = (
 )
 
 LARGEST_PIECE: Final = 35_651_584
-"""Pixels that the highest levels of HEVC and AV1 hold in one piece (ITU-T H.265 table A.8, level 6.2; AV1
-annex A.3, level 6.3). Cameras write larger pictures as grids, which decode; programs do not always."""
+"""Most pixels that the highest levels of HEVC and AV1 allow in one piece (ITU-T H.265 table A.8, level 6.2;
+AV1 annex A.3, level 6.3). Cameras write larger pictures as grids, which decode; programs do not always."""
 
 _IN_PIECES: Final = frozenset({"HEIF", "AVIF"})
 _MEMORY_WORDS: Final = ("out of memory", "memory allocation", "allocation failed")
-"""What decoders in C++ say where Python has `MemoryError`."""
+"""Messages of C++ decoders for what is a `MemoryError` in Python."""
 
 
 @contextmanager
 def named_errors(format_name: str, pixels: int = 0) -> Iterator[None]:
-    """Turns whatever a decoder raises within the block into an error of the family.
+    """Map any exception that a decoder raises within the block to a named error.
 
     This is the only place that does so. What decoders raise is not documented: `OSError`, `ValueError`,
-    `SyntaxError`, `TypeError`, `EOFError`, `RuntimeError`, `struct.error` and more have all been seen, so
-    that any exception here means that the file could not be read.
+    `SyntaxError`, `TypeError`, `EOFError`, `RuntimeError`, `struct.error` and more have been seen, so any
+    exception here means that the file could not be read.
 
     Args:
-        format_name: Pillow's name, for the message.
-        pixels: of the picture that is decoded in the block; 0 where none is.
+        format_name: Pillow's name of the format, for the message.
+        pixels: pixels of the picture that is decoded in the block; 0 if none is.
 
     Raises:
-        UnsupportedFormat: the decoder says that it does not read this variant, or cannot be asked to.
-        ImageTooLarge: Pillow's own guard against decompression bombs went off.
+        UnsupportedFormat: the decoder does not support this variant.
+        ImageTooLarge: Pillow's guard against decompression bombs triggered.
         MachineLimit, NoSpace, StorageError: the machine failed, not the file.
-        MemoryLimit: the decoder asked for more memory than a sound picture of this size can take.
+        MemoryLimit: the decoder needed more memory than a valid picture of this size can take.
         CorruptImage: anything else.
     """
     try:
@@ -123,11 +123,11 @@ def _named(format_name: str, error: Exception, pixels: int) -> MediaError:
 
 
 def decoder_class(format_name: str) -> type[ImageFile.ImageFile]:
-    """The class that decodes ``format_name``, imported on first use.
+    """Return the class that decodes ``format_name``, imported on first use.
 
     Raises:
-        UnsupportedFormat: this installation lacks the decoder; the message names what to install.
-        MachineLimit: the decoder could not be loaded for want of descriptors or memory.
+        UnsupportedFormat: the decoder is not installed; the message names the package to install.
+        MachineLimit: there were not enough file descriptors or memory to load the decoder.
     """
     decoder = DECODERS[format_name]
     try:
@@ -142,14 +142,14 @@ def decoder_class(format_name: str) -> type[ImageFile.ImageFile]:
 
 
 def open_decoder(stream: BinaryIO, format_name: str, max_pixels: int) -> ImageFile.ImageFile:
-    """An image of which only the header has been read. The caller keeps and closes the stream.
+    """Open an image and read only its header. The caller owns and closes the stream.
 
     Raises:
-        MediaError: one of those of `named_errors` and `decoder_class`.
+        MediaError: an error from `named_errors` or `decoder_class`.
     """
     factory = decoder_class(format_name)
-    # Pillow's own guard is one figure for the process. It must not refuse what the limits allow, and it
-    # must stay, for it is asked before the allocations of decoders that know the size first.
+    # Pillow's guard is one number per process. It must not reject what the limits allow, but it must stay
+    # enabled, because it runs before decoders that know the size allocate memory.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
     source = cast("BinaryIO", JpegSource(stream)) if format_name == "JPEG" else stream
     source.seek(0)

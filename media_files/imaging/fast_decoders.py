@@ -1,9 +1,9 @@
-"""Still PNG and WebP pictures, decoded to Pillow's own pixels in half to three quarters of its time.
+"""Decode still PNG and WebP pictures to the same pixels as Pillow, in half to three quarters of the time.
 
-Pillow undoes the row filters of a PNG byte by byte, and takes every WebP picture for an animation, with two
-canvases of its size. imagecodecs calls libspng, which undoes them by SIMD instructions, and libwebp's decoder
-of still pictures. Both formats define every pixel: nothing but time and memory depends on who decodes. (Its
-libpng is as quick, but loses a reference to None with each damaged file.)
+Pillow undoes the row filters of a PNG byte by byte, and treats every WebP picture as an animation with two
+full-size canvases. imagecodecs calls libspng, which uses SIMD instructions for the filters, and libwebp's
+decoder for still pictures. Both formats define every pixel, so the decoder affects only time and memory. (The
+libpng of imagecodecs is as fast, but loses a reference to None with each damaged file.)
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _MODES: Final = frozenset({"L", "RGB", "RGBA"})
 _ONE_BYTE_A_SAMPLE: Final = 1
 
 LARGEST_PNG: Final = 64_000_000
-"""Pixels up to which time counts for more than memory: this takes 7 bytes a pixel and the file, Pillow 4."""
+"""Pixels up to which speed outweighs memory: this needs 7 bytes per pixel plus the file, Pillow 4."""
 
 
 def decode(image: ImageFile.ImageFile, stream: BinaryIO) -> Image.Image | None:
-    """The pixels of a picture that has been opened, with its ``info``.
+    """Decode an opened picture and keep its ``info``.
 
     Args:
-        image: opened, not decoded yet, its checksums found to hold: libspng does not read all of them.
+        image: opened but not yet decoded. Its checksums must be verified: libspng does not check all of them.
         stream: the file; left at an unspecified position.
 
     Returns:
-        None for what is Pillow's to decode: other formats and modes, animations, colour keys, and whatever
-        is damaged, for it is Pillow's complaints that have names here.
+        The decoded picture. None if Pillow must decode it: other formats and modes, animations, colour keys,
+        and damaged files, because only Pillow's errors are mapped to named errors.
     """
     if image.format not in _DECODERS or image.mode not in _MODES or "transparency" in image.info:
         return None
@@ -58,7 +58,7 @@ def decode(image: ImageFile.ImageFile, stream: BinaryIO) -> Image.Image | None:
 
 @lru_cache(maxsize=1)
 def _library() -> ModuleType | None:
-    """Imported on first use, with numpy; None where there is no wheel of it."""
+    """Import imagecodecs and numpy on first use. Return None where no wheel exists."""
     try:
         return importlib.import_module("imagecodecs")
     except ImportError:

@@ -1,7 +1,7 @@
-"""What a picture is, from its container alone: `inspect` decodes no pixel.
+"""Inspect a picture by its container alone: `inspect` decodes no pixels.
 
-The door through which every file comes: it decides by the bytes what a file is, refuses what is not
-allowed or too large before anything is allocated for it, and gives every failure a name.
+Every file passes through here. The module identifies a file by its bytes, rejects unsupported or oversized
+ones before anything is allocated for them, and maps every failure to a named error.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from media_files.imaging.formats.signatures import (
 __all__ = ["CONTENT_TYPES", "ImageFacts", "Limits", "Opened", "inspect", "open_image", "sniff_video"]
 
 FIRST_SIDEWAYS: Final = 5
-"""The EXIF orientations from this one on exchange width and height."""
+"""EXIF orientations from this one on swap width and height."""
 
-# Pillow's modes of 8 bits or fewer in grey, RGB or a palette, and the colour space a profile must have.
+# Pillow's grey, RGB and palette modes of up to 8 bits, and the colour space that a profile must have.
 _PLAIN_MODES: Final = {
     "1": "L",
     "L": "L",
@@ -61,13 +61,13 @@ _PLAIN_MODES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a picture may cost at the most.
+    """The limits for a picture.
 
     Attributes:
-        max_pixels: width times height. 250 megapixels take 1 GB decoded, at four bytes each.
-        max_side: px of either side.
+        max_pixels: width times height. 250 megapixels take 1 GB when decoded, at four bytes per pixel.
+        max_side: width or height, px.
         max_frames: frames of an animation, or pages.
-        max_bytes: bytes of the file.
+        max_bytes: size of the file in bytes.
     """
 
     max_pixels: int = 250_000_000
@@ -81,21 +81,21 @@ DEFAULT_LIMITS: Final = Limits()
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What is known of a picture without decoding it.
+    """Facts about a picture that need no decoding.
 
     Attributes:
-        format: Pillow's name. A camera's JPEG that carries further pictures (MPO) is ``JPEG``: every
-            reader of JPEG shows its first picture, and so do we; ``frames`` tells of the others.
-        width: px, of the upright picture.
-        height: px, of the upright picture.
-        orientation: 1 to 8, the EXIF value by which the stored picture must be turned. 1 for HEIF, whose
-            decoder turns the picture, and where the value is nonsense.
+        format: Pillow's name of the format. A camera's JPEG with further pictures (MPO) is ``JPEG``: every
+            JPEG reader shows its first picture, and so do we; ``frames`` counts all of them.
+        width: width of the upright picture, px.
+        height: height of the upright picture, px.
+        orientation: 1 to 8, the EXIF value by which the stored picture must be rotated. 1 for HEIF, whose
+            decoder rotates the picture, and for invalid values.
         mode: Pillow's mode of the decoded picture.
-        frames: of an animation, or pages, or pictures of an MPO.
-        has_location: whether EXIF, XMP or IPTC names a place; None where something could not be read.
-        has_metadata: whether the file holds anything beside pixels, colour and orientation; None where it
-            was not walked to its last byte, which is done for the formats that may be sent as they are.
-        captured_at: when the picture was taken; aware only where EXIF tells the offset from UTC.
+        frames: number of frames of an animation, of pages, or of pictures of an MPO.
+        has_location: whether EXIF, XMP or IPTC contains GPS data; None if something could not be read.
+        has_metadata: whether the file contains anything besides pixels, colour and orientation; None if it
+            was not walked to its last byte, which is done for the formats that may be sent unchanged.
+        captured_at: when the picture was taken; aware only if EXIF contains the UTC offset.
         standard_colour: whether a reader that ignores profiles and reads 8 bits sees the right colours.
         bytes: size of the file.
     """
@@ -115,13 +115,13 @@ class ImageFacts:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A picture whose header has been read and found within the limits.
+    """A picture whose header has been read and is within the limits.
 
     Attributes:
-        facts: what the header says.
+        facts: the facts from the header.
         image: the picture, not decoded yet.
-        turn: the EXIF orientation that the decoded pixels will still need: 1 where the decoder turns them.
-        png: the chunks, of a PNG file only.
+        turn: the EXIF orientation to apply to the decoded pixels; 1 if the decoder rotates them.
+        png: the chunks; only for PNG files.
     """
 
     facts: ImageFacts
@@ -131,17 +131,17 @@ class Opened:
 
 
 def inspect(stream: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> ImageFacts:
-    """Return the facts of the picture in ``stream``; no pixel is decoded.
+    """Return the facts about the picture in ``stream`` without decoding a pixel.
 
     The container is walked to its last byte. The stream must be seekable; it is left open, at an unspecified
     position.
 
     Raises:
-        EmptyFile: there are no bytes.
-        FileTooLarge: more bytes than the limits allow.
-        NotAnImage: a video. The error carries its ``format`` and ``content_type``.
-        UnsupportedFormat: something else, or a variant that is not read here.
-        ImageTooLarge: pixels, a side, frames, or unpacked metadata beyond the limits.
+        EmptyFile: the file is empty.
+        FileTooLarge: the file has more bytes than the limits allow.
+        NotAnImage: the file is a video. The error has its ``format`` and ``content_type``.
+        UnsupportedFormat: the file is something else, or an unsupported variant.
+        ImageTooLarge: pixels, a side, frames, or decompressed metadata exceed the limits.
         CorruptImage: the header is damaged.
         MemoryLimit: an allocation was refused.
     """
@@ -151,7 +151,7 @@ def inspect(stream: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> ImageFacts:
 
 @contextmanager
 def open_image(stream: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> Iterator[Opened]:
-    """The opened picture in ``stream``, for as long as the block lasts. Raises what `inspect` raises."""
+    """Open the picture in ``stream`` for the duration of the block. Raises the errors of `inspect`."""
     size = _byte_size(stream, limits)
     format_name = _identify(stream)
     with named_errors(format_name):
@@ -171,10 +171,10 @@ def open_image(stream: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> Iterator[Op
 
 
 def _release(image: ImageFile.ImageFile) -> None:
-    """Lets go of the pixels; the stream stays open, for it is the caller's."""
+    """Free the pixels. The stream stays open, because the caller owns it."""
     image.fp = None
     if hasattr(image, "_fp"):
-        image._fp = None  # type: ignore[assignment] # the decoder's second name for the stream
+        image._fp = None  # type: ignore[assignment] # the decoder's second reference to the stream
     image.close()
 
 
@@ -234,10 +234,10 @@ def _check_frames(format_name: str, frames: int, limits: Limits) -> None:
 def _opened(image: ImageFile.ImageFile, format_name: str, container: Container, size: int) -> Opened:
     if format_name in ("HEIF", "AVIF"):
         add_decoded(container.contents, image)
-    # PNG and TIFF tell all in their container; the others' decoders hand the blocks over with the header.
+    # PNG and TIFF containers have been read completely; other decoders return the blocks with the header.
     metadata = container.metadata if format_name in ("PNG", "TIFF") else metadata_of(image)
     frames = frames_of(image) if container.frames is None else container.frames
-    # Pillow's TIFF decoder turns the pixels itself, and tells the upright size before that.
+    # Pillow's TIFF decoder rotates the pixels itself, and reports the upright size before that.
     turn = 1 if format_name == "TIFF" else metadata.orientation
     width, height = image.size if turn < FIRST_SIDEWAYS else image.size[::-1]
     facts = ImageFacts(
@@ -257,7 +257,7 @@ def _opened(image: ImageFile.ImageFile, format_name: str, container: Container, 
 
 
 def _is_deep(image: ImageFile.ImageFile, container: Container) -> bool:
-    # pillow-heif hands 10 and 12 bits over as 8, and says so.
+    # pillow-heif converts 10 and 12 bits to 8, and reports the original depth.
     return container.deep or image.info.get("bit_depth", 0) > PLAIN_BITS
 
 
@@ -266,7 +266,7 @@ def _has_standard_colour(image: ImageFile.ImageFile) -> bool:
     if space is None:
         return False
     profile = image.info.get("icc_profile")
-    # A profile that is broken, or for other pixels than these, is ignored by readers and by `render`.
+    # Readers and `render` ignore a profile that is broken or made for other pixels.
     if not profile or not icc.fits(profile, space) or icc.to_srgb(profile, space) is None:
         return True
     return icc.is_srgb(profile, space)

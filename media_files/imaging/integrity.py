@@ -1,4 +1,4 @@
-"""Damage that decoders do not report: looked for where the decoded picture gives cause."""
+"""Find damage that decoders do not report, if the decoded picture looks suspicious."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _SENTINELS: Final[dict[str, int | tuple[int, ...]]] = {
     "RGB": (1, 254, 3),
     "RGBA": (1, 254, 3, 253),
 }
-"""What the rows of a PNG hold before they are decoded, by Pillow's mode."""
+"""The fill value for the rows of a PNG before decoding, by Pillow's mode."""
 
 Check = Callable[[], str | None]
 
 
 def verify(stream: BinaryIO, chunks: png.PngFacts | None) -> None:
-    """Makes sure that the checksums hold of what is about to be decoded.
+    """Verify the checksums before decoding.
 
     Args:
         stream: the file.
-        chunks: those of a PNG file; None for others, which have no checksums.
+        chunks: the chunks of a PNG file; None for other formats, which have no checksums.
 
     Raises:
-        CorruptImage: one does not.
+        CorruptImage: a checksum is wrong.
     """
     if chunks is not None and not png.checksums_hold(stream, chunks):
         raise CorruptImage(
@@ -41,18 +41,18 @@ def verify(stream: BinaryIO, chunks: png.PngFacts | None) -> None:
 
 
 def watch(image: ImageFile.ImageFile, stream: BinaryIO, chunks: png.PngFacts | None) -> Check:
-    """Prepares the search for damage; to be called before the picture is decoded by Pillow.
+    """Prepare the search for damage. Call this before Pillow decodes the picture.
 
     Args:
         image: opened and not decoded yet.
         stream: the file.
-        chunks: those of a PNG file, None for others.
+        chunks: the chunks of a PNG file; None for other formats.
 
     Returns:
-        A function to be called after the decoding, which says what is damaged; None for nothing found.
+        A function to call after decoding, which returns what is damaged, or None if nothing is.
 
     Raises:
-        CorruptImage: a part of the picture is not there.
+        CorruptImage: a part of the picture is missing.
     """
     if isinstance(image.fp, jpeg.JpegSource):
         source = image.fp
@@ -63,9 +63,9 @@ def watch(image: ImageFile.ImageFile, stream: BinaryIO, chunks: png.PngFacts | N
             raise CorruptImage(
                 "The first frame of the animated PNG does not cover the picture. Send its frames as pictures."
             )
-        # Rows that are never decoded keep what they held before. Without this that would be zero, as it
-        # rightly is in the last rows of many a transparent picture. Only those that are looked at are
-        # filled: to fill all of them takes a twentieth of the time of making the proxy.
+        # Rows that are never decoded keep their fill value. By default that is zero, which is also the valid
+        # content of the last rows of many transparent pictures. Only the rows that are checked are filled:
+        # filling all of them would take a twentieth of the time for the proxy.
         unread = Image.new(image.mode, image.size, None)
         unread.paste(_SENTINELS[image.mode], (0, _first_looked_at(image), *image.size))
         image.im = unread.im
@@ -84,5 +84,5 @@ def _find_missing_rows(image: Image.Image, stream: BinaryIO, chunks: png.PngFact
 
 
 def _first_looked_at(image: Image.Image) -> int:
-    """Of an interlaced picture's rows every second one belongs to the last pass: the last two tell."""
+    """Return the first row to check: one of the last two always belongs to the last interlaced pass."""
     return max(0, image.height - 2)

@@ -1,1 +1,1 @@
-"""Storages that write whole files, read with one request and name their failures: folders and S3 buckets."""
+"""Storages with atomic writes, single-request reads and named errors: folders and S3 buckets."""

@@ -1,16 +1,15 @@
 """The interface of the two storages behind the aliases ``originals`` and ``proxies``.
 
-Both are ordinary Django storages (``save``, ``open``, ``exists``, ``delete``, ``size``, ``url``) with what
-Django's interface leaves open: whether a write was complete, how many requests a read costs, and which kind
-of failure it was.
+Both are ordinary Django storages (``save``, ``open``, ``exists``, ``delete``, ``size``, ``url``) and define
+what Django leaves open: whether a write was complete, how many requests a read takes, and how it failed.
 
 * `media_files.storage.local.LocalStorage` keeps files in a folder.
 * `media_files.storage.s3.BucketStorage` keeps them in an S3 bucket. It imports boto3 (0.3 s, 30 MB), so only
-  an installation that names it in its settings pays for that.
+  installations that use it pay for that.
 
-Every method raises `SourceMissing` where the storage has no file of that name, `SourceChanged` where it has
-another file than the caller expects, ``SuspiciousFileOperation`` for a name that leads out of the storage,
-and `StorageError` for any other answer of the disk, the network or the server.
+Every method raises `SourceMissing` if the storage has no file of that name, `SourceChanged` if it has a
+different file than the caller expects, ``SuspiciousFileOperation`` for a name that points outside the
+storage, and `StorageError` for any other failure of the disk, the network or the server.
 """
 
 from __future__ import annotations
@@ -32,15 +31,15 @@ from media_files.errors import DamagedFile, StorageError
 
 CHUNK_BYTES: Final = 1 << 20
 OCTETS: Final = "application/octet-stream"
-# AWS general reference, "AWS service endpoints": the domains of all partitions.
+# The domains of all partitions. Source: AWS general reference, "AWS service endpoints".
 _AMAZON_DOMAINS: Final = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".amazonaws.eu")
 
 
 class SourceChanged(StorageError):
-    """Another object lies under the name than the one that was asked for by its ETag.
+    """The object under the name does not have the requested ETag.
 
-    A file that was replaced is read again at the next try. One that was changed in place must be registered
-    again, so it is not tried for long.
+    A replaced file succeeds at the next attempt. One that was changed in place must be registered again, so
+    it is not retried for long.
     """
 
     most_tries = 5
@@ -48,13 +47,13 @@ class SourceChanged(StorageError):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What lies in a storage under a name.
+    """A file in a storage.
 
     Attributes:
-        name: the name within the storage, without the storage's own folder or prefix.
-        bytes: its size.
-        etag: the ETag without its quotes; empty where the storage keeps none.
-        version: the object's version; empty where the storage keeps none.
+        name: the name within the storage, without the storage's folder or prefix.
+        bytes: size in bytes.
+        etag: the ETag without its quotes; empty if the storage has none.
+        version: the object's version; empty if the storage has none.
     """
 
     name: str
@@ -65,12 +64,12 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file that a listing found.
+    """A file found by listing a storage.
 
     Attributes:
         name: the name within the storage.
-        bytes: its size.
-        modified_at: when it was last written to, in seconds since the epoch.
+        bytes: size in bytes.
+        modified_at: when it was last modified, in seconds since the epoch.
     """
 
     name: str
@@ -79,68 +78,67 @@ class Found:
 
 
 class MediaStorage(Storage, ABC):
-    """A Django storage that writes whole files, reads with one request, and names its failures."""
+    """A Django storage with atomic writes, single-request reads and named errors."""
 
     @property
     def is_amazon(self) -> bool:
-        """Whether this is a bucket of Amazon S3, which Amazon's other services can read from."""
+        """Whether this is an Amazon S3 bucket, which other AWS services can read."""
         return False
 
     @property
     @abstractmethod
     def label(self) -> str:
-        """The storage's place, for messages."""
+        """The storage's location, for messages."""
 
     @property
     @abstractmethod
     def setting(self) -> str:
-        """The setting that names that place."""
+        """The setting that defines the location."""
 
     @abstractmethod
     def put(self, name: str, content: bytes | BinaryIO, *, content_type: str = OCTETS) -> Stored:
-        """Store `content` under exactly `name`, in place of what may lie there.
+        """Store `content` under exactly `name`, and replace any existing file.
 
-        Readers see the old bytes or the new ones and never a part, also when the process or the machine
-        dies in between. When this returns, the bytes outlive a power cut.
+        Readers see either the old or the new bytes, never a part, even if the process or the machine crashes
+        in between. When this returns, the bytes survive a power failure.
 
         Args:
             name: a relative name with forward slashes.
-            content: the bytes, or a binary stream; a stream that can seek is read from its beginning.
-            content_type: the MIME type, kept where the storage keeps one.
+            content: the bytes, or a binary stream; a seekable stream is read from its beginning.
+            content_type: the MIME type, stored if the storage supports it.
         """
 
     @abstractmethod
     def fetch(self, name: str, *, etag: str = "", version: str = "") -> BinaryIO:
-        """Open what lies under `name`, with one read of the storage.
+        """Open the file `name` with a single read request.
 
         Args:
-            name: a name as `put` and ``save`` take and give it.
-            etag: only an object with this ETag will do; empty for any. A folder keeps none and
-                does not look at it.
-            version: this version of the object rather than the latest, where the storage keeps versions.
+            name: a name passed to `put` or returned by ``save``.
+            etag: require an object with this ETag; empty for any. Folders have no ETags and ignore it.
+            version: open this version instead of the latest, if the storage has versions.
 
         Returns:
-            A seekable binary stream at its beginning, to be closed by the caller (a context manager).
+            A seekable binary stream at its beginning (a context manager). The caller must close it.
         """
 
     @abstractmethod
     def stat(self, name: str) -> Stored:
-        """Say what lies under `name`, without reading its bytes."""
+        """Return size, ETag and version of the file `name` without reading its bytes."""
 
     def check_stored(self, name: str, *, size: int, sha256: str, etag: str = "") -> None:
-        """Check with one look-up that the file under `name` is the one that was stored there.
+        """Check with one lookup that the file `name` is the one that was stored.
 
-        A copy to another bucket may change an ETag though not the bytes: then they are read and hashed.
+        Copying to another bucket may change the ETag but not the bytes. In that case, read and hash the file.
 
         Args:
-            name: a name as `put` and ``save`` take and give it.
-            size: its bytes.
-            sha256: of its bytes.
-            etag: its ETag; empty where none was recorded.
+            name: a name passed to `put` or returned by ``save``.
+            size: the recorded size in bytes.
+            sha256: the recorded SHA-256.
+            etag: the recorded ETag; empty if there is none.
 
         Raises:
             SourceMissing: there is no such file.
-            DamagedFile: its size or its ETag is another.
+            DamagedFile: the size or the content differs.
             StorageError: the storage does not answer.
         """
         stored = self.stat(name)
@@ -150,12 +148,12 @@ class MediaStorage(Storage, ABC):
             self.check_content(name, size=size, sha256=sha256)
 
     def check_content(self, name: str, *, size: int, sha256: str) -> None:
-        """Read the file under `name`, and check its size and SHA-256. Raises the errors of `check_stored`."""
+        """Read the file `name` and check its size and SHA-256. Raises the errors of `check_stored`."""
         fetch_whole(self, name, size=size, sha256=sha256).close()
 
     @abstractmethod
     def walk(self, prefix: str) -> Iterator[Found]:
-        """List all files below the folder `prefix`, in no order, as they are read from the storage.
+        """List all files below the folder `prefix`, in no particular order. The listing is lazy.
 
         Raises:
             StorageError: the storage does not answer.
@@ -163,19 +161,19 @@ class MediaStorage(Storage, ABC):
 
     @abstractmethod
     def temporaries(self, older_than: timedelta) -> Iterator[Found]:
-        """List what `sweep_temporaries` would remove."""
+        """List the files that `sweep_temporaries` would remove."""
 
     @abstractmethod
     def sweep_temporaries(self, older_than: timedelta) -> int:
-        """Remove what writers that died left behind, and return how many such files there were.
+        """Remove temporary files of crashed writers and return how many there were.
 
         Args:
-            older_than: leave alone what was written to more recently, for its writer may be alive.
+            older_than: keep files that were modified more recently, because their writer may be alive.
         """
 
 
 def media_storage(alias: str) -> MediaStorage:
-    """Return the storage behind `alias`, as settings.STORAGES names it."""
+    """Return the storage for an `alias` of settings.STORAGES."""
     storage = storages[alias]
     if not isinstance(storage, MediaStorage):
         raise ImproperlyConfigured(
@@ -187,30 +185,30 @@ def media_storage(alias: str) -> MediaStorage:
 
 
 def is_amazon_endpoint(url: str | None) -> bool:
-    """Return whether S3 requests to this address go to Amazon; without an address they do."""
+    """Return whether S3 requests to this URL go to Amazon, which is also the default without a URL."""
     return not url or (urlsplit(url).hostname or "").endswith(_AMAZON_DOMAINS)
 
 
 def damaged(name: str, how: str) -> DamagedFile:
-    """Return the error for a stored file that has other bytes than its row records."""
+    """Return the error for a stored file whose bytes differ from those recorded in its row."""
     return DamagedFile(f"{name!r} is damaged: it has {how}. Restore it from a backup, or add the file again.")
 
 
 def fetch_whole(
     storage: MediaStorage, name: str, *, size: int | None, sha256: str = "", etag: str = ""
 ) -> BinaryIO:
-    """Open what is stored under `name`, if it is what its row records.
+    """Open the stored file `name` if it matches the recorded values.
 
     Args:
-        storage: where.
-        name: a name as `put` and ``save`` take and give it.
-        size: its bytes; None where nothing is recorded.
-        sha256: of its bytes; empty to compare the size alone.
-        etag: as of `MediaStorage.fetch`.
+        storage: the file's storage.
+        name: a name passed to `put` or returned by ``save``.
+        size: the recorded size in bytes; None if nothing is recorded.
+        sha256: the recorded SHA-256; empty to compare only the size.
+        etag: see `MediaStorage.fetch`.
 
     Raises:
-        DamagedFile: it has other bytes.
-        SourceMissing, SourceChanged, StorageError: as of `MediaStorage.fetch`.
+        DamagedFile: the bytes differ.
+        SourceMissing, SourceChanged, StorageError: see `MediaStorage.fetch`.
     """
     stream = storage.fetch(name, etag=etag)
     try:
@@ -222,10 +220,10 @@ def fetch_whole(
 
 
 def check_content(stream: BinaryIO, name: str, *, size: int | None, sha256: str) -> None:
-    """Check that a stream has the bytes that are recorded, and leave it at its beginning.
+    """Check a stream against the recorded size and SHA-256, then rewind it.
 
     Raises:
-        DamagedFile: it has not.
+        DamagedFile: the bytes differ.
     """
     check_size(stream, name, size)
     if sha256:
@@ -236,10 +234,10 @@ def check_content(stream: BinaryIO, name: str, *, size: int | None, sha256: str)
 
 
 def check_size(stream: BinaryIO, name: str, size: int | None) -> int:
-    """Return a stream's bytes, and leave it at its beginning.
+    """Return a stream's size in bytes and rewind it.
 
     Raises:
-        DamagedFile: it has not `size` bytes, where that is known.
+        DamagedFile: `size` is known and the stream has a different size.
     """
     found = stream.seek(0, os.SEEK_END)
     stream.seek(0)
@@ -249,7 +247,7 @@ def check_size(stream: BinaryIO, name: str, size: int | None) -> int:
 
 
 def byte_chunks(content: bytes | BinaryIO | File[Any]) -> Iterator[bytes]:
-    """Yield the bytes of `content` from its beginning (or from where it stands, if it cannot seek)."""
+    """Yield the bytes of `content` from its beginning (or from its current position if it cannot seek)."""
     if isinstance(content, bytes | bytearray | memoryview):
         yield bytes(content)
         return

@@ -1,4 +1,4 @@
-"""Files in a folder, each written whole and durably, under a name that it gets in one step."""
+"""Store files in a folder, with atomic and durable writes."""
 
 from __future__ import annotations
 
@@ -36,47 +36,47 @@ _ADVICE: Final = {
     frozenset({errno.ENOENT}): "The folder is missing: mount its disk or correct the folder in the settings.",
     frozenset({errno.ENOTDIR}): "There is a file where a folder is needed: move it away.",
 }
-# What link() answers where the file system knows no hard links (FAT, some network shares).
+# Errors of link() on file systems without hard links (FAT, some network shares).
 NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 class LocalStorage(MediaStorage, FileSystemStorage):
-    """Files in a folder, each written aside, made durable, and then moved to its name in one step.
+    """Store files in a folder: write to a temporary, sync it, and rename it atomically.
 
-    Django's own storage writes straight to the final name: with ``allow_overwrite`` it truncates the file
-    that readers may have open, without it the second write of a name goes to another name. Neither lets a
-    proxy be replaced safely, so only ``_save``'s choice of a free name is kept.
+    Django's storage writes directly to the final name: with ``allow_overwrite`` it truncates a file that
+    readers may have open, without it a second write to a name uses another name. Neither can replace a proxy
+    safely, so only the choice of a free name in ``_save`` is kept.
     """
 
-    # One folder for all writes in progress: on the file system of their destination, which os.replace
-    # needs, yet out of sight of whoever lists or copies a folder of proxies.
+    # One folder for all writes in progress. It is on the destination's file system, as os.replace requires,
+    # and hidden when someone lists or copies a folder of proxies.
     INCOMING: ClassVar[str] = ".incoming"
 
     @property
     def label(self) -> str:
-        """The folder's path."""
+        """The folder's path, for messages."""
         return f"the folder {self.location}"
 
     @property
     def setting(self) -> str:
-        """The setting of the folder."""
+        """The setting that defines the folder."""
         return "the storage's folder (NOVAPROXY_DATA_DIR, or the storage's own _FOLDER)"
 
     def put(self, name: str, content: bytes | BinaryIO, *, content_type: str = OCTETS) -> Stored:
-        """Write `content` aside and move it over `name`. The content type is not kept."""
+        """Write `content` to a temporary and rename it to `name`. The content type is not stored."""
         path = self._path(name)
         with self._failures("write", name):
             size = self._write(path, byte_chunks(content), os.replace)
         return Stored(name=name, bytes=size)
 
     def fetch(self, name: str, *, etag: str = "", version: str = "") -> BinaryIO:
-        """Open the file itself. A folder keeps no ETags and no versions, so neither is looked at."""
+        """Open the file itself. Folders have no ETags or versions, so both are ignored."""
         path = self._path(name)
         with self._failures("open", name):
             return cast("BinaryIO", io.BufferedReader(_LocalFile(path, partial(self._failure, name))))
 
     def stat(self, name: str) -> Stored:
-        """Ask the file system for the size."""
+        """Return the size from the file system."""
         path = self._path(name)
         with self._failures("look up", name):
             if not path.is_file():
@@ -84,28 +84,28 @@ class LocalStorage(MediaStorage, FileSystemStorage):
             return Stored(name=name, bytes=path.stat().st_size)
 
     def sweep_temporaries(self, older_than: timedelta) -> int:
-        """Remove files in the folder of writes in progress that nobody wrote to for so long."""
+        """Remove abandoned files from the folder of writes in progress, if last modified that long ago."""
         swept = 0
         for temporary in self.temporaries(older_than):
             with self._failures("sweep", temporary.name):
-                # Another sweeper may take the file away in between.
+                # Another sweeper may remove the file in between.
                 (Path(self.location) / temporary.name).unlink(missing_ok=True)
                 swept += 1
         return swept
 
     def temporaries(self, older_than: timedelta) -> Iterator[Found]:
-        """List files in the folder of writes in progress that nobody has written to for so long."""
+        """List abandoned files in the folder of writes in progress, if last modified that long ago."""
         deadline = time.time() - older_than.total_seconds()
         with self._failures("sweep", self.INCOMING):
             for temporary in self._incoming.glob("*"):
-                # Another sweeper, or the writer itself, may take the file away in between.
+                # Another sweeper, or the writer itself, may remove the file in between.
                 with suppress(FileNotFoundError):
                     status = temporary.stat()
                     if status.st_mtime <= deadline and not _is_being_written(temporary):
                         yield Found(f"{self.INCOMING}/{temporary.name}", status.st_size, status.st_mtime)
 
     def walk(self, prefix: str) -> Iterator[Found]:
-        """List entry by entry, however many a folder has. What is deleted meanwhile is left out."""
+        """List files one by one, so that folders of any size work. Skips files deleted in the meantime."""
         with self._failures("list", prefix):
             yield from self._walk(self._path(prefix))
 
@@ -121,11 +121,11 @@ class LocalStorage(MediaStorage, FileSystemStorage):
                     yield Found(name, status.st_size, status.st_mtime)
 
     def size(self, name: str) -> int:
-        """Return the file's bytes."""
+        """Return the file's size in bytes."""
         return self.stat(name).bytes
 
     def delete(self, name: str) -> None:
-        """Remove the file; one that is gone already is no error."""
+        """Delete the file. A missing file is not an error."""
         self._path(name)
         with self._failures("delete", name):
             super().delete(name)
@@ -139,7 +139,7 @@ class LocalStorage(MediaStorage, FileSystemStorage):
         return File(self.fetch(name), name) if mode == "rb" else super()._open(name, mode)  # type: ignore[misc]
 
     def _save(self, name: str, content: File[Any]) -> str:
-        """Write under `name`, or under another free name if a second writer was faster to take it."""
+        """Write to `name`, or to another free name if another writer takes it first."""
         while True:
             path = self._path(name)
             try:
@@ -155,7 +155,7 @@ class LocalStorage(MediaStorage, FileSystemStorage):
         return Path(self.location) / self.INCOMING
 
     def _path(self, name: str) -> Path:
-        """Return where `name` lies. Raises SuspiciousFileOperation for what cannot be a file of ours."""
+        """Return the path of `name`. Raises SuspiciousFileOperation if it cannot be one of our files."""
         root = Path(self.location)
         path = Path(self.path(name)) if name and "\0" not in name else root
         if path == root or path.is_relative_to(self._incoming):
@@ -163,26 +163,25 @@ class LocalStorage(MediaStorage, FileSystemStorage):
         return path
 
     def _write(self, path: Path, chunks: Iterable[bytes], move: Callable[[Path, Path], object]) -> int:
-        """Write `chunks` to a temporary, make it durable, and `move` it to `path`. Return its size."""
+        """Write `chunks` to a temporary, sync it, and `move` it to `path`. Return its size."""
         self._make_folder(self._incoming)
         self._make_folder(path.parent)
         temporary = self._incoming / f"{secrets.token_hex(16)}.part"
         try:
             size = self._write_temporary(temporary, chunks, lambda: move(temporary, path))
         finally:
-            # The move has taken it away, unless something failed before or in it.
+            # Already moved away, unless something failed.
             temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
         return size
 
     def _write_temporary(self, temporary: Path, chunks: Iterable[bytes], move: Callable[[], object]) -> int:
         size = 0
-        # 0o666 less the umask, and then the mode of FILE_UPLOAD_PERMISSIONS where there is one: the
-        # same modes as with Django's own storage.
+        # The same modes as in Django's storage: 0o666 minus the umask, then FILE_UPLOAD_PERMISSIONS if set.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(descriptor, "wb") as file:
-            # Held until the file has its name, and let go by the kernel should this process die: so the
-            # sweeper knows a write in progress from one that was cut short.
+            # Held until the file is renamed, and released by the kernel if this process dies. This lets the
+            # sweeper distinguish a write in progress from an abandoned one.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             for chunk in chunks:
                 size += file.write(chunk)
@@ -195,12 +194,12 @@ class LocalStorage(MediaStorage, FileSystemStorage):
         return size
 
     def _make_folder(self, folder: Path) -> None:
-        """Make `folder` and its parents, each durable in the one above it."""
+        """Create `folder` and its parents, and sync each one's parent."""
         if folder.is_dir():
             return
         if folder.parent != folder:
             self._make_folder(folder.parent)
-        # Another process may have made it just now, which is as good.
+        # Another process may have just created it, which is fine.
         with suppress(FileExistsError):
             folder.mkdir()
             if self.directory_permissions_mode is not None:
@@ -211,7 +210,7 @@ class LocalStorage(MediaStorage, FileSystemStorage):
 
     @contextmanager
     def _failures(self, operation: str, name: str) -> Iterator[None]:
-        """Turn what the operating system raises into our named errors."""
+        """Map errors of the operating system to named errors."""
         try:
             yield
         except _NameTaken:
@@ -220,7 +219,7 @@ class LocalStorage(MediaStorage, FileSystemStorage):
             raise self._failure(name, operation, error) from error
 
     def _failure(self, name: str, operation: str, error: OSError) -> MediaError:
-        """Return the named error for an `operation` on `name` that ended in `error`."""
+        """Return the named error for an `operation` on `name` that failed with `error`."""
         where = f"{name!r} in the folder {self.location}"
         if operation != "write" and error.errno in MISSING and Path(self.location).is_dir():
             return SourceMissing(f"There is no file {where}. Put it back, or delete its row.")
@@ -229,14 +228,14 @@ class LocalStorage(MediaStorage, FileSystemStorage):
 
 
 class _NameTaken(OSError):
-    """Another writer's file lies under the name that was free a moment ago."""
+    """Another writer has taken the name that was free a moment ago."""
 
 
 class _LocalFile(io.FileIO):
-    """A file opened for reading, whose failures are those of the storage.
+    """A file opened for reading that raises the storage's named errors.
 
-    Whoever decodes a picture takes an OSError for a broken picture. A disk or a network share that fails
-    in the middle of a read must not be held against the file.
+    Decoding code treats an OSError as a broken picture. A disk or network share that fails in the middle of a
+    read must not count against the file.
     """
 
     def __init__(self, path: Path, failed: Callable[[str, OSError], MediaError]) -> None:
@@ -264,9 +263,9 @@ def _advice(error: OSError) -> str:
 
 
 def _move_to_free_name(temporary: Path, path: Path) -> None:
-    """Give the temporary its name, unless a file has that name: then raise _NameTaken.
+    """Rename the temporary, or raise _NameTaken if the name is already in use.
 
-    A hard link is the one portable way to say "only if it is free" about a file that is complete.
+    A hard link is the only portable way to give a complete file a name only if the name is free.
     """
     try:
         path.hardlink_to(temporary)
@@ -279,7 +278,7 @@ def _move_to_free_name(temporary: Path, path: Path) -> None:
 
 
 def _reserve_and_replace(temporary: Path, path: Path) -> None:
-    """Do the same without hard links: take the name with an empty file, then replace that file."""
+    """Do the same without hard links: reserve the name with an empty file, then replace that file."""
     try:
         path.touch(exist_ok=False)
     except FileExistsError as error:
@@ -292,7 +291,7 @@ def _reserve_and_replace(temporary: Path, path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the names in `folder` outlive a power cut. Windows cannot open a folder, and needs not."""
+    """Sync the names in `folder`, so that they survive a power failure. Not possible or needed on Windows."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -303,7 +302,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _is_being_written(temporary: Path) -> bool:
-    """Whether some living process holds the lock of a write in progress."""
+    """Return whether a running process holds the lock of a write in progress."""
     with temporary.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""A write, a read and a comparison of one small object: what a storage answers is not what it stored."""
+"""Probe a storage by writing, reading and comparing a small object, because its response proves nothing."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from media_files.storage.base import MediaStorage, media_storage
 
 logger = logging.getLogger(__name__)
 
-# All that probes write is under this folder; one that could not be deleted is a temporary.
+# All probe files are in this folder. One that could not be deleted counts as a temporary.
 FOLDER: Final = ".probe"
 _ALIASES: Final = ("originals", "proxies", "analysis")
 _BYTES: Final = 4096
 
 
 def configured_aliases() -> list[str]:
-    """Return the aliases of the storages that we write to."""
+    """Return the aliases of the storages that NovaProxy writes to."""
     return [alias for alias in _ALIASES if alias in settings.STORAGES]
 
 
 def probe(storage: MediaStorage) -> None:
-    """Write a small file, read it, compare, and delete it.
+    """Write a small file, read it back, compare, and delete it.
 
     Raises:
-        StorageError: the storage does not answer, or returns other bytes than were written.
+        StorageError: the storage does not answer, or returns different bytes.
     """
     name, content = f"{FOLDER}/{uuid4().hex}", os.urandom(_BYTES)
     storage.put(name, content)
@@ -46,7 +46,7 @@ def probe(storage: MediaStorage) -> None:
 
 
 def failing_storages() -> dict[str, MediaError]:
-    """Probe each storage that we write to; return the error of each that fails, by alias."""
+    """Probe each storage that NovaProxy writes to, and return the errors by alias."""
     failures: dict[str, MediaError] = {}
     for alias in configured_aliases():
         try:

@@ -1,6 +1,6 @@
-"""Files in an S3 bucket, or in any server that speaks S3, with one request for each read or write.
+"""Store files in an S3 bucket or any S3-compatible server, with one request per read or write.
 
-Imported by way of `media_files.storage.s3.BucketStorage`, on first use: this module loads boto3.
+This module loads boto3, so it is imported only when a storage uses `media_files.storage.s3.BucketStorage`.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Amazon S3 user guide, "Uploading objects": a single PUT takes an object of at most 5 GB.
+# A single PUT can upload at most 5 GB. Source: Amazon S3 user guide, "Uploading objects".
 LARGEST_PUT: Final = 5 * 1024**3
-# Amazon S3 user guide, "Naming objects": a key is at most 1,024 bytes of UTF-8.
+# A key has at most 1,024 bytes of UTF-8. Source: Amazon S3 user guide, "Naming objects".
 LONGEST_KEY: Final = 1024
-# A body above this is held in a temporary file instead of in memory.
+# Larger bodies are held in a temporary file instead of in memory.
 SPOOL_BYTES: Final = 8 * 1024**2
 
-# Seconds. botocore waits 60 for each by default, which is a long time to hold a worker and its lease.
+# In seconds. botocore's default is 60 for both, which would block a worker and its lease for too long.
 CONNECT_TIMEOUT: Final = 5
 READ_TIMEOUT: Final = 30
 ATTEMPTS: Final = 4
-# urllib3 keeps this many connections to the bucket open: one for each thread that reads or stores.
+# Connections to the bucket that urllib3 keeps open: one for each thread that reads or writes.
 CONNECTIONS: Final = 16
 
 MISSING: Final = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound", "405", "MethodNotAllowed"})
@@ -78,19 +78,19 @@ REFUSED: Final = frozenset(
 
 
 class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
-    """django-storages' S3 storage, with whole writes and reads in one request each.
+    """The S3 storage of django-storages, with atomic writes and one request per read or write.
 
-    What it does otherwise than its parent, and why:
+    Differences from the parent class, and why:
 
-    * Reading is one ``get_object`` (the parent: HEAD, HEAD, GET), writing one ``put_object`` (the parent:
-      multipart above 8 MB, whose parts stay behind in the bucket when the writer dies).
-    * ``save`` never overwrites unless ``file_overwrite`` is set, also when two writers choose one name.
-    * What was stored is compared with what was sent, after each write: by its ETag, or by its size where the
-      ETag is no MD5. On the first write of a process over https, by both: servers exist that answer the ETag
-      of the body and store it with its transfer encoding.
-    * The client is made once a process, on first use: one that was made before a fork would share its
+    * A read is one ``get_object`` (parent: HEAD, HEAD, GET), a write one ``put_object`` (parent: multipart
+      above 8 MB, whose parts remain in the bucket if the writer dies).
+    * ``save`` never overwrites unless ``file_overwrite`` is set, even if two writers choose the same name.
+    * After each write, the stored object is compared with what was sent: by its ETag, or by its size if the
+      ETag is not an MD5. The first write of a process over https checks both, because some servers return the
+      ETag of the body but store it with its transfer encoding.
+    * The client is created once per process, on first use: a client created before a fork would share its
       connections with the child.
-    * Keys are used as they are, so that an object registered in place is found under ``a//b.jpg``.
+    * Keys are not normalized, so that an object registered in place as ``a//b.jpg`` is found.
 
     OPTIONS are those of django-storages; the usual ones are ``bucket_name``, ``location`` (a prefix),
     ``region_name``, ``endpoint_url``, ``access_key`` and ``secret_key``.
@@ -99,7 +99,7 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
     location: str
 
     def get_default_settings(self) -> dict[str, Any]:
-        """Return django-storages' defaults (its AWS_... settings) with ours in place of some."""
+        """Return the defaults of django-storages (its AWS_... settings), with some replaced by ours."""
         defaults: dict[str, Any] = super().get_default_settings()
         return defaults | {
             "file_overwrite": False,
@@ -118,7 +118,7 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
         self._is_faithful = False
 
     def _make_client_config(self) -> Config:
-        # Servers that are no Amazon are rarely reachable at <bucket>.<host>.
+        # Servers other than Amazon's are rarely reachable at <bucket>.<host>.
         addressing_style = self.addressing_style or ("path" if self.endpoint_url else "auto")
         return Config(
             signature_version=self.signature_version,
@@ -131,22 +131,22 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
         )
 
     def put(self, name: str, content: bytes | BinaryIO, *, content_type: str = OCTETS) -> Stored:
-        """Store `content` with one ``put_object``. Raises FileTooLarge above 5 GB, S3's limit for one."""
+        """Store `content` with one ``put_object``. Raises FileTooLarge above 5 GB, the S3 limit for a PUT."""
         return self._put(name, content, {"ContentType": content_type})
 
     def fetch(self, name: str, *, etag: str = "", version: str = "") -> BinaryIO:
-        """Read the object with one ``get_object``, into memory or, above 8 MB, into a temporary file."""
+        """Read the object with one ``get_object`` into memory, or into a temporary file above 8 MB."""
         condition = {"IfMatch": f'"{etag}"'} if etag else {}
         if version:
             condition["VersionId"] = version
         with self._failures("read", name):
             answer = self.client.get_object(Bucket=self.bucket_name, Key=self._key(name), **condition)  # type: ignore[arg-type]
-            # Not "with answer['Body']": that gives the raw stream, which checks neither length nor checksum.
+            # Not "with answer['Body']": that yields the raw stream, which checks neither length nor checksum.
             with closing(answer["Body"]) as body:
                 return self._spooled(iter(lambda: body.read(CHUNK_BYTES), b""))
 
     def stat(self, name: str) -> Stored:
-        """Ask with one ``head_object``."""
+        """Look up the object with one ``head_object``."""
         with self._failures("look up", name):
             answer = self.client.head_object(Bucket=self.bucket_name, Key=self._key(name))
         return Stored(
@@ -157,7 +157,7 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
         )
 
     def walk(self, prefix: str) -> Iterator[Found]:
-        """List with one ``list_objects_v2`` for each 1,000 objects."""
+        """List the objects with one ``list_objects_v2`` per 1,000."""
         root = self._key("x")[:-1]
         with self._failures("list", prefix):
             pages = self.client.get_paginator("list_objects_v2").paginate(
@@ -169,15 +169,15 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
                     yield Found(name, entry["Size"], entry["LastModified"].timestamp())
 
     def temporaries(self, older_than: timedelta) -> Iterator[Found]:
-        """List nothing: a put that is broken off leaves nothing in a bucket."""
+        """List nothing: an aborted put leaves nothing in a bucket."""
         return iter(())
 
     def sweep_temporaries(self, older_than: timedelta) -> int:
-        """Return 0: a put that is broken off leaves nothing in a bucket."""
+        """Return 0: an aborted put leaves nothing in a bucket."""
         return 0
 
     def exists(self, name: str) -> bool:
-        """Say whether an object has that name (one HEAD)."""
+        """Return whether an object has that name (one HEAD)."""
         try:
             self.stat(name)
         except SourceMissing:
@@ -185,23 +185,23 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
         return True
 
     def size(self, name: str) -> int:
-        """Return the object's bytes (one HEAD)."""
+        """Return the object's size in bytes (one HEAD)."""
         return self.stat(name).bytes
 
     def delete(self, name: str) -> None:
-        """Remove the object; one that is gone already is no error."""
+        """Delete the object. A missing object is not an error."""
         with self._failures("delete", name):
             self.client.delete_object(Bucket=self.bucket_name, Key=self._key(name))
 
     @property
     def connection(self) -> Any:
-        """The process's own boto3 resource.
+        """The boto3 resource of this process.
 
-        The parent makes one a thread, at 0.1 s and some 10 MB each. The methods here only use its client,
-        which threads may share; so do the parent's that are left (``url``, ``listdir``).
+        The parent class creates one per thread, at 0.1 s and about 10 MB each. The methods here and the
+        inherited ones (``url``, ``listdir``) only use its client, which threads may share.
         """
         if self._resource_pid != os.getpid():
-            # A lock that another thread held at the moment of the fork would stay locked in the child.
+            # A lock that another thread held during the fork would stay locked in the child.
             self._guard, self._resource, self._resource_pid = threading.Lock(), None, os.getpid()
             self._is_faithful = False
         with self._guard:
@@ -212,7 +212,7 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
     def _connect(self) -> Any:
         is_amazon = is_amazon_endpoint(self.endpoint_url)
         resource = self._make_resource(plain_bodies=not is_amazon)
-        # The environment and AWS's configuration file may name an endpoint, too.
+        # The environment and the AWS configuration file may also set an endpoint.
         if is_amazon and not is_amazon_endpoint(resource.meta.client.meta.endpoint_url):
             return self._make_resource(plain_bodies=True)
         return resource
@@ -229,12 +229,12 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
 
     @property
     def is_amazon(self) -> bool:
-        """Whether requests go to Amazon, by the settings or by what the environment says."""
+        """Whether requests go to Amazon, according to the settings and the environment."""
         return is_amazon_endpoint(self.client.meta.endpoint_url)
 
     @property
     def client(self) -> S3Client:
-        """The process's own S3 client; threads may share it."""
+        """The S3 client of this process; threads may share it."""
         try:
             return cast("S3Client", self.connection.meta.client)
         except (BotoCoreError, ValueError) as error:
@@ -253,7 +253,7 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
         return File(self.fetch(name), name)
 
     def _save(self, name: str, content: File[Any]) -> str:
-        """Write under `name`, or under another free name if a second writer was faster to take it."""
+        """Write to `name`, or to another free name if another writer takes it first."""
         parameters = self._get_write_parameters(name, content)
         if self.file_overwrite:
             return self._put(name, content, parameters).name
@@ -281,14 +281,14 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
         return stored
 
     def _compare(self, stored: Stored, md5: str, *, has_md5: bool) -> None:
-        """Check that the server stored what it was sent, without reading it again.
+        """Check that the server stored what was sent, without reading it back.
 
         Raises:
-            StorageError: it did not; the object has been removed again.
+            StorageError: it did not. The object has been deleted again.
         """
         if has_md5 and stored.etag != md5:
             raise self._unfaithful(stored, f"with the ETag {stored.etag}, where their MD5 is {md5}")
-        # Amazon has checked the checksum that was sent with the body.
+        # Amazon has verified the checksum that was sent with the body.
         if self.is_amazon or (has_md5 and (self._is_faithful or not self._is_encoded)):
             return
         found = self.client.head_object(Bucket=self.bucket_name, Key=self._key(stored.name))["ContentLength"]
@@ -297,7 +297,7 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
         self._is_faithful = True
 
     def _unfaithful(self, stored: Stored, how: str) -> StorageError:
-        """Remove what was stored otherwise than it was sent, and return the error that says so."""
+        """Delete an object that differs from what was sent, and return the error for it."""
         endpoint = self.client.meta.endpoint_url
         try:
             self.client.delete_object(Bucket=self.bucket_name, Key=self._key(stored.name))
@@ -310,14 +310,14 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
 
     @property
     def _is_encoded(self) -> bool:
-        """Whether a body may be encoded for its transfer, which clients do over https alone."""
+        """Whether a body may be sent with a transfer encoding, which clients use only over https."""
         return self.client.meta.endpoint_url.startswith("https:")
 
     @contextmanager
     def _measured(self, content: bytes | BinaryIO | File[Any]) -> Iterator[tuple[bytes | BinaryIO, int]]:
-        """Yield `content` as botocore takes it (bytes, or a stream that can seek) and its size.
+        """Yield `content` in a form that botocore accepts (bytes or a seekable stream), and its size.
 
-        A stream of the caller stays the caller's: it is read, not closed.
+        The caller's stream is read but not closed.
         """
         if isinstance(content, bytes):
             yield content, len(content)
@@ -334,7 +334,7 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
             yield body, size
 
     def _spooled(self, chunks: Iterator[bytes]) -> BinaryIO:
-        """Return `chunks` as a stream at its beginning, whose memory is bounded by max_memory_size."""
+        """Return `chunks` as a rewound stream that uses at most max_memory_size of memory."""
         spool = tempfile.SpooledTemporaryFile(max_size=self.max_memory_size)  # noqa: SIM115
         try:
             for chunk in chunks:
@@ -346,9 +346,9 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
         return cast("BinaryIO", spool)
 
     def _key(self, name: str) -> str:
-        """Return the object's key. Raises SuspiciousFileOperation for what cannot be one of ours."""
+        """Return the object's key. Raises SuspiciousFileOperation if it cannot be one of ours."""
         key = posixpath.join(self.location, name.lstrip("/")) if self.location else name
-        # A server, or a proxy before it, may resolve '..' as a file system does and leave the prefix.
+        # A server, or a proxy in front of it, may resolve '..' like a file system and leave the prefix.
         if not name or ".." in name.split("/"):
             raise SuspiciousFileOperation(f"{name!r} cannot be the name of a file in {self.label}.")
         try:
@@ -363,18 +363,18 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
 
     @property
     def setting(self) -> str:
-        """The setting of the endpoint."""
+        """The setting that defines the endpoint."""
         return endpoint_setting(self.bucket_name, self.location)
 
     @property
     def label(self) -> str:
-        """The bucket, and the prefix in it."""
+        """The bucket and the prefix, for messages."""
         prefix = f" under {self.location!r}" if self.location else ""
         return f"the bucket {self.bucket_name!r}{prefix}"
 
     @contextmanager
     def _failures(self, operation: str, name: str) -> Iterator[None]:
-        """Turn what S3, the network or the disk raises into our named errors."""
+        """Map errors of S3, the network or the disk to named errors."""
         what = f"{operation} {name!r} in {self.label}"
         try:
             yield
@@ -392,7 +392,7 @@ class BucketStorage(MediaStorage, S3Storage):  # type: ignore[misc]
             ) from error
 
     def _answered(self, what: str, error: ClientError) -> MediaError:
-        """Return the named error for an answer of the server."""
+        """Return the named error for an error response of the server."""
         code = str(error.response.get("Error", {}).get("Code", ""))
         message = error.response.get("Error", {}).get("Message", "") or code
         if code in MISSING:

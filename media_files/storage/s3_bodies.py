@@ -1,4 +1,4 @@
-"""Bodies of S3 requests: how they are sent, and how to tell whether a server stored what it was sent."""
+"""How bodies of S3 requests are sent, and how to detect whether a server stored them correctly."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from django.conf import settings
 
 from media_files.storage.base import byte_chunks
 
-# By default botocore sends checksums behind the body, which over https needs the encoding "aws-chunked".
-# Servers that do not know that encoding store it as a part of the object.
+# By default botocore sends checksums after the body, which over https uses the "aws-chunked" encoding.
+# Servers that do not support that encoding store it as part of the object.
 PLAIN_BODIES: Final = Config(
     request_checksum_calculation="when_required", response_checksum_validation="when_required"
 )
@@ -21,7 +21,7 @@ _MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def md5_of(body: bytes | BinaryIO) -> str:
-    """Return the MD5 of `body` in hexadecimal; a stream is left at its beginning."""
+    """Return the MD5 of `body` in hexadecimal, and rewind a stream."""
     digest = hashlib.md5(usedforsecurity=False)
     for chunk in byte_chunks(body):
         digest.update(chunk)
@@ -36,16 +36,16 @@ def is_md5(etag: str) -> bool:
 
 
 def is_encrypted(answer: Mapping[str, Any]) -> bool:
-    """Return whether the answer to a write says that its ETag is no MD5.
+    """Return whether the response to a write indicates that its ETag is not an MD5.
 
-    Amazon S3 API reference, "Object": the ETag of a single PUT is the MD5 of its body, unless it is encrypted
-    with a key of KMS or of the client.
+    The ETag of a single PUT is the MD5 of its body, unless it is encrypted with a KMS or customer key.
+    Source: Amazon S3 API reference, "Object".
     """
     return "SSECustomerAlgorithm" in answer or answer.get("ServerSideEncryption", "AES256") != "AES256"
 
 
 def endpoint_setting(bucket: str, prefix: str) -> str:
-    """Name the setting that holds the endpoint of the storage with this bucket and prefix."""
+    """Return the setting that defines the endpoint of the storage with this bucket and prefix."""
     variables = [
         f"NOVAPROXY_{alias.upper()}_ENDPOINT"
         for alias, storage in settings.STORAGES.items()

@@ -1,4 +1,4 @@
-"""Commands run within the test's own process."""
+"""Run commands within the test process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command, get_commands, loa
 
 
 class Ended(NamedTuple):
-    """How a command ended, and what it wrote."""
+    """The exit code and output of a command."""
 
     code: int
     out: str
@@ -19,15 +19,15 @@ class Ended(NamedTuple):
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """The objects on standard output; nothing else may be there."""
+        """The JSON objects on standard output, which must contain nothing else."""
         return [json.loads(line) for line in self.out.splitlines()]
 
 
 def run_command(name: str, *arguments: object) -> Ended:
-    """Run a command as from a shell; its exit code is that of manage.py."""
+    """Run a command as if from a shell, with the exit code of manage.py."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     command: Any = load_command_class(str(get_commands()[name]), name)
-    command._called_from_command_line = True  # its parser exits then, as in a shell
+    command._called_from_command_line = True  # makes its parser exit, like in a shell
     try:
         with redirect_stderr(err):
             call_command(command, *map(str, arguments), stdout=out, stderr=err)

@@ -1,4 +1,4 @@
-"""The fixtures that the tests of all apps share, and both storages."""
+"""Fixtures shared by the tests of all apps, and both storages."""
 
 import pytest
 
@@ -20,5 +20,5 @@ def remote(relayed_bucket):
 
 @pytest.fixture(params=["local", pytest.param("remote", marks=pytest.mark.s3)])
 def storage(request):
-    """Each of both, for what they have in common."""
+    """Return each of the two storages, for tests of their common behaviour."""
     return request.getfixturevalue(request.param)

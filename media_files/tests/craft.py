@@ -1,4 +1,4 @@
-"""Files put together byte by byte, where a test needs what no encoder writes."""
+"""Build files byte by byte, for tests that need what no encoder writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 
 
 def picture(mode: str = "RGB", size: tuple[int, int] = (64, 48)) -> Image.Image:
-    """A picture with a slope in it."""
+    """Return a picture with a gradient."""
     slope = Image.linear_gradient("L").resize(size)
     if mode in ("P", "1"):
         return slope.convert(mode)
@@ -23,14 +23,14 @@ def picture(mode: str = "RGB", size: tuple[int, int] = (64, 48)) -> Image.Image:
 
 
 def saved(format_name: str = "JPEG", *, image: Image.Image | None = None, **options: Any) -> bytes:
-    """A picture as a file of Pillow's."""
+    """Return a picture encoded by Pillow."""
     output = io.BytesIO()
     (image or picture()).save(output, format_name, **options)
     return output.getvalue()
 
 
 def jpeg_with(*segments: tuple[int, bytes], data: bytes | None = None) -> bytes:
-    """A JPEG file with further segments, each a marker and its content, behind its first two bytes."""
+    """Return a JPEG file with extra segments (marker and content) after its first two bytes."""
     data = data or saved()
     added = b"".join(
         bytes((0xFF, marker)) + struct.pack(">H", len(content) + 2) + content for marker, content in segments
@@ -44,11 +44,11 @@ def tiff_block(
     order: str = "<",
     base: int = 8,
 ) -> bytes:
-    """A TIFF structure of one directory and further ones that its entries point to.
+    """Return a TIFF structure with one directory and the sub-directories that its entries point to.
 
     Args:
         entries: type and value by tag; text as bytes, numbers as an integer or a tuple, rationals as pairs.
-        sub: further directories, by the tag that points to them.
+        sub: sub-directories, by the tag that points to them.
         order: ``<`` or ``>``.
         base: where the first directory begins.
     """
@@ -95,7 +95,7 @@ def _packed(kind: int, value: Value, order: str) -> tuple[bytes, int]:
 
 
 def exif(orientation: int = 1, taken: str = "", offset: str = "", place: object = None) -> bytes:
-    """An EXIF block; ``place`` is a list of three pairs, an empty list for a directory without a place."""
+    """Return an EXIF block. ``place`` has three pairs, or none for a GPS directory without position."""
     sub: dict[int, dict[int, tuple[int, Value]]] = {}
     if taken:
         sub[EXIF_IFD] = {0x9003: (ASCII, taken.encode() + b"\x00")}
@@ -107,7 +107,7 @@ def exif(orientation: int = 1, taken: str = "", offset: str = "", place: object 
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """A PNG chunk with its checksum."""
+    """Return a PNG chunk with its checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
@@ -119,7 +119,7 @@ def png(
     pixels: bytes | None = None,
     behind: bytes = b"",
 ) -> bytes:
-    """A PNG file, with further chunks before and behind the pixels."""
+    """Return a PNG file with extra chunks before and after the pixels."""
     width, height = size
     header = chunk(b"IHDR", struct.pack(">2I5B", width, height, depth, colour_type, 0, 0, 0))
     if pixels is None:
@@ -129,7 +129,7 @@ def png(
 
 
 def gif(frames: int, size: tuple[int, int] = (1, 1)) -> bytes:
-    """A GIF file of so many frames of one pixel."""
+    """Return a GIF file with the given number of one-pixel frames."""
     head = b"GIF89a" + struct.pack("<2H", *size) + b"\x80\x00\x00" + bytes(6)
     control = b"\x21\xf9\x04\x00\x0a\x00\x00\x00"
     frame = b"\x2c" + struct.pack("<4HB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
@@ -137,7 +137,7 @@ def gif(frames: int, size: tuple[int, int] = (1, 1)) -> bytes:
 
 
 def webp_header(width: int, height: int, kind: bytes = b"VP8X") -> bytes:
-    """The beginning of a WebP file that promises a canvas."""
+    """Return the start of a WebP file that announces a canvas size."""
     if kind == b"VP8X":
         body = bytes(4) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     elif kind == b"VP8L":
@@ -149,7 +149,7 @@ def webp_header(width: int, height: int, kind: bytes = b"VP8X") -> bytes:
 
 
 def tiff_page(width: int, height: int, **changes: tuple[int, Value]) -> bytes:
-    """A TIFF file of one uncompressed grey page whose pixels need not be there."""
+    """Return a TIFF file with one uncompressed grey page, whose pixels may be missing."""
     tags: dict[int, tuple[int, Value]] = {
         256: (LONG, width),
         257: (LONG, height),

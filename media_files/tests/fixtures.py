@@ -1,4 +1,4 @@
-"""Fixtures for tests within one process, taken up by the conftest.py of each app's tests."""
+"""Fixtures for single-process tests, imported by the conftest.py of each app's tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from media_files.tests.pictures import jpeg
 
 @pytest.fixture
 def folders(settings: Any, tmp_path: Path) -> dict[str, Path]:
-    """Both storages in folders of the test's own, by their alias."""
+    """Put both storages into temporary folders, and return the folders by alias."""
     places = {alias: tmp_path / "media" / alias for alias in ("originals", "proxies")}
     backend = "media_files.storage.local.LocalStorage"
     settings.STORAGES = settings.STORAGES | {
@@ -29,7 +29,7 @@ def folders(settings: Any, tmp_path: Path) -> dict[str, Path]:
 
 @pytest.fixture
 def add(folders: dict[str, Path], db: None) -> Callable[..., MediaFile]:
-    """A function that keeps an original, as uploads and imports do: ``add(jpeg(), "a.jpg")``."""
+    """Return a function that adds an original like an upload or import: ``add(jpeg(), "a.jpg")``."""
 
     def add_one(data: bytes | None = None, name: str = "picture.jpg", *, seed: int = 0) -> MediaFile:
         return add_file(io.BytesIO(jpeg(seed=seed) if data is None else data), name)[0]
@@ -39,7 +39,7 @@ def add(folders: dict[str, Path], db: None) -> Callable[..., MediaFile]:
 
 @pytest.fixture
 def everything(folders: dict[str, Path], tmp_path: Path) -> Callable[[], dict[str, Any]]:
-    """A function that tells all that is there: every row of every table, every file's bytes."""
+    """Return a function that takes a snapshot: every row of every table and every file's bytes."""
 
     def tell() -> dict[str, Any]:
         rows = {
@@ -52,7 +52,7 @@ def everything(folders: dict[str, Path], tmp_path: Path) -> Callable[[], dict[st
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """Every file below ``folder`` with the SHA-256 of its bytes, and every folder."""
+    """Return every file below ``folder`` with its SHA-256, and every folder."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
         for path in sorted(folder.rglob("*"))
@@ -60,17 +60,17 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 def files_in(folder: Path) -> list[str]:
-    """The names of the files below ``folder``, relative to it."""
+    """Return the names of the files below ``folder``, relative to it."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 @pytest.fixture
 def inline(settings: Any) -> None:
-    """A saved original gets its proxy at once."""
+    """Make the proxy while an original is saved."""
     settings.NOVAPROXY_ON_SAVE = "inline"
 
 
 @pytest.fixture
 def off(settings: Any) -> None:
-    """Saving an original makes no proxy."""
+    """Make no proxy when an original is saved."""
     settings.NOVAPROXY_ON_SAVE = "off"

@@ -1,4 +1,4 @@
-"""An S3 server over https that stores request bodies literally: it does not know AWS's chunked trailers."""
+"""An S3 server over https that stores request bodies literally: it does not support AWS chunked trailers."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class LiteralS3:
 
     Attributes:
         endpoint: its https address.
-        certificate: what a client must trust.
+        certificate: the certificate that a client must trust.
         objects: the stored bytes by path, bucket included.
         methods: the methods of all requests, in order.
-        store: what becomes of a body on its way to the disk.
-        etag: the ETag answered for (body received, bytes stored).
+        store: transforms a received body into the bytes to store.
+        etag: returns the ETag for (body received, bytes stored).
     """
 
     endpoint: str = ""
@@ -50,7 +50,7 @@ class LiteralS3:
     etag: Callable[[bytes, bytes], str] = md5_of_stored
 
     def options(self, prefix: str = "") -> dict[str, Any]:
-        """Return OPTIONS of a BucketStorage on this server."""
+        """Return the OPTIONS for a BucketStorage on this server."""
         return {
             "bucket_name": "library",
             "location": prefix,
@@ -62,7 +62,7 @@ class LiteralS3:
         }
 
     def environment(self, alias: str) -> dict[str, str]:
-        """Return the variables that put the storage `alias` on this server."""
+        """Return the environment variables that put the storage `alias` on this server."""
         name = f"NOVAPROXY_{alias.upper()}"
         return {
             f"{name}_BUCKET": "library",
@@ -77,7 +77,7 @@ class LiteralS3:
 
 @contextmanager
 def literal_s3(folder: Path) -> Iterator[LiteralS3]:
-    """Run the server until the block ends; its certificate is made in `folder`."""
+    """Run the server until the block ends. Creates its certificate in `folder`."""
     s3 = LiteralS3(certificate=folder / "certificate.pem")
     key = folder / "key.pem"
     subprocess.run(
@@ -151,4 +151,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Write nothing."""
+        """Log nothing."""

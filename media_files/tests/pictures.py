@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def picture(width: int, height: int, seed: int = 0, mode: str = "RGB") -> Image.Image:
-    """A gradient with a rectangle whose place and colour depend on ``seed``."""
+    """Return a gradient with a rectangle whose position and colour depend on ``seed``."""
     image = Image.linear_gradient("L").resize((width, height)).convert(mode)
     colour = tuple((seed * step + 40) % 256 for step in (37, 71, 113, 199))[: len(image.getbands())]
     x, y = seed * 7 % max(1, width // 2), seed * 11 % max(1, height // 2)
@@ -19,37 +19,37 @@ def picture(width: int, height: int, seed: int = 0, mode: str = "RGB") -> Image.
 
 
 def encoded(format: str, width: int, height: int, seed: int = 0, mode: str = "RGB", **options: Any) -> bytes:
-    """A picture as the bytes of a file."""
+    """Return a picture as the bytes of a file."""
     stream = io.BytesIO()
     picture(width, height, seed, mode).save(stream, format, **options)
     return stream.getvalue()
 
 
 def jpeg(width: int = 1000, height: int = 900, seed: int = 0, **options: Any) -> bytes:
-    """A JPEG that needs a proxy for its shorter side, unless it is asked for smaller."""
+    """Return a JPEG that by default needs a proxy because of its shorter side."""
     return encoded("JPEG", width, height, seed, **options)
 
 
 def turned_jpeg(orientation: int = 6, **options: Any) -> bytes:
-    """A small JPEG that must be rotated upright."""
+    """Return a small JPEG that must be rotated upright."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     return jpeg(300, 200, exif=exif, **options)
 
 
 def corrupt_jpeg(seed: int = 0) -> bytes:
-    """A JPEG whose header is whole and whose pixels end halfway."""
+    """Return a JPEG with an intact header whose pixels end halfway."""
     whole = jpeg(seed=seed, quality=95)
     return whole[: len(whole) // 2]
 
 
 def mp4(seed: int = 0) -> bytes:
-    """The beginning of a video, which is all that is looked at."""
+    """Return the start of a video, which is all that is examined."""
     return b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes([seed % 256]) * 64
 
 
 def archive() -> bytes:
-    """A ZIP file."""
+    """Return a ZIP file."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as file:
         file.writestr("a.txt", "text")

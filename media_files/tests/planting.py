@@ -1,4 +1,4 @@
-"""Small pictures in which exiftool has planted every family of metadata that it can write."""
+"""Small pictures with every family of metadata that exiftool can write."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from media_files.tests.tools import program
 
 WORD = "Zwiebelturm"
 SIZE = (300, 200)
-"""So small that a picture without metadata is sent as it is."""
+"""Small enough that a picture without metadata is sent unchanged."""
 
 _GPS = ("GPSLatitude=52.5", "GPSLatitudeRef=N", "GPSLongitude=13.25", "GPSLongitudeRef=E")
 _FAMILIES = {
@@ -52,13 +52,13 @@ PLACES = frozenset({"EXIF place", "XMP place", "XMP city", "IPTC city", "second 
 
 
 def planted_profile() -> bytes:
-    """An sRGB profile with a word in place of its description."""
+    """Return an sRGB profile with a word in place of its description."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return srgb.replace("sRGB built-in".encode("utf-16-be"), WORD.ljust(13).encode("utf-16-be"))
 
 
 def plain(folder: Path) -> dict[str, Path]:
-    """A picture without metadata of each format that a model reads."""
+    """Return a picture without metadata for each format that models accept."""
     return {
         name: _written(folder / f"plain.{suffix}", encoded(name, *SIZE))
         for name, (suffix, _) in _FORMATS.items()
@@ -67,7 +67,7 @@ def plain(folder: Path) -> dict[str, Path]:
 
 
 def planted(folder: Path) -> dict[tuple[str, str], Path]:
-    """A picture by its format and the family of metadata in it; one call of exiftool writes them all."""
+    """Return a picture for each format and metadata family. A single exiftool call writes them all."""
     _written(folder / "thumbnail.jpg", encoded("JPEG", 80, 60, comment=WORD))
     _written(folder / "planted.icc", planted_profile())
     _written(folder / "planted.vrd", _vrd())
@@ -89,7 +89,7 @@ def planted(folder: Path) -> dict[tuple[str, str], Path]:
 
 
 def _appended(folder: Path, found: dict[tuple[str, str], Path]) -> dict[tuple[str, str], Path]:
-    """What no metadata tool writes: bytes behind the picture, and a second picture with a place."""
+    """Append what no metadata tool writes: bytes after the picture, or a second picture with GPS data."""
     second = found["JPEG", "EXIF place"].read_bytes()
     added: dict[tuple[str, str], Path] = {}
     for format_name, (suffix, _) in _FORMATS.items():
@@ -100,7 +100,7 @@ def _appended(folder: Path, found: dict[tuple[str, str], Path]) -> dict[tuple[st
 
 
 def _vrd() -> bytes:
-    """An empty trailer of Canon's software, as long as that is."""
+    """Return an empty trailer of Canon's software, in its original length."""
     head = b"CANON OPTIONAL DATA\x00"
     body = WORD.encode().ljust(0x272, b"\x00")
     return head + bytes((0, 1, 0, 0)) + len(body).to_bytes(4, "big") + body + head + bytes(44)
@@ -112,7 +112,7 @@ def _written(path: Path, data: bytes) -> Path:
 
 
 def read_back(folder: Path) -> str:
-    """What exiftool finds in all files of a folder."""
+    """Return what exiftool finds in all files of a folder."""
     done = subprocess.run(
         [program("exiftool"), "-a", "-G1", "-ee", "-U", str(folder)],
         capture_output=True, text=True, check=False, timeout=120,

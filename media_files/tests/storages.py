@@ -1,4 +1,4 @@
-"""What the tests of both storages share."""
+"""Helpers shared by the tests of both storages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def files_under(folder: Path) -> list[str]:
 
 
 class Unseekable(io.RawIOBase):
-    """A stream like a socket's: it can only be read on."""
+    """A stream that cannot seek, like a socket's."""
 
     def __init__(self, content: bytes) -> None:
         self._content = io.BytesIO(content)
@@ -34,7 +34,7 @@ class Unseekable(io.RawIOBase):
 
 
 class Failing(io.BytesIO):
-    """A stream that gives some bytes and then an error."""
+    """A stream that returns some bytes and then raises an error."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(b"x" * 3_000_000)

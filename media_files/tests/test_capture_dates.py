@@ -1,4 +1,4 @@
-"""Dates of capture: whatever a camera wrote, the row is kept and every list that shows it works."""
+"""Capture dates: any date that a camera wrote leaves the row and every list that shows it intact."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from media_files.tests.craft import exif, saved
 
 pytestmark = pytest.mark.usefixtures("folders", "off")
 
-FIRST = datetime(1, 1, 1)  # noqa: DTZ001 - as cameras write it
+FIRST = datetime(1, 1, 1)  # noqa: DTZ001 - cameras write it without a zone
 LAST = datetime(9999, 12, 31, 23, 59, 59, 999999)  # noqa: DTZ001
 CASES = Path(__file__).parent / "cases"
 ZONES = ["UTC", "Europe/Berlin", "Pacific/Kiritimati", "Etc/GMT+12"]
@@ -33,7 +33,7 @@ EXTREMES = ["0001:01:01 00:00:00", "0001:01:02 12:00:00", "9999:12:31 23:59:59",
 @pytest.mark.django_db
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("name", ["date-year1-plus14.jpg", "date-year9999-Z.jpg"])
-def test_a_file_with_an_impossible_date_is_kept_without_it(name, zone, settings, admin_client):
+def test_a_file_with_an_impossible_date_is_stored_without_it(name, zone, settings, admin_client):
     settings.TIME_ZONE = zone
     row, is_new = add_file(io.BytesIO((CASES / name).read_bytes()), name)
     assert is_new
@@ -46,7 +46,7 @@ def test_a_file_with_an_impossible_date_is_kept_without_it(name, zone, settings,
 @pytest.mark.django_db
 @pytest.mark.parametrize("offset", OFFSETS)
 @pytest.mark.parametrize("taken", EXTREMES)
-def test_any_date_that_is_stored_can_be_read_back(taken, offset, settings, admin_client):
+def test_every_stored_date_can_be_read_back(taken, offset, settings, admin_client):
     settings.TIME_ZONE = "Pacific/Kiritimati"
     row, _ = add_file(io.BytesIO(saved(exif=exif(taken=taken, offset=offset))), "a.jpg")
     stored = MediaFile.objects.get(pk=row.pk).captured_at
@@ -62,7 +62,7 @@ def test_any_date_that_is_stored_can_be_read_back(taken, offset, settings, admin
 @example(FIRST, None)
 @example(LAST, None)
 @example(FIRST, timezone(timedelta(hours=14)))
-def test_what_is_kept_can_be_shown_in_every_zone(moment, zone):
+def test_every_accepted_date_can_be_shown_in_every_time_zone(moment, zone):
     kept = _aware(moment.replace(tzinfo=zone))
     if kept is None:
         assert moment - FIRST < timedelta(days=3) or LAST - moment < timedelta(days=3)
@@ -73,7 +73,7 @@ def test_what_is_kept_can_be_shown_in_every_zone(moment, zone):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("moment", [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, tzinfo=UTC)])
-def test_rows_of_before_are_repaired(moment, settings, admin_client):
+def test_the_migration_repairs_old_rows(moment, settings, admin_client):
     settings.TIME_ZONE = "Europe/Berlin" if moment.year > 1 else "Etc/GMT+12"
     row, _ = add_file(io.BytesIO(saved()), "a.jpg")
     MediaFile.objects.update(captured_at=moment)

@@ -1,4 +1,4 @@
-"""What files need of their surroundings, each want told by its id."""
+"""System checks: each missing requirement is reported with its id."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ def messages(app: str = "media_files"):
     return [message for message in run_checks() if str(message.id).startswith(f"{app}.")]
 
 
-def test_nothing_is_wanting_here(folders):
+def test_a_complete_setup_passes(folders):
     assert messages() == []
 
 
 @pytest.mark.parametrize("codec", ["jpg", "zlib", "webp", "libtiff", "jpg_2000", "littlecms2"])
-def test_a_codec_that_is_missing_is_named(monkeypatch, folders, codec):
+def test_a_missing_codec_is_reported(monkeypatch, folders, codec):
     check = features.check
     monkeypatch.setattr(features, "check", lambda name: name != codec and check(name))
     (message,) = messages()
@@ -26,7 +26,7 @@ def test_a_codec_that_is_missing_is_named(monkeypatch, folders, codec):
 
 
 @pytest.mark.parametrize("alias", ["originals", "proxies"])
-def test_a_folder_that_cannot_be_written_is_named(settings, tmp_path, folders, alias):
+def test_an_unwritable_folder_is_reported(settings, tmp_path, folders, alias):
     (tmp_path / "file").write_text("no folder")
     place = {
         "BACKEND": "media_files.storage.local.LocalStorage",
@@ -39,7 +39,7 @@ def test_a_folder_that_cannot_be_written_is_named(settings, tmp_path, folders, a
     assert f"NOVAPROXY_{alias.upper()}_FOLDER" in str(message.hint)
 
 
-def test_a_folder_that_is_still_to_be_made_is_well(settings, tmp_path, folders):
+def test_a_folder_that_does_not_exist_yet_passes(settings, tmp_path, folders):
     place = {
         "BACKEND": "media_files.storage.local.LocalStorage",
         "OPTIONS": {"location": str(tmp_path / "a" / "b")},

@@ -1,4 +1,4 @@
-"""What a file holds beside its pixels: nothing but what is known to be harmless counts as harmless."""
+"""Contents besides the pixels: only what is known to be harmless counts as harmless."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def facts(data: bytes) -> ImageFacts:
 
 
 def extension(label: int, *blocks: bytes) -> bytes:
-    """An extension block of a GIF."""
+    """Return an extension block of a GIF."""
     return bytes((0x21, label)) + b"".join(bytes((len(each),)) + each for each in blocks) + b"\x00"
 
 
@@ -48,20 +48,20 @@ def webp_with(kind: bytes, content: bytes, data: bytes | None = None) -> bytes:
 
 
 class TestPlanted:
-    """Every family of metadata that exiftool writes, in every format that it writes."""
+    """Every family of metadata, in every format that exiftool can write."""
 
     def test_is_found(self, tmp_path: Path) -> None:
         for (format_name, family), path in planting.planted(tmp_path).items():
             found = facts(path.read_bytes())
             if (format_name, family) == ("TIFF", "profile"):
-                continue  # a colour profile of a format that is never sent
+                continue  # a colour profile in a format that is never sent
             assert found.has_metadata is True, (format_name, family)
             if family in planting.PLACES and not (family == "second picture" and format_name != "JPEG"):
                 assert found.has_location is True, (format_name, family)
             elif family != "profile":
                 assert found.has_location is None, (format_name, family)
 
-    def test_is_found_in_the_gif_of_the_case(self) -> None:
+    def test_is_found_in_a_gif_with_gps_data_in_its_xmp(self) -> None:
         found = facts((Path(__file__).parent / "cases" / "gps-in-xmp.gif").read_bytes())
         assert (found.has_metadata, found.has_location) == (True, True)
 
@@ -103,12 +103,12 @@ class TestHarmless:
         assert facts(data).has_metadata is False
 
     @pytest.mark.parametrize("orientation", range(1, 9))
-    def test_an_orientation_and_not_a_byte_more(self, orientation: int) -> None:
+    def test_exif_with_only_an_orientation(self, orientation: int) -> None:
         found = facts(saved(exif=exif(orientation)))
         assert (found.orientation, found.has_metadata, found.has_location) == (orientation, False, False)
 
     @pytest.mark.parametrize("data", [saved()[:-2], saved()[:-200], png()[:-12], png()[:-40]])
-    def test_a_picture_cut_off_within_its_pixels(self, data: bytes) -> None:
+    def test_a_picture_truncated_within_its_pixels(self, data: bytes) -> None:
         assert (facts(data).has_metadata, facts(data).has_location) == (False, False)
 
 
@@ -152,7 +152,7 @@ class TestNotHarmless:
         assert facts(data).has_metadata is True
 
     @pytest.mark.parametrize("format_name", ["TIFF", "BMP", "JPEG2000", "AVIF"])
-    def test_of_other_formats_it_is_never_known(self, format_name: str) -> None:
+    def test_other_formats_are_always_unknown(self, format_name: str) -> None:
         assert facts(encoded(format_name, 64, 48)).has_metadata is None
 
 
@@ -184,33 +184,33 @@ class TestPlaces:
         ],
         ids=["comment", "broken EXIF", "text", "encoding", "maker note", "private", "trailing"],
     )
-    def test_what_cannot_be_read_is_unknown(self, data: bytes) -> None:
+    def test_unreadable_blocks_are_unknown(self, data: bytes) -> None:
         assert facts(data).has_location is None
 
-    def test_in_a_second_picture_far_behind(self) -> None:
+    def test_in_a_distant_second_picture(self) -> None:
         place = [(52, 1), (30, 1), (0, 1)]
         assert facts(saved() + bytes(70_000) + saved(exif=exif(place=place))).has_location is True
 
 
 class TestProfiles:
-    def test_texts_are_those_of_a_list(self) -> None:
+    def test_only_listed_texts_are_known(self) -> None:
         assert profiles.is_known(SRGB)
         assert not profiles.is_known(planting.planted_profile())
 
     @pytest.mark.parametrize("at", [4, 12, 26, 40, 48, 52, 58, 70, 80, 90, 110])
-    def test_no_byte_of_the_header_is_free(self, at: int) -> None:
+    def test_no_byte_of_the_header_may_change(self, at: int) -> None:
         assert not profiles.is_known(SRGB[:at] + b"\xabcd\xef"[:4] + SRGB[at + 4 :])
 
-    def test_nothing_is_appended(self) -> None:
+    def test_appended_bytes_are_unknown(self) -> None:
         longer = (len(SRGB) + 8).to_bytes(4, "big") + SRGB[4:] + b"a secret"
         assert not profiles.is_known(longer)
 
     @pytest.mark.parametrize("length", range(0, len(SRGB), 37))
-    def test_cut_anywhere(self, length: int) -> None:
+    def test_a_profile_truncated_at_any_byte(self, length: int) -> None:
         assert not profiles.is_known(SRGB[:length])
 
     @pytest.mark.parametrize("name", ["sRGB", "Adobe RGB", "grey", "press CMYK"])
-    def test_published_ones(self, name: str) -> None:
+    def test_published_profiles_are_known(self, name: str) -> None:
         assert profiles.is_known(profile(name).read_bytes())
 
 
@@ -227,20 +227,20 @@ class TestBounds:
         ],
         ids=["segments", "fill bytes", "XMP", "long XMP", "GIF blocks", "WebP chunks"],
     )
-    def test_hostile_files_take_no_longer_than_others(self, data: bytes) -> None:
+    def test_hostile_files_are_walked_in_bounded_time(self, data: bytes) -> None:
         began = time.process_time()
-        with suppress(MediaError):  # some are refused by the decoder
+        with suppress(MediaError):  # the decoder rejects some
             assert facts(data).has_metadata is True
         assert time.process_time() - began < 5
 
-    def test_a_cut_anywhere_ends_the_walk(self) -> None:
+    def test_the_walk_ends_for_a_file_truncated_at_any_byte(self) -> None:
         data = saved(xmp=b"<x/>", exif=exif(6), icc_profile=SRGB)
         for length in range(2, len(data), 11):
             jpeg_contents.walk(io.BytesIO(data[:length]), length)
 
 
 @pytest.mark.django_db
-def test_rows_from_before_say_that_it_is_unknown() -> None:
+def test_the_migration_marks_old_rows_as_unknown() -> None:
     for name, place in (("none", False), ("place", True)):
         MediaFile.objects.create(file=name, has_location=place)
     importlib.import_module("media_files.migrations.0003_metadata").forget(apps, None)

@@ -1,4 +1,4 @@
-"""What a command says of a database that fails: an outage, wrong settings, and faults of this program."""
+"""How commands report database errors: outages, wrong settings, and bugs in this program."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from media_files.console import UsageError
 
 
 class Failing:
-    """Raises an error for every statement."""
+    """Raise an error for every statement."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -27,7 +27,7 @@ def run_with(error: Exception) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_database_that_breaks_off_is_no_wrong_setting(capsys, monkeypatch):
+def test_a_lost_connection_is_not_reported_as_a_wrong_setting(capsys, monkeypatch):
     with pytest.raises(SystemExit) as end:
         run_with(OperationalError("server closed the connection"))
     assert end.value.code == 130
@@ -38,20 +38,20 @@ def test_a_database_that_breaks_off_is_no_wrong_setting(capsys, monkeypatch):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("error", [DataError("no such value"), ProgrammingError("syntax error")])
-def test_a_fault_of_this_program_is_shown_with_its_traceback(error):
+def test_a_bug_is_shown_with_its_traceback(error):
     with pytest.raises(type(error)):
         run_with(error)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_missing_tables_ask_for_a_migration():
+def test_missing_tables_suggest_a_migration():
     with pytest.raises(
         UsageError, match=r"lacks tables or columns: no such table: x\nRun `manage.py migrate`"
     ):
         run_with(OperationalError("no such table: x"))
 
 
-def test_a_server_that_cannot_be_reached_asks_for_the_setting(installation):
+def test_an_unreachable_server_suggests_checking_the_setting(installation):
     ended = installation.manage(
         "create_image_proxies", check=False, environment={"DATABASE_URL": "postgres://127.0.0.1:1/nowhere"}
     )

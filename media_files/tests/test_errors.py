@@ -1,4 +1,4 @@
-"""Messages of errors: whatever bytes a decoder or a service quoted, a database and a terminal take them."""
+"""Error messages are safe for database and terminal, even if a decoder or service quotes arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def test_any_message_can_be_stored_and_shown(message):
         assert len(kept) <= LONGEST_MESSAGE
 
 
-def test_a_plain_message_stays_as_it_is():
+def test_a_plain_message_is_unchanged():
     assert str(CorruptImage(PRINTABLE)) == PRINTABLE
 
 
 @pytest.mark.parametrize("quoted", ["\0", "\ud800", "\x1b[31m", "\x9b"])
-def test_what_no_terminal_should_see_is_replaced(quoted):
+def test_control_characters_are_replaced(quoted):
     assert str(CorruptImage(f"odd {quoted} bytes")).startswith("odd \N{REPLACEMENT CHARACTER}")

@@ -1,4 +1,4 @@
-"""The quick decoders: Pillow's pixels, or none of theirs."""
+"""The fast decoders return the same pixels as Pillow, or leave the picture to it."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def assert_same(one: Image.Image, other: Image.Image) -> None:
 
 
 def interlaced() -> bytes:
-    """A PNG in the seven passes of Adam7, which Pillow does not write: 8 x 8 px, every pixel of its own."""
+    """Return an Adam7 interlaced PNG, which Pillow cannot write: 8 x 8 px, every pixel different."""
     values = [[(16 * y + x) % 256 for x in range(8)] for y in range(8)]
-    # Left, top, and the steps across and down.
+    # Left, top, horizontal step, vertical step.
     first = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8))
     passes = (*first, (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
     rows = b"".join(
@@ -88,7 +88,7 @@ LEFT_TO_PILLOW = {
 
 
 @pytest.mark.parametrize("data", PICTURES.values(), ids=PICTURES.keys())
-def test_they_give_the_pixels_that_pillow_gives(data):
+def test_the_pixels_are_the_same_as_in_pillow(data):
     quick = decoded(data)
     assert quick is not None
     slow = decoded_by_pillow(data)
@@ -97,19 +97,19 @@ def test_they_give_the_pixels_that_pillow_gives(data):
 
 
 @pytest.mark.parametrize("data", LEFT_TO_PILLOW.values(), ids=LEFT_TO_PILLOW.keys())
-def test_what_they_would_give_otherwise_they_leave_to_pillow(data):
+def test_unsupported_pictures_are_left_to_pillow(data):
     assert decoded(data) is None
     decoded_by_pillow(data)
 
 
 @pytest.mark.parametrize("kind", ["PNG, RGB", "WebP, lossy"])
-def test_what_is_cut_off_they_leave_to_pillow(kind):
+def test_truncated_files_are_left_to_pillow(kind):
     data = PICTURES[kind]
     with open_image(io.BytesIO(data)) as opened:
         assert fast_decoders.decode(opened.image, io.BytesIO(data[: len(data) // 2])) is None
 
 
-def test_a_png_that_would_take_much_memory_they_leave_to_pillow(monkeypatch):
+def test_large_png_files_are_left_to_pillow(monkeypatch):
     monkeypatch.setattr(fast_decoders, "LARGEST_PNG", NOISE.width * NOISE.height)
     assert decoded(PICTURES["PNG, RGB"]) is not None
     monkeypatch.setattr(fast_decoders, "LARGEST_PNG", NOISE.width * NOISE.height - 1)
@@ -129,7 +129,7 @@ def test_without_the_library_everything_is_left_to_pillow(monkeypatch):
     cut=st.integers(0, 40),
 )
 @example(kind="PNG, RGB", at=0.999, flip=1, cut=0)
-def test_of_a_damaged_picture_they_give_nothing_that_pillow_would_not(kind, at, flip, cut):
+def test_a_damaged_picture_gives_the_same_pixels_as_pillow_or_none(kind, at, flip, cut):
     broken = bytearray(PICTURES[kind])
     broken[int(at * len(broken))] ^= flip
     data = bytes(broken[: len(broken) - cut])

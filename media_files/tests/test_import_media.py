@@ -1,4 +1,4 @@
-"""``import_media``: what comes in, what is refused, and what an interruption leaves."""
+"""``import_media``: imported files, rejected files, and interruptions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALL = partial(encoded, "PNG", 40, 30)
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder as people have it: subfolders, hidden files, a duplicate, a video, two that are refused."""
+    """Return a typical folder: subfolders, hidden files, a duplicate, a video, and two unsupported files."""
     folder = tmp_path / "photos"
     (folder / "b" / "deep").mkdir(parents=True)
     (folder / ".thumbnails").mkdir()
@@ -45,7 +45,7 @@ class TestImport:
     def _in_folders_of_its_own(self, folders, off):
         pass
 
-    def test_people_are_told_what_came_in_and_what_did_not(self, photos):
+    def test_text_output_reports_imported_and_rejected_files(self, photos):
         code, out, _ = run(photos)
         assert code == 1
         first, *rejected = out.splitlines()
@@ -58,7 +58,7 @@ class TestImport:
         names = MediaFile.objects.order_by("id").values_list("original_name", flat=True)
         assert list(names) == ["a.png", "clip.mov", "c.jpg"]
 
-    def test_json_has_the_contracts_keys(self, photos):
+    def test_json_has_the_documented_keys(self, photos):
         code, out, err = run(photos, "--json")
         assert (code, err) == (1, "")
         *lines, last = (json.loads(line) for line in out.splitlines())
@@ -88,22 +88,22 @@ class TestImport:
         assert last["totals"] == {"imported": 0, "duplicate": 4, "rejected": 2, "bytes_originals": 0}
         assert files_in(folders["originals"]) == before
 
-    def test_the_folder_itself_is_left_as_it_is(self, photos):
+    def test_the_source_folder_stays_unchanged(self, photos):
         before = {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()}
         run(photos)
         assert {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()} == before
 
-    def test_files_can_be_named_one_by_one_also_hidden_ones(self, photos):
+    def test_single_files_can_be_imported_even_hidden_ones(self, photos):
         code, out, _ = run(photos / "a.png", photos / ".hidden.png", photos / "b" / "deep")
         assert code == 0
         assert out.startswith("3 imported")
 
     @pytest.mark.parametrize(("limit", "imported"), [(1, 1), (2, 2), (3, 3), (9, 3)])
-    def test_a_limit_counts_what_is_newly_imported(self, photos, limit, imported):
+    def test_a_limit_counts_only_new_imports(self, photos, limit, imported):
         run(photos, "--limit", limit)
         assert MediaFile.objects.count() == imported
 
-    def test_a_limit_goes_on_where_the_last_run_ended(self, photos):
+    def test_a_run_with_a_limit_resumes_where_the_last_one_ended(self, photos):
         for expected in (1, 2, 3, 3):
             run(photos, "--limit", 1)
             assert MediaFile.objects.count() == expected
@@ -118,9 +118,9 @@ class TestImport:
             (".", "--limit", "x"),
             (".", "--x"),
         ],
-        ids=["no path", "no such path", "limit 0", "limit below 0", "limit no number", "unknown option"],
+        ids=["no path", "missing path", "zero limit", "negative limit", "invalid limit", "unknown option"],
     )
-    def test_bad_usage_is_2_and_imports_nothing(self, arguments):
+    def test_bad_usage_exits_with_2_and_imports_nothing(self, arguments):
         assert run(*arguments).code == 2
         assert not MediaFile.objects.exists()
 
@@ -134,24 +134,24 @@ class TestImport:
     }
 
     @pytest.mark.parametrize("case", STRANGE)
-    def test_any_name_a_file_system_takes_comes_in(self, tmp_path, case):
+    def test_any_valid_file_name_can_be_imported(self, tmp_path, case):
         raw, path, name = self.STRANGE[case]
         folder = tmp_path / "strange"
         folder.mkdir()
-        with open(os.fsencode(folder) + b"/" + raw, "wb") as file:  # noqa: PTH123 (a name of bytes)
+        with open(os.fsencode(folder) + b"/" + raw, "wb") as file:  # noqa: PTH123 (the name is bytes)
             file.write(SMALL(4))
         line, _ = run(folder, "--json").lines
         assert (line["outcome"], line["path"]) == ("imported", f"{folder}/{path}")
         assert MediaFile.objects.get().original_name == name
 
-    def test_a_name_does_not_steer_the_terminal(self, tmp_path):
+    def test_a_file_name_cannot_control_the_terminal(self, tmp_path):
         (tmp_path / "\x1b[2Jx.png").write_bytes(SVG)
         out = run(tmp_path / "\x1b[2Jx.png").out
         assert "\ufffd[2Jx.png" in out
         assert "\x1b" not in out
 
     @pytest.mark.parametrize("kind", ["a link to nothing", "a pipe", "a link in a circle"])
-    def test_what_is_no_file_is_listed_and_stops_nothing(self, photos, kind):
+    def test_a_path_that_is_not_a_file_is_reported_and_does_not_stop_the_run(self, photos, kind):
         odd = photos / "aa-odd"
         if kind == "a pipe":
             os.mkfifo(odd)
@@ -162,7 +162,7 @@ class TestImport:
         assert out.startswith("3 imported")
         assert f"  {odd}: " in out
 
-    def test_a_folder_that_cannot_be_read_is_listed_and_stops_nothing(self, photos, monkeypatch):
+    def test_an_unreadable_folder_is_reported_and_does_not_stop_the_run(self, photos, monkeypatch):
         scandir = os.scandir
 
         def refuse(path):
@@ -177,7 +177,7 @@ class TestImport:
         assert "Permission denied" in fault["message"]
         assert last["totals"]["imported"] == 1
 
-    def test_a_file_over_the_limit_of_bytes_is_refused(self, photos, settings):
+    def test_a_file_over_the_size_limit_is_rejected(self, photos, settings):
         settings.NOVAPROXY_MAX_UPLOAD = 50
         *lines, _ = run(photos, "--json").lines
         codes = {line["path"].removeprefix(f"{photos}/"): line["error"] for line in lines}
@@ -185,7 +185,7 @@ class TestImport:
         assert not MediaFile.objects.exists()
 
 
-# -- As processes ------------------------------------------------------------------------------
+# -- In separate processes ---------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def _first_lines(process, count: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
-def test_an_interrupted_run_goes_on_when_run_again(installation, many, number):
+def test_an_interrupted_run_resumes_when_run_again(installation, many, number):
     process = installation.popen("import_media", many, "--json")
     _first_lines(process, 10)
     os.killpg(process.pid, number)
@@ -221,10 +221,10 @@ def test_an_interrupted_run_goes_on_when_run_again(installation, many, number):
     totals = json.loads(again.stdout.splitlines()[-1])["totals"]
     assert (totals["duplicate"], totals["imported"]) == (before, 120 - before)
     stored = files_in(installation.folder / "media" / "original")
-    assert len(stored) - 120 <= (number == signal.SIGKILL)  # the one in hand may lie there without a row
+    assert len(stored) - 120 <= (number == signal.SIGKILL)  # the file in progress may have no row
 
 
-def test_a_reader_who_goes_away_ends_it_quietly(installation, many):
+def test_a_closed_output_pipe_ends_the_run_quietly(installation, many):
     process: Any = subprocess.Popen(
         [sys.executable, "manage.py", "import_media", str(many), "--json"],
         env=installation.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -238,8 +238,8 @@ def test_a_reader_who_goes_away_ends_it_quietly(installation, many):
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("folders", "off")
-@pytest.mark.parametrize(("json_lines", "told"), [(False, True), (True, False)], ids=["people", "--json"])
-def test_where_no_terminal_is_a_line_tells_now_and_then(photos, monkeypatch, json_lines, told):
+@pytest.mark.parametrize(("json_lines", "told"), [(False, True), (True, False)], ids=["text", "--json"])
+def test_without_a_terminal_text_output_reports_progress(photos, monkeypatch, json_lines, told):
     monkeypatch.setattr("media_files.management.commands.import_media._SECONDS_BETWEEN_LINES", 0)
     out = run(photos, *["--json"] * json_lines).out
     assert (f"1 imported so far, at {photos}/a.png" in out) == told

@@ -1,4 +1,4 @@
-"""What `inspect` tells of pictures as people have them."""
+"""`inspect` on ordinary pictures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def facts(data: bytes, limits: Limits = Limits()):  # noqa: B008
 
 
 def swapped_profile() -> bytes:
-    """sRGB with the primaries of red and green exchanged."""
+    """Return sRGB with swapped red and green primaries."""
     data = bytearray(SRGB)
     red, green = (data.index(tag, 128) for tag in (b"rXYZ", b"gXYZ"))
     data[red : red + 4], data[green : green + 4] = b"gXYZ", b"rXYZ"
@@ -44,14 +44,14 @@ def swapped_profile() -> bytes:
 
 class TestFormats:
     @pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "JPEG2000", "AVIF"])
-    def test_every_format_is_known_by_its_bytes(self, name):
+    def test_every_format_is_detected_from_its_bytes(self, name):
         data = saved(name)
         found = facts(data)
         assert (found.format, found.width, found.height, found.bytes) == (name, 64, 48, len(data))
         assert (found.frames, found.orientation, found.has_location) == (1, 1, False)
         assert name in CONTENT_TYPES
 
-    def test_heif_too(self):
+    def test_heif_is_detected(self):
         pillow_heif = pytest.importorskip("pillow_heif")
         output = io.BytesIO()
         pillow_heif.from_pillow(picture()).save(output)
@@ -62,10 +62,10 @@ class TestFormats:
         found = facts(data)
         assert (found.format, found.frames) == ("JPEG", 3)
 
-    def test_a_broken_index_of_further_pictures_counts_as_none(self):
+    def test_a_broken_index_of_further_pictures_is_ignored(self):
         assert facts(jpeg_with((0xE2, b"MPF\x00II*\x00\xff\xff\xff\xff"))).frames == 1
 
-    def test_jpeg_2000_as_a_bare_codestream(self):
+    def test_a_bare_jpeg_2000_codestream(self):
         assert facts(saved("JPEG2000", no_jp2=True)).format == "JPEG2000"
 
     @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ class TestFormats:
             (b"isom\x00\x00\x00\x00mp41", None),
         ],
     )
-    def test_the_brands_tell_iso_images_apart(self, brands, expected):
+    def test_iso_images_are_distinguished_by_their_brands(self, brands, expected):
         head = (len(brands) + 8).to_bytes(4, "big") + b"ftyp" + brands
         assert sniff_image(head) == expected
 
@@ -97,7 +97,7 @@ class TestOtherFiles:
             ((b"G" + bytes(187)) * 3, ("MPEG-TS", "video/mp2t")),
         ],
     )
-    def test_a_video_is_named_so_that_it_can_be_kept_as_one(self, head, expected):
+    def test_a_video_is_reported_with_its_format(self, head, expected):
         assert sniff_video(head) == expected
         with pytest.raises(NotAnImage, match=expected[1]) as caught:
             facts(head)
@@ -118,7 +118,7 @@ class TestOtherFiles:
             (b"hello, world", "68 65 6c 6c"),
         ],
     )
-    def test_anything_else_is_refused_by_its_name(self, data, named):
+    def test_other_files_are_rejected_by_name(self, data, named):
         with pytest.raises(UnsupportedFormat, match=named):
             facts(data)
 
@@ -131,16 +131,16 @@ class TestOtherFiles:
             facts(saved().ljust(1000, b"\x00")[:1000], Limits(max_bytes=999))
 
     @pytest.mark.parametrize("extra", [{50706: (SHORT, 1)}, {254: (SHORT, 1), 330: (SHORT, 1)}])
-    def test_a_camera_raw_file_is_no_tiff(self, extra):
+    def test_a_camera_raw_file_is_not_accepted_as_tiff(self, extra):
         with pytest.raises(UnsupportedFormat, match="camera raw"):
             facts(tiff_block({256: (SHORT, 160), 257: (SHORT, 120)} | extra))
 
-    def test_a_canon_raw_file_is_no_tiff(self):
+    def test_a_canon_raw_file_is_not_accepted_as_tiff(self):
         data = tiff_block({256: (SHORT, 160), 257: (SHORT, 120)}, base=16)
         with pytest.raises(UnsupportedFormat, match="camera raw"):
             facts(data[:8] + b"CR\x02\x00" + data[12:])
 
-    def test_an_arithmetic_jpeg_is_valid_but_not_read(self):
+    def test_an_arithmetic_jpeg_is_unsupported_not_corrupt(self):
         data = saved().replace(b"\xff\xc0\x00\x11\x08", b"\xff\xc9\x00\x11\x08")
         with pytest.raises(UnsupportedFormat, match="arithmetic"):
             facts(data)
@@ -154,32 +154,32 @@ class TestOrientation:
         assert (found.width, found.height) == ((64, 48) if orientation < 5 else (48, 64))
 
     @pytest.mark.parametrize("orientation", [0, 9, 255, 65535])
-    def test_nonsense_means_as_stored(self, orientation):
+    def test_invalid_values_mean_as_stored(self, orientation):
         assert facts(saved(exif=exif(orientation))).orientation == 1
 
     @pytest.mark.parametrize("name", ["PNG", "WEBP", "TIFF", "AVIF"])
-    def test_it_is_read_from_every_format_that_has_it(self, name):
+    def test_it_is_read_from_every_format_that_supports_it(self, name):
         found = facts(saved(name, exif=exif(6)))
         assert (found.orientation, found.width, found.height) == (6, 48, 64)
 
-    def test_from_exif_behind_the_pixels_of_a_png(self):
+    def test_from_exif_after_the_pixels_of_a_png(self):
         data = png(behind=chunk(b"eXIf", exif(8)[6:]))
         assert facts(data).orientation == 8
 
     @pytest.mark.parametrize(
         "kind", [b"Raw profile type exif", b"Raw profile type APP1"], ids=["exif", "APP1"]
     )
-    def test_from_a_raw_profile_as_image_magick_wrote_it(self, kind):
+    def test_from_a_raw_profile_of_image_magick(self, kind):
         block = exif(3)
         text = b"\nexif\n%8d\n" % len(block) + block.hex().encode()
         assert facts(png(chunk(b"tEXt", kind + b"\x00" + text))).orientation == 3
 
-    def test_from_a_raw_profile_of_other_letters_not(self):
+    def test_not_from_a_raw_profile_with_invalid_digits(self):
         assert facts(png(chunk(b"tEXt", b"Raw profile type exif\x00\nexif\n 3\nxyz"))).orientation == 1
 
-    def test_heif_is_turned_by_its_decoder(self):
+    def test_heif_is_rotated_by_its_decoder(self):
         pillow_heif = pytest.importorskip("pillow_heif")
-        pillow_heif.register_heif_opener()  # only so that Pillow can save it
+        pillow_heif.register_heif_opener()  # needed only for Pillow to save it
         found = facts(saved("HEIF", exif=exif(6)))
         assert (found.orientation, found.width, found.height) == (1, 48, 64)
 
@@ -199,10 +199,10 @@ class TestTime:
     @pytest.mark.parametrize(
         "taken", ["0000:00:00 00:00:00", "    :  :     :  :  ", "yesterday", "2024:13:01 00:00:00"]
     )
-    def test_nonsense_is_none(self, taken):
+    def test_invalid_times_are_none(self, taken):
         assert facts(saved(exif=exif(taken=taken))).captured_at is None
 
-    def test_a_nonsense_offset_is_left_out(self):
+    def test_an_invalid_offset_is_ignored(self):
         found = facts(saved(exif=exif(taken="2024:05:06 07:08:09", offset="+99:99")))
         assert found.captured_at == datetime(2024, 5, 6, 7, 8, 9)  # noqa: DTZ001
 
@@ -212,14 +212,14 @@ class TestPlace:
         assert facts(saved(exif=exif(place=PLACE))).has_location
 
     @pytest.mark.parametrize("place", [[], [(0, 0), (0, 0), (0, 0)]], ids=["no tags", "no fix"])
-    def test_a_directory_without_a_place(self, place):
+    def test_a_gps_directory_without_coordinates(self, place):
         assert not facts(saved(exif=exif(place=place))).has_location
 
-    def test_coordinates_that_cannot_be_read_may_be_a_place(self):
+    def test_unreadable_coordinates_count_as_gps_data(self):
         block = tiff_block({}, {GPS_IFD: {2: (RATIONAL, PLACE)}})
         assert facts(jpeg_with((0xE1, b"Exif\x00\x00" + block[:-8]))).has_location
 
-    def test_the_null_island_is_a_place(self):
+    def test_null_island_counts_as_gps_data(self):
         assert facts(saved(exif=exif(place=[(0, 1), (0, 1), (0, 1)]))).has_location
 
     @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ class TestPlace:
             data = saved(name, **options)
         assert facts(data).has_location is expected
 
-    def test_in_the_overflow_of_a_jpegs_xmp(self):
+    def test_in_the_extended_xmp_of_a_jpeg(self):
         content = b"http://ns.adobe.com/xmp/extension/\x00" + bytes(40) + b'exif:GPSLatitude="1,2N"'
         assert facts(jpeg_with((0xE1, content))).has_location
 
@@ -286,15 +286,15 @@ class TestColour:
             (SRGB[:200], True),
             (SRGB[:128] + bytes(len(SRGB) - 128), True),
         ],
-        ids=["sRGB", "exchanged primaries", "other space", "nonsense", "cut", "empty"],
+        ids=["sRGB", "swapped primaries", "other space", "invalid", "truncated", "empty"],
     )
     def test_by_profile(self, profile, standard):
         assert facts(saved(icc_profile=profile)).standard_colour is standard
 
-    def test_a_profile_for_colours_says_nothing_of_grey(self):
+    def test_an_rgb_profile_is_ignored_for_grey_pictures(self):
         assert facts(saved(image=picture("L"), icc_profile=swapped_profile())).standard_colour
 
-    def test_ten_bits_of_heif(self):
+    def test_heif_with_ten_bits(self):
         pillow_heif = pytest.importorskip("pillow_heif")
         heif = pillow_heif.from_bytes("RGB;16", (64, 48), bytes(64 * 48 * 6))
         output = io.BytesIO()
@@ -306,7 +306,7 @@ class TestFrames:
     def test_of_a_gif(self):
         assert facts(gif(7)).frames == 7
 
-    def test_of_a_gif_with_tables_of_its_own(self):
+    def test_of_a_gif_with_local_colour_tables(self):
         frames = [picture("RGB").quantize(8), picture("RGB").rotate(90).quantize(16)]
         assert facts(saved("GIF", image=frames[0], save_all=True, append_images=frames[1:])).frames == 2
 

@@ -1,4 +1,4 @@
-"""Files that promise more than they hold: refused from the header, without decoding and without memory."""
+"""Files that announce more than they hold are rejected by their header, without decoding or allocating."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BIG = bytes(64 << 20)
 
 
 def _jp2(width: int, height: int) -> bytes:
-    """A JPEG 2000 codestream that announces a size."""
+    """Return a JPEG 2000 codestream that announces the given size."""
     data = saved("JPEG2000", no_jp2=True)
     return data[:8] + struct.pack(">2I", width, height) + data[16:]
 
@@ -80,7 +80,7 @@ TOO_LARGE = {
 
 @pytest.fixture
 def no_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails the test if a pixel is decoded."""
+    """Fail the test if a pixel is decoded."""
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a pixel was decoded")
@@ -91,14 +91,14 @@ def no_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_pixel")
 @pytest.mark.parametrize("data", TOO_LARGE.values(), ids=TOO_LARGE.keys())
-def test_a_bomb_is_refused_from_its_header(data):
+def test_a_bomb_is_rejected_by_its_header(data):
     stream = io.BytesIO(data)
     with pytest.raises(ImageTooLarge, match="allowed"):
         inspect(stream)
 
 
 @pytest.mark.parametrize("data", TOO_LARGE.values(), ids=TOO_LARGE.keys())
-def test_a_bomb_costs_python_no_memory(data):
+def test_a_bomb_allocates_no_python_memory(data):
     stream = io.BytesIO(data)
     tracemalloc.start()
     try:
@@ -109,8 +109,8 @@ def test_a_bomb_costs_python_no_memory(data):
         tracemalloc.stop()
 
 
-def test_no_bomb_costs_the_process_memory(tmp_path: Path) -> None:
-    """Under a limit of the address space, which decoders in C are held to as well."""
+def test_no_bomb_allocates_process_memory(tmp_path: Path) -> None:
+    """The address space is limited, which also applies to decoders in C."""
     for number, data in enumerate(TOO_LARGE.values()):
         (tmp_path / f"{number:02}").write_bytes(data)
     script = (
@@ -140,7 +140,7 @@ def test_no_bomb_costs_the_process_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["AVIF"])
-def test_a_lying_iso_header_is_refused(name):
+def test_a_false_iso_header_is_rejected(name):
     with pytest.raises((ImageTooLarge, CorruptImage)):
         inspect(io.BytesIO(_iso(name)))
 
@@ -152,19 +152,19 @@ def test_a_lying_iso_header_is_refused(name):
         (Limits(max_side=63), "64 x 48; 63 px"),
     ],
 )
-def test_the_limits_are_those_given(limits, named):
+def test_the_given_limits_apply(limits, named):
     with pytest.raises(ImageTooLarge, match=named):
         inspect(io.BytesIO(saved()), limits)
     assert inspect(io.BytesIO(saved()), Limits(max_pixels=3072, max_side=64))
 
 
-def test_frames_that_only_the_decoder_counts():
+def test_frames_counted_only_by_the_decoder():
     data = saved("WEBP", save_all=True, append_images=[picture().rotate(90), picture().rotate(180)])
     with pytest.raises(ImageTooLarge, match="3 frames or more; 2 are allowed"):
         inspect(io.BytesIO(data), Limits(max_frames=2))
 
 
-def test_more_than_pillows_own_limit_may_be_allowed(monkeypatch):
+def test_limits_can_exceed_pillows_limit(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert inspect(io.BytesIO(saved())).width == 64
 
@@ -178,12 +178,12 @@ def test_directories_in_a_loop(order):
         inspect(io.BytesIO(data))
 
 
-def test_a_directory_of_too_many_entries():
+def test_a_directory_with_too_many_entries():
     with pytest.raises(CorruptImage, match="65535 entries"):
         inspect(io.BytesIO(b"II*\x00\x08\x00\x00\x00" + b"\xff" * 100))
 
 
-def test_big_tiff_with_an_offset_beyond_reach():
+def test_big_tiff_with_an_unreachable_offset():
     data = b"II+\x00\x08\x00\x00\x00" + struct.pack("<Q", 2**64 - 1)
     with pytest.raises(CorruptImage, match="cannot be reached"):
         inspect(io.BytesIO(data))
@@ -217,7 +217,7 @@ def test_a_header_alone_is_corrupt(data):
         inspect(io.BytesIO(data))
 
 
-def test_twelve_bits_are_valid_but_not_read():
+def test_twelve_bits_are_unsupported_not_corrupt():
     data = saved().replace(b"\xff\xc0\x00\x11\x08", b"\xff\xc1\x00\x11\x0c")
     with pytest.raises(UnsupportedFormat, match="12-bit"):
         inspect(io.BytesIO(data))
@@ -248,7 +248,7 @@ class TestDecoderErrors:
             (CorruptImage("ours"), CorruptImage),
         ],
     )
-    def test_whatever_is_raised_gets_a_name(self, raised, expected):
+    def test_every_exception_is_mapped_to_a_named_error(self, raised, expected):
         with pytest.raises(expected) as caught, decoding.named_errors("PNG"):
             raise raised
         assert type(caught.value) is expected
@@ -261,24 +261,24 @@ class TestDecoderErrors:
             ("PNG", 40_000_000, CorruptImage),
         ],
     )
-    def test_a_piece_beyond_what_a_codec_holds_is_not_called_damaged(self, name, pixels, expected):
+    def test_an_oversized_piece_is_not_reported_as_corrupt(self, name, pixels, expected):
         with pytest.raises(expected), decoding.named_errors(name, pixels):
             raise RuntimeError("Decoding of color planes failed")
 
     @pytest.mark.parametrize("name", ["WEBP", "AVIF", "JPEG2000", "TIFF"])
-    def test_a_missing_codec_says_what_to_install(self, monkeypatch, name):
+    def test_a_missing_codec_names_the_package_to_install(self, monkeypatch, name):
         monkeypatch.setattr(features, "check", lambda _: False)
         with pytest.raises(UnsupportedFormat, match="unsupported on this installation: install Pillow"):
             inspect(io.BytesIO(saved(name)))
 
-    def test_a_missing_module_too(self, monkeypatch):
+    def test_a_missing_module_names_the_package_to_install(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "pillow_heif", None)
         with pytest.raises(UnsupportedFormat, match="install pillow-heif"):
             inspect(io.BytesIO(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00heic"))
 
 
-def test_no_plugin_beyond_the_list_is_asked(monkeypatch):
-    """Not even one that Pillow's registry holds and that would take the file."""
+def test_only_listed_plugins_are_used(monkeypatch):
+    """Even a plugin in Pillow's registry that would accept the file is not called."""
     asked = []
 
     def take(prefix: bytes) -> bool:

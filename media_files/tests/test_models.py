@@ -1,4 +1,4 @@
-"""Originals: their facts, and what becomes of their files when rows are saved, replaced and deleted."""
+"""Originals: their facts, and their files when rows are saved, replaced and deleted."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def added(data: bytes) -> MediaFile:
 
 
 @pytest.mark.parametrize("way", [saved, created, field_saved, bulk_created, added])
-def test_facts_are_read_whichever_way_a_row_comes(way, folders):
+def test_facts_are_read_however_a_row_is_created(way, folders):
     data = turned_jpeg()
     row = MediaFile.objects.get(pk=way(data).pk)
     assert (row.file_type, row.format, row.content_type) == ("image", "JPEG", "image/jpeg")
@@ -70,16 +70,16 @@ def test_facts_are_read_whichever_way_a_row_comes(way, folders):
 @pytest.mark.parametrize(
     ("data", "error"),
     [(PDF, UnsupportedFormat), (b"", EmptyFile), (jpeg()[:60], CorruptImage)],
-    ids=["PDF", "empty", "cut in its header"],
+    ids=["PDF", "empty", "truncated header"],
 )
-def test_what_may_not_be_kept_leaves_no_row_and_no_file(way, data, error, folders):
+def test_a_rejected_file_leaves_no_row_and_no_file(way, data, error, folders):
     with pytest.raises(error), transaction.atomic():
         way(data)
     assert not MediaFile.objects.exists()
     assert files_in(folders["originals"]) == []
 
 
-def test_the_format_is_told_by_the_bytes(folders):
+def test_the_format_is_detected_from_the_bytes(folders):
     row = saved(encoded("PNG", 20, 10), "photo.jpg")
     assert (row.format, row.content_type) == ("PNG", "image/png")
     assert str(row.file.name).endswith("/photo.png")
@@ -94,7 +94,7 @@ def test_a_video_has_no_size():
     "fields", [None, ["file"], ["file", "uploader"]], ids=["all", "file", "file and another"]
 )
 class TestReplace:
-    """A row is given another file."""
+    """The file of a row is replaced."""
 
     @pytest.fixture
     def row(self):
@@ -108,14 +108,16 @@ class TestReplace:
 
         return replace
 
-    def test_its_facts_are_those_of_the_new_bytes(self, row, save):
+    def test_the_facts_are_those_of_the_new_bytes(self, row, save):
         before = row.fingerprint
         save(row)
         row.refresh_from_db()
         assert (row.format, row.width, row.height, row.original_name) == ("PNG", 50, 40, "second.png")
         assert row.fingerprint == hashlib.sha256(encoded("PNG", 50, 40)).hexdigest() != before
 
-    def test_the_old_file_goes_after_the_commit(self, row, save, folders, django_capture_on_commit_callbacks):
+    def test_the_old_file_is_deleted_after_the_commit(
+        self, row, save, folders, django_capture_on_commit_callbacks
+    ):
         old = row.file.name
         with django_capture_on_commit_callbacks() as callbacks:
             save(row)
@@ -126,7 +128,7 @@ class TestReplace:
         assert files_in(folders["originals"]) == [row.file.name]
         assert not DiscardedFile.objects.exists()
 
-    def test_a_rollback_keeps_the_old_one_and_its_row(self, row, save, folders):
+    def test_a_rollback_keeps_the_old_file_and_its_row(self, row, save, folders):
         old = row.file.name
         with transaction.atomic():
             save(row)
@@ -136,14 +138,14 @@ class TestReplace:
         assert old in files_in(folders["originals"])
         assert not DiscardedFile.objects.exists()
 
-    def test_a_file_that_may_not_be_kept_changes_nothing(self, row, save, folders):
+    def test_a_rejected_file_changes_nothing(self, row, save, folders):
         old = row.file.name
         with pytest.raises(MediaError):
             save(row, PDF)
         assert MediaFile.objects.get().file.name == old
         assert files_in(folders["originals"]) == [old]
 
-    def test_a_row_that_cannot_be_written_takes_its_new_file_back(self, row, save, folders, monkeypatch):
+    def test_a_failed_save_of_the_row_removes_its_new_file(self, row, save, folders, monkeypatch):
         old = row.file.name
 
         def refuse(*args, **kwargs):
@@ -154,9 +156,7 @@ class TestReplace:
             save(row)
         assert files_in(folders["originals"]) == [old]
 
-    def test_an_original_that_is_not_ours_stays_where_it_is(
-        self, save, folders, django_capture_on_commit_callbacks
-    ):
+    def test_an_unmanaged_original_stays_in_place(self, save, folders, django_capture_on_commit_callbacks):
         place = folders["originals"] / "theirs" / "a.jpg"
         place.parent.mkdir(parents=True)
         place.write_bytes(jpeg())
@@ -168,7 +168,7 @@ class TestReplace:
         assert row.managed
 
 
-def test_a_save_of_other_columns_reads_no_file(folders):
+def test_saving_other_columns_does_not_read_the_file(folders):
     row = saved(jpeg())
     (folders["originals"] / row.file.name).unlink()
     row.original_name = "renamed.jpg"
@@ -178,7 +178,7 @@ def test_a_save_of_other_columns_reads_no_file(folders):
 
 
 class TestDelete:
-    def test_the_file_goes_after_the_commit_and_only_then(self, folders, django_capture_on_commit_callbacks):
+    def test_the_file_is_deleted_only_after_the_commit(self, folders, django_capture_on_commit_callbacks):
         row = saved(jpeg())
         with django_capture_on_commit_callbacks() as callbacks:
             row.delete()
@@ -187,21 +187,21 @@ class TestDelete:
             callback()
         assert files_in(folders["originals"]) == []
 
-    def test_a_rollback_keeps_it(self, folders):
+    def test_a_rollback_keeps_the_file(self, folders):
         row = saved(jpeg())
         with transaction.atomic():
             row.delete()
             transaction.set_rollback(True)
         assert files_in(folders["originals"]) == [MediaFile.objects.get().file.name]
 
-    def test_many_at_once(self, folders, django_capture_on_commit_callbacks):
+    def test_a_queryset_delete_removes_all_files(self, folders, django_capture_on_commit_callbacks):
         for seed in range(3):
             saved(jpeg(60, 50, seed=seed))
         with django_capture_on_commit_callbacks(execute=True):
             MediaFile.objects.all().delete()
         assert files_in(folders["originals"]) == []
 
-    def test_a_file_that_another_row_names_stays(self, folders, django_capture_on_commit_callbacks):
+    def test_a_file_used_by_another_row_is_kept(self, folders, django_capture_on_commit_callbacks):
         row = saved(jpeg())
         copy = MediaFile.objects.get()
         copy.pk = None
@@ -210,7 +210,7 @@ class TestDelete:
             row.delete()
         assert files_in(folders["originals"]) == [copy.file.name]
 
-    def test_one_that_is_not_ours_stays(self, folders, django_capture_on_commit_callbacks):
+    def test_an_unmanaged_file_is_kept(self, folders, django_capture_on_commit_callbacks):
         place = folders["originals"] / "theirs.jpg"
         place.parent.mkdir(parents=True)
         place.write_bytes(jpeg())
@@ -219,7 +219,7 @@ class TestDelete:
             row.delete()
         assert place.exists()
 
-    def test_a_storage_that_does_not_answer_leaves_a_note_for_the_sweeper(
+    def test_an_unresponsive_storage_leaves_a_note_for_the_sweeper(
         self, folders, monkeypatch, django_capture_on_commit_callbacks
     ):
         row = saved(jpeg())
@@ -245,30 +245,30 @@ class TestRegisterInPlace:
         place.write_bytes(jpeg())
         return place
 
-    def test_a_row_is_made_without_reading_the_file(self, place):
+    def test_the_row_is_created_without_reading_the_file(self, place):
         row = register_in_place("originals", "archive/küste.jpg")
         assert (row.original_name, row.managed, row.bytes) == ("küste.jpg", False, len(jpeg()))
         assert (row.width, row.sha256, row.facts) == (None, "", None)
         assert row.fingerprint.startswith("place:")
 
-    def test_again_it_is_the_same_row(self, place):
+    def test_registering_again_returns_the_same_row(self, place):
         first = register_in_place("originals", "archive/küste.jpg")
         assert register_in_place("originals", "archive/küste.jpg").pk == first.pk
 
-    def test_another_file_under_the_name_is_another_fingerprint(self, place):
+    def test_a_different_file_with_the_same_name_has_a_different_fingerprint(self, place):
         first = register_in_place("originals", "archive/küste.jpg")
         place.write_bytes(jpeg(seed=2) + b"longer")
         again = register_in_place("originals", "archive/küste.jpg")
         assert again.pk == first.pk
         assert again.fingerprint != first.fingerprint
 
-    def test_nothing_there_is_told(self, place):
+    def test_a_missing_file_is_reported(self, place):
         with pytest.raises(SourceMissing):
             register_in_place("originals", "archive/nothing.jpg")
 
 
-def test_two_uploads_of_the_same_bytes_at_the_same_moment_meet(folders, monkeypatch):
-    """The second one looks before the first one has written its row."""
+def test_simultaneous_uploads_of_the_same_bytes_give_one_row(folders, monkeypatch):
+    """The second upload checks for duplicates before the first one has written its row."""
     first, _ = add_file(io.BytesIO(jpeg()), "a.jpg")
     answers = iter([None, first])
     monkeypatch.setattr("media_files.services.find_same", lambda facts: next(answers))
@@ -277,7 +277,7 @@ def test_two_uploads_of_the_same_bytes_at_the_same_moment_meet(folders, monkeypa
     assert files_in(folders["originals"]) == [first.file.name]
 
 
-def test_a_row_that_was_read_before_a_replacement_cannot_undo_it(folders):
+def test_saving_an_outdated_row_does_not_undo_a_replacement(folders):
     row = saved(jpeg(seed=1))
     outdated = MediaFile.objects.get(pk=row.pk)
     outdated.uploader = None

@@ -1,4 +1,4 @@
-"""Names: whatever a user called a file, what is stored is safe."""
+"""Names: the stored name is always safe, for any file name a user chose."""
 
 from __future__ import annotations
 

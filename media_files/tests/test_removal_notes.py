@@ -1,4 +1,4 @@
-"""Notes of files to remove: when they are written, settled and resolved."""
+"""Removal notes: when they are written, settled and resolved."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 @pytest.fixture
 def asked(monkeypatch):
-    """The names whose removal was asked of a storage that has failed for those in ``asked.failing``."""
+    """Return the names passed to the storage's ``delete``, which fails for those in ``asked.failing``."""
 
     class Asked(list[str]):
         failing: set[str] = set()
@@ -49,7 +49,7 @@ def note(name: str, alias: str = "originals") -> DiscardedFile:
     return DiscardedFile.objects.create(storage_alias=alias, name=name)
 
 
-def test_a_file_is_noted_before_it_is_stored_and_the_note_ends_with_the_rows_commit(monkeypatch):
+def test_the_note_is_written_before_the_file_and_deleted_with_the_rows_commit(monkeypatch):
     noted = []
     put = LocalStorage.put
 
@@ -63,7 +63,7 @@ def test_a_file_is_noted_before_it_is_stored_and_the_note_ends_with_the_rows_com
     assert not DiscardedFile.objects.exists()
 
 
-def test_a_file_that_is_being_stored_is_left_alone(folders):
+def test_the_sweeper_skips_a_file_that_is_being_stored(folders):
     name = "original/aa/a.jpg"
     media_storage("originals").put(name, b"half-way to its row")
     DiscardedFile.expect("originals", name)
@@ -71,8 +71,8 @@ def test_a_file_that_is_being_stored_is_left_alone(folders):
     assert files_in(folders["originals"]) == [name]
 
 
-def test_a_row_whose_file_the_sweeper_took_is_not_committed(monkeypatch, folders):
-    """The writer slept for longer than it has, as a laptop does."""
+def test_a_row_whose_file_was_swept_is_not_committed(monkeypatch, folders):
+    """The writer was suspended for too long, like on a sleeping laptop."""
     put = LocalStorage.put
 
     def slow(self, name, content, **options):
@@ -89,7 +89,7 @@ def test_a_row_whose_file_the_sweeper_took_is_not_committed(monkeypatch, folders
 
 
 @pytest.mark.parametrize("way", ["create", "bulk_create", "replace"])
-def test_a_rollback_by_the_caller_leaves_no_unknown_file(way, folders):
+def test_a_rollback_by_the_caller_leaves_no_orphaned_file(way, folders):
     row = add_file(io.BytesIO(jpeg(60, 50)), "a.jpg")[0]
     new = MediaFile(file=ContentFile(encoded("PNG", 20, 10), name="b.png"))
     with transaction.atomic():
@@ -113,7 +113,7 @@ def test_a_commit_by_the_caller_keeps_its_files(folders):
     assert files_in(folders["originals"]) == [MediaFile.objects.get().file.name]
 
 
-def test_notes_that_cannot_be_removed_do_not_hide_newer_ones(asked, monkeypatch):
+def test_unresolvable_notes_do_not_block_newer_ones(asked, monkeypatch):
     monkeypatch.setattr("media_files.removal_notes.MOST", 10)
     asked.failing = {f"bad-{number}" for number in range(20)}
     for name in [*sorted(asked.failing), "good-1", "good-2"]:
@@ -124,7 +124,7 @@ def test_notes_that_cannot_be_removed_do_not_hide_newer_ones(asked, monkeypatch)
     assert DiscardedFile.objects.count() == 20
 
 
-def test_a_silent_storage_is_asked_once_a_sweep_and_stops_no_other(asked, caplog):
+def test_an_unresponsive_storage_is_tried_once_per_sweep_and_does_not_block_others(asked, caplog):
     asked.failing = {f"bad-{number}" for number in range(20)}
     for name in asked.failing:
         note(name)
@@ -137,10 +137,10 @@ def test_a_silent_storage_is_asked_once_a_sweep_and_stops_no_other(asked, caplog
             assert len([name for name in asked if name.startswith("bad")]) == 1
     assert not DiscardedFile.objects.filter(name="good").exists()
     told = [record for record in caplog.records if "yet" in record.getMessage()]
-    assert len(told) <= 2, "once for each kind"
+    assert len(told) <= 2, "logged once per kind"
 
 
-def test_who_deletes_many_files_waits_for_a_silent_storage_once(asked):
+def test_deleting_many_files_waits_only_once_for_an_unresponsive_storage(asked):
     rows = [add_file(io.BytesIO(jpeg(60, 50, seed=seed)), "a.jpg")[0] for seed in range(5)]
     asked.failing = {str(row.file.name) for row in rows}
     MediaFile.objects.all().delete()
@@ -149,7 +149,7 @@ def test_who_deletes_many_files_waits_for_a_silent_storage_once(asked):
     assert DiscardedFile.remove_left_over() == 5
 
 
-def test_of_two_replacements_at_once_none_leaves_a_file(folders):
+def test_concurrent_replacements_leave_no_orphaned_file(folders):
     row = add_file(io.BytesIO(jpeg(60, 50)), "a.jpg")[0]
     stored = threading.Barrier(2)
 
@@ -169,7 +169,7 @@ def test_of_two_replacements_at_once_none_leaves_a_file(folders):
     assert not DiscardedFile.objects.exists()
 
 
-def test_deleting_a_row_that_was_replaced_since_it_was_read_removes_the_new_file(folders):
+def test_deleting_an_outdated_row_removes_the_new_file(folders):
     row = add_file(io.BytesIO(jpeg(60, 50)), "a.jpg")[0]
     old = MediaFile.objects.get()
     row.file = ContentFile(encoded("PNG", 20, 10), name="b.png")
@@ -179,7 +179,7 @@ def test_deleting_a_row_that_was_replaced_since_it_was_read_removes_the_new_file
 
 
 class TestFieldSave:
-    """``row.file.save(name, content)`` on a row that has a file."""
+    """``row.file.save(name, content)`` on a row that already has a file."""
 
     @pytest.fixture
     def row(self):
@@ -192,12 +192,12 @@ class TestFieldSave:
         row.refresh_from_db()
         assert (row.original_name, row.format, row.content_key) == ("b.png", "PNG", None)
 
-    def test_the_old_bytes_can_come_again(self, row):
+    def test_the_old_bytes_can_be_added_again(self, row):
         again, is_new = add_file(io.BytesIO(jpeg(60, 50)), "a.jpg")
         assert is_new
         assert again.pk != row.pk
 
-    def test_without_save_the_row_decides(self, row, folders):
+    def test_without_save_the_old_file_is_kept_until_the_row_is_saved(self, row, folders):
         row.file.save("c.jpg", ContentFile(jpeg(60, 50, seed=3)), save=False)
         assert len(files_in(folders["originals"])) == 2
         row.save()
@@ -209,7 +209,7 @@ DAMAGES = {"missing": lambda path: path.unlink(), "cut short": lambda path: path
 
 @pytest.mark.parametrize("damage", DAMAGES)
 class TestLostFile:
-    """The same bytes come again while the file of their row is missing or has another size."""
+    """The same bytes are added again while the file of their row is missing or has a different size."""
 
     @pytest.fixture
     def row(self, damage):
@@ -237,7 +237,7 @@ class TestLostFile:
         assert (row.original_name, row.content_key) == ("a.jpg", row.sha256)
 
 
-def test_registered_twice_at_once_is_one_row(folders, monkeypatch):
+def test_concurrent_registrations_give_one_row(folders, monkeypatch):
     media_storage("originals").put("theirs.jpg", jpeg(60, 50))
     both_looked = threading.Barrier(2)
     stat = LocalStorage.stat

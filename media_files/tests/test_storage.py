@@ -1,4 +1,4 @@
-"""Both storages: what they have in common. S3 is a real server."""
+"""The common behaviour of both storages, with a real S3 server."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ IMPOSSIBLE_NAMES = ["", "../outside.jpg", "a/../../outside.jpg"]
         pytest.param(lambda: ContentFile(b"abc"), id="django-file"),
     ],
 )
-def test_what_was_put_is_fetched(storage, content):
+def test_fetch_returns_what_was_put(storage, content):
     stored = storage.put(NAME, content())
     assert (stored.name, stored.bytes) == (NAME, 3)
     assert read(storage, NAME) == b"abc"
     assert storage.stat(NAME) == stored
 
 
-def test_a_stream_is_put_from_its_beginning_and_stays_open(storage):
+def test_put_reads_a_stream_from_its_beginning_and_leaves_it_open(storage):
     stream = io.BytesIO(b"abc")
     stream.read()
     storage.put(NAME, stream)
@@ -56,18 +56,18 @@ def test_a_stream_is_put_from_its_beginning_and_stays_open(storage):
     assert not stream.closed
 
 
-def test_no_bytes_are_a_file_too(storage):
+def test_an_empty_file(storage):
     assert storage.put(NAME, b"").bytes == 0
     assert read(storage, NAME) == b""
 
 
-def test_put_replaces_what_lies_under_the_name(storage):
+def test_put_replaces_an_existing_file(storage):
     storage.put(NAME, b"a longer first content")
     storage.put(NAME, b"second")
     assert read(storage, NAME) == b"second"
 
 
-def test_a_reader_goes_on_reading_what_it_opened(storage):
+def test_a_reader_keeps_the_file_it_opened(storage):
     storage.put(NAME, b"first" * 1000)
     with storage.fetch(NAME) as stream:
         storage.put(NAME, b"second")
@@ -94,7 +94,7 @@ def test_unusual_names(storage, name):
 
 
 @pytest.mark.parametrize("name", IMPOSSIBLE_NAMES)
-def test_impossible_names_are_refused(storage, name):
+def test_invalid_names_are_rejected(storage, name):
     with pytest.raises(SuspiciousFileOperation):
         storage.put(name, b"abc")
     with pytest.raises(SuspiciousFileOperation):
@@ -102,16 +102,16 @@ def test_impossible_names_are_refused(storage, name):
 
 
 @pytest.mark.parametrize("operation", ["fetch", "stat", "size", "open"])
-def test_a_missing_file_is_named_so(storage, operation):
+def test_a_missing_file_is_reported(storage, operation):
     with pytest.raises(SourceMissing, match=r"nothing\.jpg.*delete its row"):
         getattr(storage, operation)("nothing.jpg")
 
 
-def test_a_missing_file_may_be_deleted(storage):
+def test_deleting_a_missing_file_is_no_error(storage):
     storage.delete("nothing.jpg")
 
 
-def test_save_keeps_djangos_promise_never_to_overwrite(storage):
+def test_save_never_overwrites(storage):
     first = storage.save("a.jpg", ContentFile(b"first"))
     second = storage.save("a.jpg", ContentFile(b"second"))
     assert first == "a.jpg"
@@ -119,9 +119,9 @@ def test_save_keeps_djangos_promise_never_to_overwrite(storage):
     assert (read(storage, first), read(storage, second)) == (b"first", b"second")
 
 
-def test_save_keeps_its_promise_when_a_name_is_taken_in_the_meantime(storage, monkeypatch):
+def test_save_never_overwrites_a_name_taken_in_the_meantime(storage, monkeypatch):
     storage.put("a.jpg", b"first")
-    # Both writers found the name free; now the second one comes to write.
+    # Both writers found the name free; now the second one writes.
     real = type(storage).get_available_name
     answers = iter(["a.jpg"])
     monkeypatch.setattr(
@@ -132,22 +132,22 @@ def test_save_keeps_its_promise_when_a_name_is_taken_in_the_meantime(storage, mo
     assert (read(storage, "a.jpg"), read(storage, second)) == (b"first", b"second")
 
 
-def test_open_reads_as_django_does(storage):
+def test_open_works_like_in_django(storage):
     storage.put(NAME, b"line 1\nline 2\n")
     with storage.open(NAME) as file:
         assert list(file) == [b"line 1\n", b"line 2\n"]
     assert storage.size(NAME) == 14
 
 
-def test_an_error_of_the_callers_stream_leaves_the_old_file(storage):
+def test_an_error_in_the_callers_stream_keeps_the_old_file(storage):
     storage.put(NAME, b"old")
     with pytest.raises(ValueError, match="not mine"):
         storage.put(NAME, Failing(ValueError("not mine")))
     assert read(storage, NAME) == b"old"
 
 
-def test_a_folder_of_files_needs_no_boto3():
-    """It costs each process 0.3 s and 30 MB."""
+def test_local_storage_does_not_import_boto3():
+    """Importing it takes 0.3 s and 30 MB per process."""
     source = """
         import sys, django
         from django.conf import settings
@@ -160,7 +160,7 @@ def test_a_folder_of_files_needs_no_boto3():
     assert subprocess.check_output([sys.executable, "-c", textwrap.dedent(source)], text=True) == "False\n"
 
 
-def test_an_alias_of_another_kind_of_storage_is_refused(settings):
+def test_an_unsupported_storage_backend_is_rejected(settings):
     settings.STORAGES = settings.STORAGES | {
         "originals": {"BACKEND": "django.core.files.storage.FileSystemStorage"}
     }
@@ -168,7 +168,7 @@ def test_an_alias_of_another_kind_of_storage_is_refused(settings):
         media_storage("originals")
 
 
-def test_aliases_lead_to_both_kinds(settings, tmp_path):
+def test_an_alias_can_use_either_backend(settings, tmp_path):
     settings.STORAGES = settings.STORAGES | {
         "originals": {
             "BACKEND": "media_files.storage.local.LocalStorage",
@@ -180,11 +180,11 @@ def test_aliases_lead_to_both_kinds(settings, tmp_path):
     assert isinstance(media_storage("proxies"), BucketStorage)
 
 
-def test_stored_is_a_value():
+def test_stored_objects_compare_by_value():
     assert Stored("a", 1) == Stored("a", 1, "", "")
 
 
-def test_walk_lists_what_is_below_a_folder_with_its_size(storage):
+def test_walk_lists_the_files_below_a_folder_with_their_sizes(storage):
     for name in ("a/1.jpg", "a/b/2.jpg", "a/ä c.jpg", "ab/3.jpg", "4.jpg"):
         storage.put(name, name.encode())
     found = {file.name: file for file in storage.walk("a")}

@@ -1,4 +1,4 @@
-"""What a bucket stores is what was sent: compared after each write, whatever the server does with a body."""
+"""After each write, the stored object is compared with what was sent, for servers that alter the body."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def stored(literal: LiteralS3) -> list[bytes]:
 
 
 @pytest.mark.parametrize("content", [CONTENT, io.BytesIO(CONTENT)], ids=["bytes", "stream"])
-def test_a_server_that_knows_no_chunked_trailers_stores_the_bytes_that_were_sent(literal, content):
+def test_a_server_without_chunked_trailers_stores_the_bytes_sent(literal, content):
     storage = BucketStorage(**literal.options("small"))
     storage.put(NAME, content)
     assert stored(literal) == [CONTENT]
@@ -48,7 +48,7 @@ def test_a_server_that_knows_no_chunked_trailers_stores_the_bytes_that_were_sent
         assert stream.read() == CONTENT
 
 
-def test_so_it_does_when_the_environment_names_the_endpoint(literal, monkeypatch):
+def test_a_server_configured_by_environment_stores_the_bytes_sent(literal, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", literal.endpoint)
     options = literal.options()
     del options["endpoint_url"]
@@ -66,7 +66,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("write", ["put", "save"])
 @pytest.mark.parametrize("etag", ["of-stored", "of-sent", "of-its-own"])
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_body_that_was_stored_otherwise_is_an_error_that_names_the_setting(literal, damage, etag, write):
+def test_a_wrongly_stored_body_is_an_error_that_names_the_setting(literal, damage, etag, write):
     literal.store = DAMAGE[damage]
     answers = {"of-sent": lambda body, stored: md5(body), "of-its-own": lambda body, stored: "some-tag-1"}
     literal.etag = answers.get(etag, md5_of_stored)
@@ -74,16 +74,16 @@ def test_a_body_that_was_stored_otherwise_is_an_error_that_names_the_setting(lit
     with pytest.raises(StorageError, match=r"endpoint_url.*") as raised:
         storage.put(NAME, CONTENT) if write == "put" else storage.save(NAME, io.BytesIO(CONTENT))
     assert "70,000" in str(raised.value)
-    assert not literal.objects, "the damaged object is removed again"
+    assert not literal.objects, "the damaged object is deleted again"
 
 
-def test_other_bytes_of_the_same_size_are_found_by_the_etag(literal):
+def test_different_bytes_of_the_same_size_are_detected_by_the_etag(literal):
     literal.store = lambda body: body[:-1] + bytes([body[-1] ^ 1])
     with pytest.raises(StorageError):
         BucketStorage(**literal.options()).put(NAME, CONTENT)
 
 
-def test_a_server_with_etags_of_its_own_is_asked_for_the_size_after_each_write(literal):
+def test_without_md5_etags_the_size_is_checked_after_every_write(literal):
     literal.etag = lambda body, stored: "generation-17"
     storage = BucketStorage(**literal.options())
     for _ in range(2):
@@ -91,7 +91,7 @@ def test_a_server_with_etags_of_its_own_is_asked_for_the_size_after_each_write(l
     assert literal.methods == ["PUT", "HEAD", "PUT", "HEAD"]
 
 
-def test_a_server_with_md5_etags_is_asked_for_the_size_after_the_first_write_of_a_process(literal):
+def test_with_md5_etags_the_size_is_checked_after_the_first_write_of_a_process(literal):
     storage = BucketStorage(**literal.options())
     for _ in range(3):
         storage.put(NAME, CONTENT)
@@ -99,7 +99,7 @@ def test_a_server_with_md5_etags_is_asked_for_the_size_after_the_first_write_of_
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_row_is_left_of_an_original_that_was_stored_otherwise(literal, settings, add, off) -> None:
+def test_a_wrongly_stored_original_leaves_no_row(literal, settings, add, off) -> None:
     literal.store = DAMAGE["framed"]
     backend = {"BACKEND": "media_files.storage.s3.BucketStorage", "OPTIONS": literal.options("library")}
     settings.STORAGES = settings.STORAGES | {"originals": backend}
@@ -108,7 +108,7 @@ def test_no_row_is_left_of_an_original_that_was_stored_otherwise(literal, settin
     assert not MediaFile.objects.exists()
 
 
-def test_an_import_from_a_command_is_stored_as_it_is(
+def test_the_import_command_stores_the_bytes_unchanged(
     install: Callable[..., Any], literal: LiteralS3, tmp_path: Path
 ) -> None:
     photos = {f"{number}.jpg": jpeg(seed=number) for number in range(2)}
@@ -138,5 +138,5 @@ def test_an_import_from_a_command_is_stored_as_it_is(
         ("https://notamazonaws.com", False),
     ],
 )
-def test_which_endpoints_are_amazons(endpoint: str | None, expected: bool) -> None:
+def test_amazon_endpoints_are_recognized(endpoint: str | None, expected: bool) -> None:
     assert is_amazon_endpoint(endpoint) is expected

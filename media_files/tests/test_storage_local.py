@@ -1,4 +1,4 @@
-"""Files in a folder: whole writes, named failures, whoever is killed meanwhile."""
+"""Local storage: atomic writes, named errors, and processes killed while writing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from media_files.storage.local import LocalStorage
 from media_files.tests.storages import NAME, files_under, read
 
 
-def test_local_files_have_djangos_modes(local, settings):
+def test_local_files_have_the_same_modes_as_in_django(local, settings):
     settings.FILE_UPLOAD_PERMISSIONS = 0o640
     settings.FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o750
     local.put("folder/put.jpg", b"abc")
@@ -64,7 +64,7 @@ def test_local_writes_are_durable_before_they_are_visible(local, monkeypatch):
     assert calls == ["sync .incoming", "replace", "sync folder"]
 
 
-def test_the_folder_of_writes_in_progress_is_out_of_sight_and_reach(local):
+def test_the_folder_of_writes_in_progress_is_hidden_and_inaccessible(local):
     local.put(NAME, b"abc")
     assert local.listdir("") == (["proxy_image"], [])
     assert files_under(Path(local.location)) == [NAME]
@@ -94,8 +94,8 @@ def test_a_failing_disk_leaves_the_old_file_and_no_temporary(local, monkeypatch,
     assert read(local, NAME) == b"old"
 
 
-def test_a_disk_that_is_really_full(tmp_path):
-    """Write into a tmpfs of 1 MB, mounted in a mount namespace of the child's own."""
+def test_a_full_disk(tmp_path):
+    """Write into a 1 MB tmpfs, mounted in the child's mount namespace."""
     script = """
         import sys, django
         from django.conf import settings
@@ -124,7 +124,7 @@ def test_a_disk_that_is_really_full(tmp_path):
     assert result.stdout.endswith("b'old' ([], ['a.jpg']) []\n")
 
 
-def test_a_folder_that_may_not_be_written_to(local, monkeypatch):
+def test_a_read_only_folder(local, monkeypatch):
     monkeypatch.setattr(
         os, "open", lambda *a, **k: (_ for _ in ()).throw(PermissionError(errno.EACCES, "Denied"))
     )
@@ -138,7 +138,7 @@ def test_a_file_where_a_folder_is_needed(local):
         local.put(NAME, b"abc")
 
 
-def test_a_folder_under_the_files_name_is_no_file(local):
+def test_a_folder_with_the_name_of_a_file_counts_as_missing(local):
     local.put(NAME, b"abc")
     with pytest.raises(SourceMissing):
         local.fetch("proxy_image")
@@ -146,8 +146,8 @@ def test_a_folder_under_the_files_name_is_no_file(local):
         local.stat("proxy_image")
 
 
-def test_a_disk_that_is_not_mounted_is_not_the_files_fault(local):
-    """Or else each file behind it would be given up as missing."""
+def test_an_unmounted_disk_does_not_count_against_the_file(local):
+    """Otherwise every file on it would be given up as missing."""
     local.put(NAME, b"abc")
     Path(local.location).rename(f"{local.location}-away")
     for read_or_look in (local.fetch, local.stat):
@@ -157,7 +157,7 @@ def test_a_disk_that_is_not_mounted_is_not_the_files_fault(local):
     assert read(local, NAME) == b"abc"
 
 
-def test_the_folder_is_made_by_the_first_write(tmp_path):
+def test_the_first_write_creates_the_folder(tmp_path):
     storage = LocalStorage(location=tmp_path / "a" / "b")
     assert not storage.exists(NAME)
     storage.put(NAME, b"abc")
@@ -169,12 +169,12 @@ def test_a_name_too_long_for_the_file_system(local):
         local.put("x" * 256, b"abc")
 
 
-def test_a_disk_that_fails_during_a_read_is_not_the_files_fault(local):
-    """Decoders take an OSError for a damaged picture; a StorageError goes through them."""
+def test_a_read_error_does_not_count_against_the_file(local):
+    """Decoders treat an OSError as a damaged picture, but let a StorageError pass."""
     local.put(NAME, b"abc")
     for size in (-1, 1):
         with local.fetch(NAME) as stream:
-            # A descriptor whose reads the kernel refuses, in the place of a failing disk's.
+            # A descriptor that the kernel refuses to read from simulates a failing disk.
             unreadable = os.open(os.devnull, os.O_WRONLY)
             os.dup2(unreadable, stream.fileno())
             os.close(unreadable)
@@ -193,7 +193,7 @@ def test_save_without_hard_links(local, monkeypatch):
     assert files_under(Path(local.location)) == sorted(names)
 
 
-def test_save_without_hard_links_takes_no_name_that_is_taken(local, monkeypatch):
+def test_save_without_hard_links_never_overwrites(local, monkeypatch):
     def refuse(self, target):
         raise OSError(errno.EPERM, "no links here")
 
@@ -216,8 +216,8 @@ def test_a_failed_move_without_hard_links_leaves_no_empty_file(local, monkeypatc
     assert files_under(Path(local.location)) == []
 
 
-def test_writers_of_one_name_at_once(local):
-    """Whoever comes last, the file is one writer's, whole; each save has a name of its own."""
+def test_concurrent_writers_of_the_same_name(local):
+    """The file is always complete and from a single writer; each save gets a unique name."""
     contents = [bytes([n]) * 200_000 for n in range(8)]
     names: list[str] = []
     barrier = threading.Barrier(len(contents))
@@ -237,7 +237,7 @@ def test_writers_of_one_name_at_once(local):
     assert sorted(read(local, name) for name in names) == sorted(contents)
 
 
-def test_an_upload_on_disk_is_saved(local):
+def test_an_upload_in_a_temporary_file_is_saved(local):
     with TemporaryUploadedFile("a.jpg", "image/jpeg", 3, None) as upload:
         upload.write(b"abc")
         assert read(local, local.save("a.jpg", upload)) == b"abc"
@@ -271,7 +271,7 @@ WRITER = """
 
 @pytest.mark.parametrize("moment", ["halfway", "written"])
 @pytest.mark.parametrize("before", [None, b"old"], ids=["new-name", "replacing"])
-def test_a_writer_that_is_killed_leaves_the_old_file_and_a_temporary_to_sweep(local, moment, before):
+def test_a_killed_writer_leaves_the_old_file_and_a_temporary_to_sweep(local, moment, before):
     if before is not None:
         local.put("proxy_image/a.jpg", before)
     writer = subprocess.Popen(
@@ -282,7 +282,7 @@ def test_a_writer_that_is_killed_leaves_the_old_file_and_a_temporary_to_sweep(lo
     assert writer.stdout is not None
     with writer.stdout:
         assert writer.stdout.readline() == f"{moment}\n"
-    # Nobody sees more of it than before, and a sweeper leaves it alone while its writer lives.
+    # Readers still see the old state, and the sweeper skips the temporary while its writer lives.
     assert local.sweep_temporaries(timedelta(0)) == 0
     assert len(list(local._incoming.iterdir())) == 1
     writer.send_signal(signal.SIGKILL)
@@ -294,7 +294,7 @@ def test_a_writer_that_is_killed_leaves_the_old_file_and_a_temporary_to_sweep(lo
     assert list(local._incoming.iterdir()) == []
 
 
-def test_sweeping_goes_by_age(local):
+def test_only_old_temporaries_are_swept(local):
     local.put(NAME, b"abc")
     for age in (0, 3600, 7200):
         temporary = local._incoming / f"{age}.part"
@@ -305,5 +305,5 @@ def test_sweeping_goes_by_age(local):
     assert read(local, NAME) == b"abc"
 
 
-def test_sweeping_before_anything_was_written(local):
+def test_sweeping_an_empty_storage(local):
     assert local.sweep_temporaries(timedelta(0)) == 0

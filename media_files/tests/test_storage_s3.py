@@ -1,4 +1,4 @@
-"""Files in a bucket, on a real server: one request each way, named failures."""
+"""S3 storage on a real server: one request per read or write, and named errors."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_fetch_is_one_request(remote, relay, size):
 
 
 @pytest.mark.s3
-def test_django_open_is_one_request_and_save_looks_for_a_free_name_first(remote, relay):
+def test_open_is_one_request_and_save_checks_for_a_free_name_first(remote, relay):
     assert remote.save(NAME, ContentFile(b"abc")) == NAME
     assert relay.methods == ["HEAD", "PUT"]
     relay.requests.clear()
@@ -56,13 +56,13 @@ def test_django_open_is_one_request_and_save_looks_for_a_free_name_first(remote,
 
 
 @pytest.mark.s3
-def test_requests_carry_signature_version_4(remote, relay):
+def test_requests_use_signature_version_4(remote, relay):
     remote.put(NAME, b"abc")
     assert relay.requests[0].headers["Authorization"].startswith("AWS4-HMAC-SHA256 ")
 
 
 @pytest.mark.s3
-def test_a_large_body_is_held_on_disk(relayed_bucket):
+def test_a_large_body_is_kept_on_disk(relayed_bucket):
     storage = BucketStorage(**relayed_bucket.options(), max_memory_size=1000)
     for size, on_disk in ((1000, False), (1001, True)):
         storage.put(NAME, b"x" * size)
@@ -72,7 +72,7 @@ def test_a_large_body_is_held_on_disk(relayed_bucket):
 
 
 @pytest.mark.s3
-def test_an_object_that_changed_is_named_so(remote):
+def test_a_changed_object_is_reported(remote):
     etag = remote.put(NAME, b"first").etag
     remote.put(NAME, b"second")
     with pytest.raises(SourceChanged, match=r"another object has that name now") as raised:
@@ -100,7 +100,7 @@ def test_versions(relayed_bucket):
 
 
 @pytest.mark.s3
-def test_without_a_prefix_a_key_is_the_name(bucket):
+def test_without_a_prefix_the_key_is_the_name(bucket):
     BucketStorage(**bucket.options()).put("a/b.jpg", b"abc")
     assert bucket.keys() == ["a/b.jpg"]
 
@@ -126,7 +126,7 @@ def test_url_lets_a_browser_fetch_the_file(remote, relay):
 
 @pytest.mark.s3
 @pytest.mark.parametrize("mode", ["r", "wb", "ab"])
-def test_a_bucket_is_not_opened_for_writing(remote, mode):
+def test_open_for_writing_is_rejected(remote, mode):
     with pytest.raises(ValueError, match=r"use put\(\) or save\(\)"):
         remote.open(NAME, mode)
 
@@ -140,14 +140,14 @@ def test_listing_and_sweeping_a_bucket(remote):
 
 @pytest.mark.s3
 @pytest.mark.parametrize("name", ["x" * 1025, "\ud800.jpg"], ids=["1025-bytes", "no-utf-8"])
-def test_keys_that_s3_does_not_allow(remote, relay, name):
+def test_invalid_keys_are_rejected(remote, relay, name):
     with pytest.raises(SuspiciousFileOperation):
         remote.put(name, b"abc")
     assert relay.requests == []
 
 
 @pytest.mark.s3
-def test_more_than_one_request_can_hold(remote, relay):
+def test_a_body_over_the_limit_of_one_request(remote, relay):
     class Huge(io.BytesIO):
         def tell(self) -> int:
             return 5 * 1024**3 + 1
@@ -158,7 +158,7 @@ def test_more_than_one_request_can_hold(remote, relay):
 
 
 @pytest.mark.s3
-def test_a_server_fault_that_passes_is_not_seen(remote, relay):
+def test_a_temporary_server_error_is_retried(remote, relay):
     relay.fault = lambda request: (
         None if len(relay.requests) > 1 else relay.answer(503, error_document("SlowDown"))
     )
@@ -177,7 +177,7 @@ def test_a_server_fault_that_passes_is_not_seen(remote, relay):
         (400, "InvalidRequest", "worth a retry"),
     ],
 )
-def test_faults_of_the_server_say_what_to_do(remote, relay, *, status, code, advice):
+def test_server_errors_explain_what_to_do(remote, relay, *, status, code, advice):
     relay.fault = lambda request: relay.answer(status, error_document(code))
     with pytest.raises(StorageError, match=advice) as raised:
         remote.fetch(NAME)
@@ -210,14 +210,14 @@ def test_no_credentials_at_all(bucket):
 
 
 @pytest.mark.s3
-def test_a_body_that_breaks_off(remote, relay):
+def test_a_truncated_response_body(remote, relay):
     remote.put(NAME, b"abc")
     relay.fault = lambda request: relay.answer(200, b"only a part", length=1000)
     with pytest.raises(StorageError, match="Could not read"):
         remote.fetch(NAME)
 
 
-def test_nobody_listens():
+def test_an_unreachable_endpoint():
     storage = BucketStorage(
         bucket_name="b", endpoint_url="http://127.0.0.1:1", region_name="x", access_key="k", secret_key="s"
     )
@@ -225,14 +225,14 @@ def test_nobody_listens():
         storage.exists(NAME)
 
 
-def test_an_endpoint_that_is_no_address():
+def test_an_invalid_endpoint():
     storage = BucketStorage(bucket_name="b", endpoint_url="nonsense", access_key="k", secret_key="s")
     with pytest.raises(StorageError, match="Check the storage's region and endpoint"):
         storage.put(NAME, b"abc")
 
 
 @pytest.mark.s3
-def test_a_full_disk_under_the_spool(remote, monkeypatch):
+def test_a_full_disk_for_temporary_files(remote, monkeypatch):
     remote.put(NAME, b"abc")
 
     def full(self, chunk):
@@ -244,7 +244,7 @@ def test_a_full_disk_under_the_spool(remote, monkeypatch):
 
 
 @pytest.mark.s3
-def test_each_process_has_a_client_of_its_own_and_threads_share_it(remote):
+def test_each_process_has_one_client_shared_by_its_threads(remote):
     clients = []
     threads = [threading.Thread(target=lambda: clients.append(remote.client)) for _ in range(4)]
     for thread in threads:
@@ -256,7 +256,7 @@ def test_each_process_has_a_client_of_its_own_and_threads_share_it(remote):
     remote.put(NAME, b"abc")
     child = os.fork()
     if child == 0:
-        # Whatever happens here must not run the rest of pytest a second time.
+        # The child must never run the rest of pytest a second time.
         ours = remote.client is not clients[0] and read(remote, NAME) == b"abc"
         os._exit(0 if ours else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -1,4 +1,4 @@
-"""Programs of other makers that tests write their pictures with."""
+"""Third-party programs with which tests create pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# Where a stand-in comes before the real program in PATH, this is the real one.
+# The real programs, even if PATH lists a wrapper first.
 _PREFERRED = Path("/usr/bin")
 
 PACKAGES = {
@@ -38,14 +38,14 @@ PROFILES = {
 
 
 def missing(reason: str) -> None:
-    """Skips the test with the reason; fails it where everything is required."""
+    """Skip the test with the reason, or fail it if all tools are required."""
     if os.environ.get("NOVAPROXY_TEST_REQUIRE") == "all":
         pytest.fail(reason)
     pytest.skip(reason)
 
 
 def program(name: str) -> str:
-    """The path of a program, or a skipped test."""
+    """Return the path of a program, or skip the test."""
     preferred = _PREFERRED / name
     found = str(preferred) if preferred.exists() else shutil.which(name)
     if found is None:
@@ -54,7 +54,7 @@ def program(name: str) -> str:
 
 
 def run(name: str, *arguments: str | Path) -> None:
-    """Runs a program of another maker to its end."""
+    """Run a third-party program until it exits."""
     done = subprocess.run(
         [program(name), *map(str, arguments)], capture_output=True, text=True, check=False, timeout=120
     )
@@ -62,7 +62,7 @@ def run(name: str, *arguments: str | Path) -> None:
 
 
 def profile(name: str) -> Path:
-    """The path of an ICC profile, or a skipped test."""
+    """Return the path of an ICC profile, or skip the test."""
     path, package = PROFILES[name]
     if not path.exists():
         missing(f"{path} is not installed: apt-get install {package}")

@@ -1,5 +1,5 @@
-"""What a file holds beside its pixels: every container is walked to its last byte.
+"""Find what a file contains besides its pixels, by walking its container to the last byte.
 
-The rule is an allow-list. Pixels, colour and the blocks that decoding needs are known to be harmless.
-Anything else counts as metadata.
+The rule is an allow-list: pixels, colour and the blocks needed for decoding are harmless, anything else
+counts as metadata.
 """

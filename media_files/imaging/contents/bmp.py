@@ -1,4 +1,4 @@
-"""The parts of a BMP file: it has no place for metadata, but bytes can be hidden behind its pixels.
+"""The parts of a BMP file. It has no room for metadata, but bytes can be hidden after its pixels.
 
 Source: Microsoft, "Bitmap Storage" and BITMAPV5HEADER.
 """
@@ -17,7 +17,7 @@ _OLD: Final = 12
 
 
 def walk(stream: BinaryIO, size: int) -> Contents:
-    """Look at the parts of a BMP file of ``size`` bytes."""
+    """Check the parts of a BMP file of ``size`` bytes."""
     contents = Contents()
     stream.seek(0)
     head = stream.read(38).ljust(38, b"\x00")

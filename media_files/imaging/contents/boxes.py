@@ -1,7 +1,7 @@
 """The boxes of JPEG 2000, HEIF and AVIF files.
 
-They always get a proxy, so that their pixel data are not looked into: a file is never known to be free of
-metadata, but it may be known to name no place.
+These files always get a proxy, so their pixel data are not searched: a file is never known to be free of
+metadata, but it may be known to hold no GPS data.
 Sources: ISO/IEC 14496-12, section 4.2; ISO/IEC 23008-12, section 6; ISO/IEC 15444-1, annexes A and I.
 """
 
@@ -22,7 +22,7 @@ _NOT_IN_HEIF: Final = frozenset({b"ftyp", b"mdat"})
 _PLAIN_JP2: Final = frozenset({b"jP  ", b"ftyp", b"jp2h"})
 _PICTURES: Final = frozenset({b"hvc1", b"av01", b"grid", b"iovl", b"iden"})
 _BY_DECODER: Final = frozenset({b"Exif", b"mime"})
-"""Items whose content the decoder gives with the header."""
+"""Items whose content the decoder returns with the header."""
 
 _XMP: Final = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _EXIF: Final = b"JpgTiffExif->JP2"
@@ -70,7 +70,7 @@ def walk_jpeg2000(stream: BinaryIO, size: int) -> Contents:
 
 
 def _boxes(stream: BinaryIO, contents: Contents, at: int, end: int) -> Iterator[_Box]:
-    """Yield the boxes from ``at`` to ``end``; what is none counts as unknown."""
+    """Yield the boxes from ``at`` to ``end``. Anything that is not a box counts as unknown."""
     for _ in range(MAX_BLOCKS):
         if at == end:
             return
@@ -79,7 +79,7 @@ def _boxes(stream: BinaryIO, contents: Contents, at: int, end: int) -> Iterator[
         size, start = int.from_bytes(head[:4], "big"), at + _HEAD
         if size == 1:
             size, start = int.from_bytes(head[_HEAD:], "big"), at + _LONG_HEAD
-        # A size of zero means up to the end of the file, so that appended bytes belong to that box.
+        # A size of zero means up to the end of the file, so appended bytes would belong to that box.
         if size < start - at or at + size > end:
             break
         yield _Box(head[4:8], start, at + size)
@@ -96,7 +96,7 @@ def _walk_meta(stream: BinaryIO, contents: Contents, meta: _Box) -> None:
         for entry in _boxes(stream, contents, box.start + 4 + count_bytes, box.end):
             stream.seek(entry.start)
             data = stream.read(14)
-            # Version 2 has items' numbers of two bytes, version 3 of four; both a protection index behind.
+            # Item ids have two bytes in version 2, four in version 3. A protection index follows in both.
             at = {2: 8, 3: 10}.get(data[0] if data else 0, len(data))
             kind = data[at : at + 4]
             if kind in _BY_DECODER:
@@ -117,7 +117,7 @@ def _take_uuid(contents: Contents, kind: bytes, data: bytes) -> None:
 
 
 def _walk_codestream(stream: BinaryIO, contents: Contents, box: _Box) -> None:
-    """The main header may hold comments; encoders write their name there."""
+    """Search the main header for comments, where encoders write their name."""
     at = box.start + len(_CODESTREAM)
     for _ in range(MAX_BLOCKS):
         stream.seek(at)

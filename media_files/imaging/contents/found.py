@@ -1,4 +1,4 @@
-"""What a walk of a container finds beside the pixels."""
+"""What a walk of a container finds besides the pixels."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Final
 from media_files.imaging.contents import gps
 
 MAX_KEPT: Final = 16 << 20
-"""Bytes of metadata that are joined before they are read. Anything beyond counts as not read."""
+"""Bytes of metadata that are joined before reading. Anything beyond counts as unread."""
 
 MAX_BLOCKS: Final = 65_536
-"""Blocks of one file that are looked at. Encoders write a few hundred at most."""
+"""Blocks examined per file. Encoders write a few hundred at most."""
 
 _IPTC: Final = 0x0404
 
 
 @dataclass(slots=True)
 class Contents:
-    """What a file holds beside its pixels.
+    """What a file contains besides its pixels.
 
     Attributes:
         is_whole: whether every byte was accounted for, up to the last.
-        has_extra: whether something is there that is not known to be harmless.
-        has_unread: whether some of that is not understood here, so that it may name a place.
-        names_place: whether something that is understood names a place.
+        has_extra: whether the file contains anything that is not known to be harmless.
+        has_unread: whether some of that could not be interpreted, so that it may contain GPS data.
+        names_place: whether anything that could be interpreted contains GPS data.
     """
 
     is_whole: bool = False
@@ -34,39 +34,39 @@ class Contents:
 
     @property
     def has_metadata(self) -> bool | None:
-        """Whether anything is there beside pixels and colour; None where not every byte was looked at."""
+        """Whether the file holds more than pixels and colour; None if not every byte was examined."""
         if self.has_extra:
             return True
         return False if self.is_whole else None
 
     @property
     def has_location(self) -> bool | None:
-        """Whether a place is named; None where that cannot be known."""
+        """Whether the file contains GPS data; None if that cannot be determined."""
         if self.names_place:
             return True
         return None if self.has_unread else False
 
     def add_unknown(self) -> None:
-        """Take up something that is not read."""
+        """Record a block that is not read."""
         self.has_extra = self.has_unread = True
 
     def add_exif(self, block: bytes) -> None:
-        """Take up an EXIF block. One that holds an orientation and not a byte more is harmless."""
+        """Record an EXIF block. A block that holds only an orientation is harmless."""
         self.has_extra |= not gps.is_orientation_alone(block)
         self.add_place(gps.in_exif(block))
 
     def add_xmp(self, packet: bytes) -> None:
-        """Take up an XMP packet."""
+        """Record an XMP packet."""
         self.has_extra = True
         self.add_place(gps.in_xmp(packet))
 
     def add_iptc(self, record: bytes) -> None:
-        """Take up the data sets of IPTC-IIM."""
+        """Record IPTC-IIM data sets."""
         self.has_extra = True
         self.add_place(gps.in_iptc(record))
 
     def add_photoshop(self, data: bytes) -> None:
-        """Take up Photoshop's image resources, of which IPTC-IIM is one.
+        """Record Photoshop's image resources, of which IPTC-IIM is one.
 
         Source: Adobe Photoshop File Formats Specification, "Image Resources Section".
         """
@@ -85,6 +85,6 @@ class Contents:
             self.add_unknown()
 
     def add_place(self, found: bool | None) -> None:
-        """Take up whether a block names a place; None where that cannot be known."""
+        """Record whether a block contains GPS data; None if that cannot be determined."""
         self.names_place |= found is True
         self.has_unread |= found is None

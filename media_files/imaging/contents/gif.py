@@ -1,4 +1,4 @@
-"""The blocks of a GIF file, walked without unpacking a pixel.
+"""The blocks of a GIF file, walked without decoding a pixel.
 
 Sources: GIF89a specification, sections 17 to 27; XMP part 3, section 1.1.2.
 """
@@ -20,18 +20,18 @@ _LOOPS: Final = frozenset({b"\x0bNETSCAPE2.0", b"\x0bANIMEXTS1.0"})
 _LOOP_BYTES: Final = 3
 _XMP: Final = b"\x0bXMP DataXMP"
 _XMP_END: Final = bytes((1, *range(0xFF, -1, -1)))
-"""What follows an XMP packet, so that readers that know no XMP find the end of its blocks."""
+"""Trailer of an XMP packet, which lets readers without XMP support find the end of its blocks."""
 
 
 def screen_size(stream: BinaryIO) -> tuple[int, int]:
-    """Width and height of the logical screen, px; zeros where the file ends before."""
+    """Return width and height of the logical screen, px; zeros if the file ends too early."""
     stream.seek(6)
     data = stream.read(4).ljust(4, b"\x00")
     return int.from_bytes(data[:2], "little"), int.from_bytes(data[2:], "little")
 
 
 def walk(stream: BinaryIO, most: int) -> tuple[Contents, int]:
-    """What a GIF file holds, and how many frames; the walk ends at frame number ``most``."""
+    """Return what a GIF file contains and its number of frames. The walk stops at frame ``most``."""
     walking = _Walk(stream)
     frames = 0
     while frames < most:
@@ -50,7 +50,7 @@ def walk(stream: BinaryIO, most: int) -> tuple[Contents, int]:
 
 
 class _Walk:
-    """A position in a file that is read in large pieces, for its blocks have 255 bytes at most."""
+    """A buffered position in a file, because a GIF's blocks have at most 255 bytes."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -61,7 +61,7 @@ class _Walk:
         self._skip_colours(self.take(_HEADER_BYTES)[10:11])
 
     def take(self, size: int) -> bytes:
-        """The next ``size`` bytes; fewer where the file ends."""
+        """Return the next ``size`` bytes, or fewer at the end of the file."""
         if self._at + size > len(self._data):
             self._data = self._data[self._at :] + self._stream.read(max(_BLOCK, size))
             self._at = 0
@@ -75,7 +75,7 @@ class _Walk:
         self._sub_blocks(kept=0)
 
     def take_extension(self) -> None:
-        """A control block and the number of loops are harmless. XMP is read, and nothing else."""
+        """Process an extension. Graphic control and loop count are harmless; only XMP is read."""
         label = self.take(1)
         blocks = self._sub_blocks(kept=MAX_KEPT)
         if label == bytes((_CONTROL,)) and len(blocks) == 1 + _CONTROL_BYTES and blocks[0] == _CONTROL_BYTES:
@@ -89,19 +89,19 @@ class _Walk:
             self.contents.add_unknown()
 
     def end(self, kind: bytes) -> None:
-        """The file must end with its trailer."""
+        """Check that the file ends with its trailer."""
         if kind == bytes((_TRAILER,)) and not self.take(1):
             self.contents.is_whole = True
         else:
             self.contents.add_unknown()
 
     def _skip_colours(self, flags: bytes) -> None:
-        """Skip the colour table that a flags byte announces."""
+        """Skip the colour table announced by a flags byte."""
         if flags and flags[0] & 0x80:
             self.take(3 << ((flags[0] & 7) + 1))
 
     def _sub_blocks(self, kept: int) -> bytes:
-        """Go behind a chain of sub-blocks; return its first ``kept`` bytes, sizes included."""
+        """Skip a chain of sub-blocks and return its first ``kept`` bytes, sizes included."""
         pieces: list[bytes] = []
         length = 0
         while (size := self.take(1)) and size != b"\x00":

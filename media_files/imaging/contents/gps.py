@@ -1,7 +1,7 @@
-"""Whether metadata name a place: yes, no, or not to be known (None).
+"""Decide whether metadata contain GPS data: yes, no, or unknown (None).
 
-*No* is said only of what was understood. Free text, maker notes and unknown fields may name a place, so a
-block that holds some is not known to name none.
+The answer is *no* only for blocks that were fully understood. Free text, maker notes and unknown fields may
+name a location, so a block that contains any of them is unknown.
 Sources: EXIF 2.32, section 4.6; XMP part 2; IPTC Photo Metadata Standard 2022; IPTC-IIM 4.2, section 6.
 """
 
@@ -16,9 +16,9 @@ from media_files.imaging.formats.tiff import Directory, TiffError, TiffReader
 _ORIENTATION: Final = 0x0112
 _EXIF_IFD: Final = 0x8769
 _GPS_IFD: Final = 0x8825
-# Latitude and longitude, own and of the destination.
+# Latitude and longitude of the camera and of the destination.
 _COORDINATES: Final = (0x0002, 0x0004, 0x0014, 0x0016)
-# Version, references, altitude, time, status and datum: no place without coordinates.
+# Version, references, altitude, time, status and datum: no location without coordinates.
 _GPS_TAGS: Final = frozenset({*range(0x0C), 0x12, 0x13, 0x14, 0x15, 0x16, 0x1D, 0x1E})
 _MAIN_TAGS: Final = frozenset(
     {0x00FE, 0x00FF, *range(0x0100, 0x0104), 0x0106, 0x0107, 0x010A, 0x010F, 0x0110, 0x0111, 0x0112}
@@ -33,7 +33,7 @@ _EXIF_TAGS: Final = frozenset(
     | {0xA40C, 0xA420, 0xA431, 0xA432, 0xA433, 0xA434, 0xA435, 0xA500}
 )
 
-# Every repetition is bounded, so that no packet takes longer than its length.
+# Every repetition is bounded, so that the time stays proportional to a packet's length.
 _ELEMENTS: Final = rb"(?:<rdf:\w{1,9}[^<>]{0,200}>\s{0,99}){0,3}"
 _WRITTEN: Final = (
     rb"(?:\s{0,99}=\s{0,99}[\"']\s{0,99}|[^<>]{0,200}>\s{0,99}" + _ELEMENTS + rb"|\s{1,9}(?=[\d-]))[^\s\"'<]"
@@ -46,7 +46,7 @@ _XMP_TEXT: Final = re.compile(
     rb"(?i)(?<!rdf):(?:Description|Title|Headline|Caption\w{0,20}|Subject|Keywords|Instructions|Label|Event"
     rb"|UserComment|ImageDescription|hierarchicalSubject|AltTextAccessibility|ExtDescrAccessibility)\b"
 )
-"""Fields of free text, which may name a place in words."""
+"""Free-text fields, which may name a location in words."""
 
 _MAX_XMP: Final = 4 << 20
 
@@ -62,12 +62,12 @@ _ALONE: Final = re.compile(
 
 
 def is_orientation_alone(block: bytes) -> bool:
-    """Whether an EXIF block holds an orientation and nothing else."""
+    """Return whether an EXIF block holds only an orientation."""
     return _ALONE.fullmatch(block) is not None
 
 
 def in_exif(block: bytes) -> bool | None:
-    """Judge an EXIF block, with or without its leading ``Exif`` marker."""
+    """Check an EXIF block, with or without its leading ``Exif`` marker."""
     try:
         reader = TiffReader(io.BytesIO(block.removeprefix(b"Exif\x00\x00")))
         main = reader.directory(reader.first)
@@ -79,7 +79,7 @@ def in_exif(block: bytes) -> bool | None:
 
 
 def in_directory(reader: TiffReader, main: Directory, apart: frozenset[int] = frozenset()) -> bool | None:
-    """Judge a directory and those of EXIF and GPS that it points to; tags ``apart`` are judged elsewhere."""
+    """Check a directory and its EXIF and GPS sub-directories. Tags in ``apart`` are checked elsewhere."""
     try:
         gps = reader.sub_directory(main, _GPS_IFD)
         if _has_coordinates(reader, gps):
@@ -92,20 +92,20 @@ def in_directory(reader: TiffReader, main: Directory, apart: frozenset[int] = fr
 
 
 def _has_coordinates(reader: TiffReader, gps: Directory) -> bool:
-    """Whether a coordinate is written. Cameras without a fix leave an empty directory, or 0/0."""
+    """Return whether there is a coordinate. Cameras without a fix write an empty directory, or 0/0."""
     try:
         return any(
             any(denominator for _, denominator in reader.rationals(gps.entries.get(tag)))
             for tag in _COORDINATES
         )
     except TiffError:
-        # The values of a coordinate cannot be read: count it as a place.
+        # An unreadable coordinate counts as GPS data.
         return True
 
 
 def in_xmp(packet: bytes) -> bool | None:
-    """Judge an XMP packet, in any of the encodings that XMP allows."""
-    data = packet[:_MAX_XMP].replace(b"\x00", b"")  # UTF-16 and UTF-32 of the names, which are ASCII
+    """Check an XMP packet, in any of the encodings that XMP allows."""
+    data = packet[:_MAX_XMP].replace(b"\x00", b"")  # turns UTF-16 and UTF-32 of the ASCII names into ASCII
     if _XMP_PLACE.search(data):
         return True
     is_read = len(packet) <= _MAX_XMP and b"\x00" not in packet.rstrip(b"\x00") and _is_utf8(packet)
@@ -121,7 +121,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def in_iptc(record: bytes) -> bool | None:
-    """Judge the data sets of IPTC-IIM. *No* is never the answer: most other fields are free text."""
+    """Check IPTC-IIM data sets. The answer is never *no*, because most of the other fields are free text."""
     at = record.find(_IPTC_MARK)
     while 0 <= at <= len(record) - _IPTC_HEAD and record[at] == _IPTC_MARK:
         size = int.from_bytes(record[at + 3 : at + 5], "big")

@@ -26,7 +26,7 @@ _WITHOUT_LENGTH: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 _JFIF_BYTES: Final = 14
 _ADOBE_BYTES: Final = 12
 _MOST_TABLES: Final = {_DQT: 4, _DHT: 8}
-"""Tables that a decoder can hold at one time. More before one scan replace each other unseen."""
+"""Tables that a decoder can hold at once. With more before a scan, some are overwritten unused."""
 
 _EXIF: Final = b"Exif\x00"
 _XMP: Final = b"http://ns.adobe.com/xap/1.0/\x00"
@@ -37,7 +37,7 @@ _PHOTOSHOP: Final = b"Photoshop 3.0\x00"
 
 
 def walk(stream: BinaryIO, size: int) -> Contents:
-    """Walk a JPEG file of ``size`` bytes, and the JPEG files that are appended to it."""
+    """Walk a JPEG file of ``size`` bytes and any JPEG files appended to it."""
     contents = Contents()
     begin: int | None = 0
     for _ in range(_MAX_PICTURES):
@@ -55,7 +55,7 @@ def walk(stream: BinaryIO, size: int) -> Contents:
 
 
 class _Walk:
-    """One picture of a file."""
+    """The walk through one picture of a file."""
 
     def __init__(self, stream: BinaryIO, contents: Contents, size: int) -> None:
         self._size = size
@@ -69,7 +69,7 @@ class _Walk:
         self._held = 0
 
     def picture(self, at: int) -> int | None:
-        """Walk from the picture's first byte; return where it ends, None where its end is not found."""
+        """Walk from the picture's first byte and return where it ends, or None if no end is found."""
         end = self._segments(at + len(_START))
         if self._profile and not profiles.is_known(_joined(self._profile)):
             self._contents.has_extra = True
@@ -99,22 +99,22 @@ class _Walk:
             self._take(marker, content)
             if marker == _SOS:
                 if self._names_place():
-                    return None  # nothing behind the pixels changes what is known
+                    return None  # nothing after the pixels can change the result
                 found = _find(self._stream, _AFTER_SCAN, at)
                 if found is None:
-                    return self._size  # cut off within its pixels
+                    return self._size  # truncated within its pixels
                 at = found
         return None
 
     def _names_place(self) -> bool:
-        """Whether the metadata before the pixels name a place. Those of telephones usually do."""
+        """Return whether the metadata before the pixels contain GPS data, as phone photos usually do."""
         self._take_joined()
         return self._contents.names_place
 
     def _take_joined(self) -> None:
-        """Take up the blocks that are spread over several segments."""
+        """Join and record the blocks that are spread over several segments."""
         if self._exif:
-            # Each part begins with the EXIF marker, which belongs to the block once.
+            # Each part begins with the EXIF marker; keep only the first one.
             self._contents.add_exif(b"".join([self._exif[0], *(each[6:] for each in self._exif[1:])]))
         if self._more_xmp:
             self._contents.add_xmp(b"".join(self._more_xmp))
@@ -133,7 +133,7 @@ class _Walk:
             self._take_metadata(marker, content)
 
     def _is_harmless(self, marker: int, content: bytes) -> bool:
-        """Whether a segment is one of those that a picture has once, with nothing in it but numbers."""
+        """Return whether a segment holds only numbers and is of a kind seen for the first time."""
         if marker in _FRAMES:
             kind, is_sound = 0xC0, len(content) > 5 and len(content) == 6 + 3 * content[5]
         else:
@@ -174,7 +174,7 @@ class _Walk:
 
 
 def _count_tables(marker: int, content: bytes) -> int:
-    """Tables of a DQT or DHT segment; more than there may be where the segment holds anything else."""
+    """Count the tables of a DQT or DHT segment; more than allowed if it contains anything else."""
     at = count = 0
     while at < len(content):
         is_dqt = marker == _DQT
@@ -184,7 +184,7 @@ def _count_tables(marker: int, content: bytes) -> int:
 
 
 def _joined(parts: list[bytes]) -> bytes:
-    """A profile from its numbered parts; empty where they are not those of one profile."""
+    """Join the numbered parts of a profile. Return nothing if they do not form one profile."""
     in_order = sorted(parts, key=lambda part: part[:1])
     numbers = [part[:2] for part in in_order]
     if numbers != [bytes((number + 1, len(parts) & 0xFF)) for number in range(min(len(parts), 0xFF))]:
@@ -193,7 +193,7 @@ def _joined(parts: list[bytes]) -> bytes:
 
 
 def _find(stream: BinaryIO, pattern: re.Pattern[bytes], at: int, end: int | None = None) -> int | None:
-    """Where a pattern of two or three bytes is found next, from ``at`` on; None for nowhere."""
+    """Return the next position of a two- or three-byte pattern from ``at`` on, or None."""
     while end is None or at < end:
         stream.seek(at)
         block = stream.read(_BLOCK)

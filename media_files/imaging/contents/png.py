@@ -1,4 +1,4 @@
-"""The chunks of a PNG file that hold something beside the picture.
+"""The chunks of a PNG file that contain something besides the picture.
 
 Source: W3C, Portable Network Graphics (Third Edition), section 11.
 """
@@ -27,7 +27,7 @@ _SIZES: Final[dict[bytes, Container[int]]] = {
     b"acTL": (8,),
     b"IEND": (0,),
 }
-"""Chunks that hold numbers alone, once in a file, and how many bytes of them."""
+"""Chunks that hold only numbers and occur once per file, with their possible sizes in bytes."""
 
 _PIXELS: Final = frozenset({b"IDAT", b"fdAT"})
 _FRAME: Final = b"fcTL"
@@ -47,7 +47,7 @@ def walk(stream: BinaryIO, size: int) -> Contents:
     """Walk a PNG file of ``size`` bytes.
 
     Raises:
-        ImageTooLarge: a text or a profile unpacks to more than is allowed.
+        ImageTooLarge: a text or a profile decompresses to more than is allowed.
     """
     contents = Contents()
     seen: set[bytes] = set()
@@ -57,7 +57,7 @@ def walk(stream: BinaryIO, size: int) -> Contents:
             _take(contents, stream, chunk)
         seen.add(chunk.type)
         end, last = chunk.offset + chunk.size + 4, chunk.type
-    # A file may be cut off within its pixels.
+    # A file may be truncated within its pixels.
     if end == size or (end > size and last == b"IDAT"):
         contents.is_whole = True
     else:

@@ -1,8 +1,8 @@
-"""Which colour profiles hold nothing but colour.
+"""Recognize colour profiles that contain nothing but colour.
 
-A profile is a container of its own: its texts, its private tags and the gaps between its tags can hold
-anything. Known is a profile that is one of a list, or one whose every byte is a number that colours are
-calculated with, or a text of a list. Source: ICC.1:2022, sections 7 to 10.
+A profile is itself a container: its texts, private tags and the gaps between its tags can hold anything.
+A profile is known if it is on a list, or if its every byte belongs to a number used to calculate colours
+or to a text on a list. Source: ICC.1:2022, sections 7 to 10.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 MAX_BYTES: Final = 65_536
-"""Bytes of a profile that is looked into. Those of displays and of colour spaces take 0.5 to 25 KB."""
+"""Largest profile that is examined, in bytes. Display and colour space profiles take 0.5 to 25 KB."""
 
 _KNOWN: Final = frozenset(
     {
@@ -31,7 +31,7 @@ _KNOWN: Final = frozenset(
         "c0995b8b196223f1c029c013b04d0ee11bce3d3dd8a23f814cac73e50ac0719a",
     }
 )
-"""SHA-256 of profiles that are published and the same everywhere."""
+"""SHA-256 of published profiles that are identical everywhere."""
 
 _TEXTS: Final = frozenset(
     {
@@ -103,7 +103,7 @@ _YEARS: Final = range(1990, 2100)
 
 @lru_cache(maxsize=64)
 def is_known(profile: bytes) -> bool:
-    """Whether a profile holds nothing but colour."""
+    """Return whether a profile contains nothing but colour."""
     if hashlib.sha256(profile).hexdigest() in _KNOWN:
         return True
     try:
@@ -140,7 +140,7 @@ def _has_plain_header(data: bytes) -> bool:
 
 
 def _identity(data: bytes) -> bytes:
-    """The profile's MD5, without the fields that may change (section 7.2.18)."""
+    """Return the profile's MD5, without the fields that may change (section 7.2.18)."""
     plain = data[:44] + bytes(4) + data[48:64] + bytes(4) + data[68:84] + bytes(16) + data[100:]
     return hashlib.md5(plain, usedforsecurity=False).digest()
 
@@ -158,7 +158,7 @@ def _has_plain_tags(data: bytes) -> bool:
 
 
 def _fill_the_file(data: bytes, at: int, spans: set[tuple[int, int]]) -> bool:
-    """Whether the tags follow each other to the last byte, with nothing but padding in between."""
+    """Return whether the tags fill the file to its last byte, with only padding in between."""
     for start, size in sorted(spans):
         if not 0 <= start - at < 4 or any(data[at:start]):
             return False
@@ -192,7 +192,7 @@ def _plain_text(data: bytes) -> list[str]:
 
 
 def _description(data: bytes) -> list[str]:
-    """The type of version 2: the text in ASCII, no Unicode, and at most once more for a Macintosh."""
+    """Return the texts of a version 2 description: ASCII, no Unicode, and an optional Macintosh copy."""
     count = _number(data, 8)
     text, rest = data[12 : 12 + count], data[12 + count :]
     again = rest[11 : 11 + rest[10]]
@@ -202,7 +202,7 @@ def _description(data: bytes) -> list[str]:
 
 
 def _translations(data: bytes) -> list[str]:
-    """The type of version 4: the text in several languages."""
+    """Return the texts of a version 4 description, in several languages."""
     count = _number(data, 8)
     if _number(data, 12) != _ENTRY or count > _MOST_TAGS:
         raise ValueError("The records are of an unknown form.")

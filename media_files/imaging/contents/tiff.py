@@ -1,7 +1,7 @@
 """The directories of a TIFF file.
 
-TIFF files always get a proxy, so that the gaps between their parts are not looked into: a file is never known
-to be free of metadata, but it may be known to name no place.
+TIFF files always get a proxy, so the gaps between their parts are not searched: a file is never known to be
+free of metadata, but it may be known to hold no GPS data.
 Source: TIFF 6.0, sections 2 to 8; Adobe Photoshop TIFF Technical Notes; XMP part 3, section 1.1.6.
 """
 
@@ -27,7 +27,7 @@ _MAX_BLOCK: Final = 16 << 20
 
 
 def walk(reader: TiffReader, pages: list[Directory], size: int) -> Contents:
-    """Look at the directories of a TIFF file of ``size`` bytes."""
+    """Check the directories of a TIFF file of ``size`` bytes."""
     contents = Contents()
     end = 0
     for page in pages:
@@ -37,14 +37,14 @@ def walk(reader: TiffReader, pages: list[Directory], size: int) -> Contents:
             end = max(end, _take_page(reader, contents, page))
         except TiffError:
             contents.add_unknown()
-    # One byte of padding makes the parts begin at even offsets.
+    # One byte of padding is allowed, because parts begin at even offsets.
     if not contents.has_unread and not end <= size <= end + 1:
         contents.add_unknown()
     return contents
 
 
 def _take_page(reader: TiffReader, contents: Contents, page: Directory) -> int:
-    """Read the blocks that have a tag each; return where the last part of the page ends."""
+    """Record the blocks with their own tags, and return where the last part of the page ends."""
     for tag, take in (
         (_XMP, contents.add_xmp),
         (_IPTC, contents.add_iptc),

@@ -31,7 +31,7 @@ def walk(stream: BinaryIO, size: int) -> Contents:
 
 
 def _walk_chunks(stream: BinaryIO, contents: Contents, at: int, end: int) -> bool:
-    """Walk the chunks from ``at``; return whether the last one ends at ``end``."""
+    """Walk the chunks from ``at`` and return whether the last one ends at ``end``."""
     seen: set[bytes] = set()
     for _ in range(MAX_BLOCKS):
         if at == end:
@@ -55,7 +55,7 @@ def _take(
         contents.has_extra |= stream.read(1) != b"\x00"
     stream.seek(start)
     if kind == _FRAME:
-        # The chunks of a frame are those of a picture.
+        # A frame has the same chunks as a still picture.
         if size < _FRAME_HEAD or not _walk_chunks(stream, contents, start + _FRAME_HEAD, start + size):
             contents.add_unknown()
     elif is_again:

@@ -1,1 +1,1 @@
-"""Parsers of the file formats, by their specifications: headers, markers, directories and profiles."""
+"""Parsers for headers, markers, directories and profiles, written from the format specifications."""

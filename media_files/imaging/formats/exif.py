@@ -1,6 +1,6 @@
-"""What EXIF says of a picture that bears on its proxy: which way is up, and when it was taken.
+"""Read the EXIF facts that matter for a proxy: orientation and capture time.
 
-Metadata is a courtesy: what is damaged or nonsense counts as absent and never costs the picture.
+Metadata are optional: damaged or nonsensical values count as absent and never make a picture fail.
 Source: EXIF 2.32, sections 4.6.4 (orientation) and 4.6.5 (time).
 """
 
@@ -23,19 +23,19 @@ _TEXT_BYTES: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The facts, with the values that stand for "not said"."""
+    """EXIF facts; the defaults mean "not specified"."""
 
     orientation: int = 1
     captured_at: datetime | None = None
 
 
 def read_exif(block: bytes) -> Metadata:
-    """The facts in an EXIF block, with or without its leading ``Exif`` marker."""
+    """Read the facts from an EXIF block, with or without its leading ``Exif`` marker."""
     return read_tiff_metadata(io.BytesIO(block.removeprefix(b"Exif\x00\x00")))
 
 
 def read_tiff_metadata(stream: BinaryIO) -> Metadata:
-    """The facts in the first directory of a TIFF structure that begins at the start of ``stream``."""
+    """Read the facts from the first directory of the TIFF structure at the start of ``stream``."""
     try:
         reader = TiffReader(stream)
         main = reader.directory(reader.first)
@@ -71,12 +71,12 @@ def _text(reader: TiffReader, directory: Directory, tag: int) -> str:
 
 
 def _captured_at(reader: TiffReader, directory: Directory) -> datetime | None:
-    """Naive where the camera did not write its offset from UTC, aware where it did."""
+    """Return the capture time: aware if the camera wrote its UTC offset, otherwise naive."""
     moment = _text(reader, directory, _TIME_ORIGINAL)
     offset = _text(reader, directory, _OFFSET_ORIGINAL).replace("Z", "+00:00")
     for text, form in ((moment + offset, "%Y:%m:%d %H:%M:%S%z"), (moment, "%Y:%m:%d %H:%M:%S")):
         try:
-            return datetime.strptime(text, form)  # noqa: DTZ007 - EXIF often knows no time zone
+            return datetime.strptime(text, form)  # noqa: DTZ007 - EXIF often has no time zone
         except ValueError:
             continue
     return None

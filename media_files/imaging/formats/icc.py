@@ -1,7 +1,7 @@
-"""Embedded colour profiles: which of them say anything beyond sRGB, and the transforms to sRGB.
+"""Embedded colour profiles: which of them differ from sRGB, and the transforms to sRGB.
 
-Little CMS does the work, through Pillow's `ImageCms`. Transforms take milliseconds to build and libraries
-hold thousands of pictures with the same few profiles, so they are kept, by the profile's bytes.
+Little CMS does the work, through Pillow's `ImageCms`. Transforms take milliseconds to build, and libraries
+contain thousands of pictures with the same few profiles, so transforms are cached by the profile's bytes.
 Source: ICC.1:2022, section 7.2 (header).
 """
 
@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 from media_files.shortage import find_shortage
 
 MAX_PROFILE_BYTES: Final = 8 << 20
-"""Press profiles take 0.5 to 3 MB; anything beyond this is not a profile of use."""
+"""Press profiles take 0.5 to 3 MB; anything larger is not a usable profile."""
 
 _SPACES: Final = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK", "LAB": b"Lab "}
 _EQUAL_LEVELS: Final = 2
@@ -24,12 +24,12 @@ _KEPT: Final = 64
 
 
 def profile_space(profile: bytes) -> bytes:
-    """The four letters of the colour space that the profile describes, from its header."""
+    """Return the profile's colour space, four letters from its header."""
     return profile[16:20]
 
 
 def fits(profile: bytes, mode: str) -> bool:
-    """Whether a profile describes pixels of ``mode`` (``L``, ``RGB``, ``CMYK`` or ``LAB``)."""
+    """Return whether a profile describes pixels of ``mode`` (``L``, ``RGB``, ``CMYK`` or ``LAB``)."""
     return len(profile) <= MAX_PROFILE_BYTES and profile_space(profile) == _SPACES.get(mode)
 
 
@@ -40,10 +40,10 @@ def _srgb() -> ImageCms.ImageCmsProfile:
 
 @lru_cache(maxsize=_KEPT)
 def to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The transform of pixels of ``mode`` to 8-bit sRGB, or None where the profile is of no use.
+    """Return the transform from ``mode`` to 8-bit sRGB, or None if the profile is unusable.
 
-    Relative colorimetric with black point compensation, which is what photo editors do by default: a
-    darkest ink of a press becomes black, and not the grey that it is.
+    Relative colorimetric with black point compensation, the default of photo editors: the darkest ink of a
+    press becomes black instead of the grey that it is.
     """
     try:
         return ImageCms.buildTransform(
@@ -55,7 +55,7 @@ def to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
             flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
     except (ImageCms.PyCMSError, OSError, ValueError, MemoryError) as error:
-        # A profile that was dropped for want of memory would give wrong colours, and be remembered so.
+        # A profile dropped for lack of memory would give wrong colours, and the cache would keep that result.
         if shortage := find_shortage(error):
             raise shortage from error
         return None
@@ -63,7 +63,7 @@ def to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
 
 @lru_cache(maxsize=1)
 def lab_to_srgb() -> ImageCms.ImageCmsTransform:
-    """The transform of CIE L*a*b* (D50, as TIFF stores it) to 8-bit sRGB."""
+    """Return the transform from CIE L*a*b* (D50, as TIFF stores it) to 8-bit sRGB."""
     return ImageCms.buildTransform(
         ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")),
         _srgb(),
@@ -76,7 +76,7 @@ def lab_to_srgb() -> ImageCms.ImageCmsTransform:
 
 @lru_cache(maxsize=1)
 def _swatches() -> Image.Image:
-    """A coarse lattice of the RGB cube, 729 colours in one row."""
+    """Return a coarse lattice of the RGB cube: 729 colours in one row."""
     levels = (0, 32, 64, 96, 128, 160, 192, 224, 255)
     picture = Image.new("RGB", (len(levels) ** 3, 1))
     picture.putdata([(red, green, blue) for red in levels for green in levels for blue in levels])
@@ -85,10 +85,10 @@ def _swatches() -> Image.Image:
 
 @lru_cache(maxsize=_KEPT)
 def is_srgb(profile: bytes, mode: str) -> bool:
-    """Whether the profile changes nothing that could be seen: at most two levels of 255 in any colour.
+    """Return whether the profile changes nothing visible: at most two levels of 255 in any colour.
 
-    Judged by what it does and not by its name: there are dozens of sRGB profiles, some with a gamma
-    that differs, and displays' profiles that call themselves sRGB.
+    Decided by what it does, not by its name: there are dozens of sRGB profiles, some with a different
+    gamma, and display profiles that call themselves sRGB.
     """
     transform = to_srgb(profile, mode)
     if transform is None or mode not in ("L", "RGB"):

@@ -1,8 +1,8 @@
-"""JPEG files that end early, and those that only seem to.
+"""Distinguish truncated JPEG files from those that only look truncated.
 
-libjpeg decodes whatever it is given: where data are missing it fills in mid-grey and says so in a warning
-that Pillow does not pass on. On the other hand Pillow refuses whole pictures that merely lack the marker at
-their end. So the marker is supplied here, and a picture that looks unfinished is examined.
+libjpeg fills missing data with mid-grey and issues a warning that Pillow does not pass on. On the other hand,
+Pillow rejects complete pictures that merely lack the marker at their end. So the marker is supplied here, and
+a picture that looks unfinished is examined.
 Source: ITU-T T.81, annex B (markers) and section F.1.2 (Huffman coding).
 """
 
@@ -19,7 +19,7 @@ from PIL import Image, JpegImagePlugin
 START_OF_IMAGE: Final = b"\xff\xd8"
 END_OF_IMAGE: Final = b"\xff\xd9"
 HOLE_BYTES: Final = 1024
-"""Zero bytes in a row that encoders do not write within a scan: 40 blocks of one impossible kind."""
+"""A run of zero bytes that no encoder writes within a scan: 40 blocks of one impossible kind."""
 
 _HOLE: Final = bytes(HOLE_BYTES)
 _MARKER_IN_SCAN: Final = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
@@ -35,25 +35,25 @@ _BARE_MARKERS: Final = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
 _PADDING: Final = 0xFF
 _CODE_LENGTHS: Final = 16
 _RESTARTS: Final = 8
-# Any bits would do that are no run of one code; 0xff would begin a marker.
+# Any bits will do that are not a run of one code. 0xff would begin a marker.
 _FILLER: Final = bytes((0x5A, 0xC3, 0x17, 0x9E, 0x64, 0xB1, 0x2D, 0x88)) * 64
 _GREY: Final = range(126, 131)
 _MOST_JUDGED: Final = 3_000_000
-"""Pixels, so that it takes little beside the picture itself."""
+"""Most pixels to decode for a check, so that it takes little time compared to the picture itself."""
 
 
 def _nothing() -> None:
-    """Nobody waits for the rows."""
+    """Default for `JpegSource.before_read`: do nothing."""
 
 
 class JpegSource(io.RawIOBase):
-    """A stream of a JPEG file that ends in the end-of-image marker, whether the file does or not.
+    """A JPEG stream that always ends with the end-of-image marker, even if the file does not.
 
     Attributes:
         end_supplied: whether the decoder read beyond the end of the file.
-        hole_seen: whether a run of zero bytes was read, `HOLE_BYTES` long or longer, anywhere in the file.
-        before_read: called before the decoder is given the next piece of the file. By then it has decoded
-            whatever rows the pieces before hold.
+        hole_seen: whether a run of at least `HOLE_BYTES` zero bytes was read anywhere in the file.
+        before_read: called before the decoder gets the next piece of the file. By then it has decoded all
+            rows of the earlier pieces.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -81,7 +81,7 @@ class JpegSource(io.RawIOBase):
         return data
 
     def whole_file(self) -> bytes:
-        """The bytes as they are in the file."""
+        """Return the file's bytes unchanged."""
         self._stream.seek(0)
         return self._stream.read()
 
@@ -93,7 +93,7 @@ class JpegSource(io.RawIOBase):
 
 
 def is_arithmetic(stream: BinaryIO) -> bool:
-    """Whether the file's frame is announced as one of the kinds with arithmetic coding."""
+    """Return whether the frame header announces arithmetic coding."""
     at = len(START_OF_IMAGE)
     for _ in range(_MAX_SEGMENTS):
         stream.seek(at)
@@ -107,9 +107,9 @@ def is_arithmetic(stream: BinaryIO) -> bool:
 
 
 def find_damage(source: JpegSource, decoded: Image.Image) -> str | None:
-    """What is missing in a picture that was decoded from ``source`` without complaint; None for nothing.
+    """Return what is missing in a picture that decoded from ``source`` without an error; None for nothing.
 
-    A picture that gives no cause for suspicion costs a look at its last row.
+    For an unsuspicious picture this only looks at the last row.
     """
     if not (source.end_supplied or source.hole_seen or _ends_in_grey(decoded)):
         return None
@@ -124,10 +124,10 @@ def find_damage(source: JpegSource, decoded: Image.Image) -> str | None:
 
 
 def _judged_at(decoded: Image.Image) -> tuple[int, int]:
-    """At what size to decode a picture only to judge it.
+    """Return the size at which to decode a picture for the check.
 
-    In a sequential file the end of the scan holds whole blocks, which show in any size; in a progressive one
-    it may hold fine detail alone.
+    In a sequential file the end of the scan holds whole blocks, which show at any size; in a progressive one
+    it may hold only fine detail.
     """
     width, height = decoded.size
     while width * height > _MOST_JUDGED and "progressive" not in decoded.info:
@@ -136,15 +136,15 @@ def _judged_at(decoded: Image.Image) -> tuple[int, int]:
 
 
 def _ends_in_grey(image: Image.Image) -> bool:
-    """Whether the last row is what libjpeg fills in where data are missing: 128 in every component."""
+    """Return whether the last row is what libjpeg fills in for missing data: 128 in every component."""
     last = image.crop((0, image.height - 1, image.width, image.height))
-    # Decoded into memory of the caller's, RGB lies there with a fourth byte, which counts for nothing.
+    # Decoded into the caller's memory, RGB pixels have a fourth byte, which must be ignored.
     components = last.split()[: len(image.getbands())]
     return all(level in _GREY for component in components for level in component.getextrema())
 
 
 class _Segment(NamedTuple):
-    """A marker, and where its content begins and ends; the coded data behind a scan end at ``data_end``."""
+    """A marker, the start and end of its content, and the end of the coded data that follow a scan header."""
 
     marker: int
     start: int
@@ -168,11 +168,11 @@ def _segments(data: bytes) -> Iterator[_Segment]:
 
 
 def _is_complete(data: bytes, size: tuple[int, int]) -> bool:
-    """Whether the scans hold everything that the decoder asks for.
+    """Return whether the scans hold everything that the decoder needs.
 
-    Bits appended to a scan that is complete are never looked at; appended to one that ends early they are
-    taken for the missing pixels. So the picture is decoded twice, at the scale of ``size``, once with bits
-    appended to every scan, and the two must be equal.
+    Bits appended to a complete scan are never read; appended to a truncated one, they become the missing
+    pixels. So the picture is decoded twice, at the scale of ``size``, once with bits appended to every scan,
+    and both results must be equal.
     """
     as_is: list[bytes | memoryview] = []
     filled: list[bytes | memoryview] = []
@@ -188,7 +188,7 @@ def _is_complete(data: bytes, size: tuple[int, int]) -> bool:
 
 
 def _filler_after(scan: memoryview) -> bytes:
-    """Bits to append to a scan, with the restart markers that a decoder may wait for, in their order."""
+    """Return the bits to append to a scan, with the restart markers that a decoder may expect, in order."""
     restarts = _RESTART.findall(scan)
     following = restarts[-1][1] + 1 if restarts else 0
     order = ((following + step) % _RESTARTS for step in range(_RESTARTS))
@@ -202,11 +202,11 @@ def _decoded(pieces: list[bytes | memoryview], size: tuple[int, int]) -> bytes:
 
 
 def _has_hole(data: bytes) -> bool:
-    """Whether a run of zeros lies in coded data where it cannot be the code of an even area.
+    """Return whether coded data contain a run of zeros that cannot encode a uniform area.
 
-    Zero bits are the first code of each Huffman table. Where that code means "the rest of the block is
-    zero", as in tables made for one picture, an even area may well be a long run of zeros. In progressive
-    files runs of zeros may mean many things: those are not judged.
+    Zero bits are the first code of each Huffman table. If that code means "the rest of the block is zero",
+    which is common in tables made for one picture, a uniform area can be a long run of zeros. In progressive
+    files runs of zeros can mean many things, so those are not checked.
     """
     sequential = False
     ends_block: dict[int, bool] = {}
@@ -224,7 +224,7 @@ def _has_hole(data: bytes) -> bool:
 
 
 def _first_codes(tables: bytes) -> dict[int, bool]:
-    """For each AC table of a DHT segment, by its number, whether its first code ends a block."""
+    """Return for each AC table of a DHT segment, by number, whether its first code ends a block."""
     found: dict[int, bool] = {}
     at = 0
     while at + _CODE_LENGTHS < len(tables):

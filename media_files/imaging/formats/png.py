@@ -1,7 +1,7 @@
 """The chunks of a PNG file, read without decoding a pixel.
 
-Pillow reads the chunks behind the pixels only by decoding them, and cameras, phones and editors write
-EXIF there. Source: W3C, Portable Network Graphics (Third Edition), sections 5 and 11.
+Pillow must decode the pixels to read the chunks after them, where cameras, phones and editors write EXIF.
+Source: W3C, Portable Network Graphics (Third Edition), sections 5 and 11.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from media_files.errors import CorruptImage, ImageTooLarge
 
 SIGNATURE_BYTES: Final = 8
 MAX_CHUNKS: Final = 1_000_000
-"""Encoders write 8 KB or more to a chunk of pixels, so that this is far beyond the byte limit."""
+"""Encoders write pixel chunks of 8 KB or more, so a file with this many would far exceed the byte limit."""
 
 MAX_UNPACKED: Final = 1 << 20
-"""Bytes that a compressed text or profile may unpack to: the bound that Pillow sets too."""
+"""Most bytes that a compressed text or profile may decompress to; Pillow has the same limit."""
 
 _HEAD_BYTES: Final = 8
 _HEADER_BYTES: Final = 13
 _BLOCK: Final = 1 << 20
 _CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-# Interlaced pictures come in seven passes: first column and row, then the step of columns and of rows.
+# The seven passes of interlaced pictures: first column, first row, column step, row step.
 _ADAM7: Final = (
     (0, 0, 8, 8),
     (4, 0, 8, 8),
@@ -39,7 +39,7 @@ _SRGB_CODE_POINTS: Final = bytes((1, 13))
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One chunk: its type, the offset of its data in the stream and the data's size, both in bytes."""
+    """A chunk: its type, and the offset and size of its data, both in bytes."""
 
     type: bytes
     offset: int
@@ -58,7 +58,7 @@ class Header:
 
     @property
     def inflated_bytes(self) -> int:
-        """The bytes that the whole picture unpacks to: a filter byte and the samples of each row."""
+        """Bytes of the decompressed picture: a filter byte and the samples of each row."""
         bits = self.depth * _CHANNELS.get(self.colour_type, 1)
         passes = _ADAM7 if self.interlaced else ((0, 0, 1, 1),)
         total = 0
@@ -72,14 +72,14 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class PngFacts:
-    """What the chunks say without a pixel decoded.
+    """Facts from the chunks, read without decoding a pixel.
 
     Attributes:
         header: the IHDR chunk.
         frames: pictures in the file; more than one for an APNG.
-        exif: the EXIF block, before or behind the pixels; empty for none.
+        exif: the EXIF block, before or after the pixels; empty if there is none.
         foreign_code_points: whether a cICP chunk names a colour space other than sRGB (HDR, Display P3).
-        idat: the chunks of pixels of the picture that is shown first.
+        idat: the pixel chunks of the picture that is shown first.
     """
 
     header: Header
@@ -139,7 +139,7 @@ def text_of(kind: bytes, data: bytes) -> tuple[bytes, bytes]:
     """Return the keyword and the text of a tEXt, zTXt or iTXt chunk.
 
     Raises:
-        ImageTooLarge: the text unpacks to more than `MAX_UNPACKED` bytes.
+        ImageTooLarge: the text decompresses to more than `MAX_UNPACKED` bytes.
     """
     keyword, _, rest = data.partition(b"\x00")
     if kind == b"zTXt":
@@ -159,7 +159,7 @@ def raw_profile(text: bytes) -> bytes:
 
 
 class _Gatherer:
-    """Takes the chunks one by one and keeps what `PngFacts` tells."""
+    """Collect the facts for `PngFacts`, chunk by chunk."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -188,11 +188,11 @@ class _Gatherer:
 
 
 def read_png(stream: BinaryIO) -> PngFacts:
-    """What the chunks of a PNG file say.
+    """Read the facts from the chunks of a PNG file.
 
     Raises:
         CorruptImage: the header is missing.
-        ImageTooLarge: a text or a profile unpacks to more than `MAX_UNPACKED` bytes.
+        ImageTooLarge: a text or a profile decompresses to more than `MAX_UNPACKED` bytes.
     """
     found = chunks(stream)
     first = next(found, None)
@@ -212,7 +212,7 @@ def read_png(stream: BinaryIO) -> PngFacts:
 
 
 def checksums_hold(stream: BinaryIO, facts: PngFacts) -> bool:
-    """Whether each chunk of pixels has the checksum written behind it, which Pillow does not look at."""
+    """Return whether every pixel chunk matches its checksum, which Pillow does not verify."""
     for chunk in facts.idat:
         stream.seek(chunk.offset)
         checksum, left = zlib.crc32(chunk.type), chunk.size
@@ -227,10 +227,10 @@ def checksums_hold(stream: BinaryIO, facts: PngFacts) -> bool:
 
 
 def has_all_rows(stream: BinaryIO, facts: PngFacts) -> bool:
-    """Whether the chunks of pixels unpack to the whole picture.
+    """Return whether the pixel chunks decompress to the whole picture.
 
-    Pillow takes a packed stream that ends early for a whole one, and leaves the missing rows black. This
-    unpacks everything once more, in blocks of a constant size.
+    Pillow accepts a compressed stream that ends early, and leaves the missing rows black. This decompresses
+    everything again, in blocks of a constant size.
     """
     inflater = zlib.decompressobj()
     found = 0

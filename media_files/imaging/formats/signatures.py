@@ -1,4 +1,4 @@
-"""What a file is by its first bytes; its name and declared type are never believed.
+"""Identify a file by its first bytes. Its name and declared type are never trusted.
 
 Signatures are those of the formats' own specifications: ISO/IEC 14496-12 section 4.3 (``ftyp``), RFC 9559
 section 11.1.1 (EBML), the RIFF containers of WebP and AVI, and the IANA media type registrations.
@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 HEAD_BYTES: Final = 512
-"""Bytes from the start of a file that are enough for every function of this module."""
+"""Number of leading bytes that every function of this module needs at most."""
 
 _IMAGE_PREFIXES: Final = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -30,7 +30,7 @@ _IMAGE_PREFIXES: Final = (
 _AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
 _HEIF_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
 _NEUTRAL_BRANDS: Final = frozenset({b"mif1", b"msf1", b"mif2", b"miaf"})
-"""Brands that promise an image file and leave its codec to the list of compatible brands."""
+"""Brands that indicate an image file but leave its codec to the list of compatible brands."""
 
 CONTENT_TYPES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -45,7 +45,7 @@ CONTENT_TYPES: Final[Mapping[str, str]] = MappingProxyType(
         "AVIF": "image/avif",
     }
 )
-"""Every format that may be opened, by Pillow's name, and the media type to serve it under."""
+"""Every supported format, by Pillow's name, with the media type to serve it as."""
 
 _OTHERS: Final = (
     (b"%PDF-", "a PDF document"),
@@ -99,7 +99,7 @@ _OTHER_FTYP: Final[Mapping[bytes, str]] = MappingProxyType(
 
 
 def _brands(head: bytes) -> tuple[bytes, frozenset[bytes]] | None:
-    """The major brand and all brands of an ISO base media file, or None for any other file."""
+    """Return the major brand and all brands of an ISO base media file, or None for any other file."""
     if head[4:8] != b"ftyp":
         return None
     end = min(int.from_bytes(head[:4], "big"), len(head))
@@ -108,7 +108,7 @@ def _brands(head: bytes) -> tuple[bytes, frozenset[bytes]] | None:
 
 
 def _sniff_iso_image(head: bytes) -> str | None:
-    """``AVIF`` or ``HEIF`` for an ISO base media file that holds an image."""
+    """Return ``AVIF`` or ``HEIF`` for an ISO base media file with an image, otherwise None."""
     found = _brands(head)
     if found is None:
         return None
@@ -121,7 +121,7 @@ def _sniff_iso_image(head: bytes) -> str | None:
 
 
 def sniff_image(head: bytes) -> str | None:
-    """Pillow's name of the allowed image format that ``head`` begins, or None."""
+    """Return Pillow's name of the supported image format that starts with ``head``, or None."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
     for prefix, name in _IMAGE_PREFIXES:
@@ -140,10 +140,10 @@ def _sniff_iso_video(head: bytes) -> tuple[str, str] | None:
 
 
 def sniff_video(head: bytes) -> tuple[str, str] | None:
-    """The format's name and media type of a video, from the file's first bytes; None for anything else.
+    """Return the format name and media type of a video, or None for anything else.
 
     Args:
-        head: the first `HEAD_BYTES` of the file (fewer where it is shorter).
+        head: the first `HEAD_BYTES` of the file (fewer if it is shorter).
     """
     for prefix, found in _VIDEO_PREFIXES:
         if head.startswith(prefix):
@@ -164,7 +164,7 @@ def _markup(head: bytes) -> str | None:
 
 
 def describe_other(head: bytes) -> str:
-    """A noun phrase for a file that is neither an allowed image nor a video, for an error message."""
+    """Describe an unsupported file with a noun phrase for an error message."""
     for prefix, name in _OTHERS:
         if head.startswith(prefix):
             return name

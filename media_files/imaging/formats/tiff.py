@@ -1,8 +1,7 @@
-"""A bounded reader of TIFF directories, for TIFF files and the EXIF and MPF blocks that borrow their form.
+"""A bounded reader of TIFF directories, for TIFF files and for EXIF and MPF blocks, which share the format.
 
-It reads no pixel and unpacks no array it was not asked for, so that a file that promises millions of
-entries costs no more than one that has three. Sources: TIFF 6.0 section 2; the BigTIFF design; EXIF 2.32
-section 4.6.2.
+It reads no pixels and unpacks only requested arrays, so that a file announcing millions of entries costs no
+more than one with three. Sources: TIFF 6.0 section 2; the BigTIFF design; EXIF 2.32 section 4.6.2.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 MAX_ENTRIES: Final = 4096
-"""Entries of one directory. Cameras write fewer than 100."""
+"""Most entries of a directory. Cameras write fewer than 100."""
 
 MAX_VALUES: Final = 4096
-"""Values of one entry that are unpacked."""
+"""Most values of an entry that are unpacked."""
 
 _CLASSIC: Final = 42
 _BIG: Final = 43
@@ -31,12 +30,12 @@ _SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11
 
 
 class TiffError(ValueError):
-    """The directories cannot be read: truncated, looped, or not TIFF at all."""
+    """The directories cannot be read: they are truncated, form a loop, or are not TIFF at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One tag: its field type, the number of its values, and where they begin in the stream (bytes)."""
+    """A tag: its field type, the number of its values, and their offset in the stream in bytes."""
 
     type: int
     count: int
@@ -45,7 +44,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The tags of one image, the offset of the next directory (0 for none), and where this one ends."""
+    """The tags of one image, the offset of the next directory (0 for none), and the end of this one."""
 
     entries: dict[int, Entry]
     next: int
@@ -53,10 +52,10 @@ class Directory:
 
 
 class TiffReader:
-    """Reads the directories of a TIFF structure that begins at ``base`` in ``stream``.
+    """Read the directories of a TIFF structure that starts at ``base`` in ``stream``.
 
     Raises:
-        TiffError: from every method, where the bytes are not what the structure promises.
+        TiffError: from every method, if the bytes contradict the structure.
     """
 
     def __init__(self, stream: BinaryIO, base: int = 0) -> None:
@@ -87,7 +86,7 @@ class TiffReader:
         return struct.unpack(self._order + codes, data)
 
     def directory(self, offset: int) -> Directory:
-        """The directory at ``offset`` bytes from the start of the structure."""
+        """Read the directory at ``offset`` bytes from the start of the structure."""
         head, size, inline = (8, 20, 8) if self._big else (2, 12, 4)
         count = self._unpack("Q" if self._big else "H", self._read(offset, head))[0]
         if not 0 < count <= MAX_ENTRIES:
@@ -104,19 +103,19 @@ class TiffReader:
         return Directory(entries, following, offset + head + len(data))
 
     def sub_directory(self, directory: Directory, tag: int) -> Directory:
-        """The directory that an entry points to; an empty one where there is no such entry."""
+        """Read the directory that an entry points to; an empty one if there is no such entry."""
         offset = self.integer(directory.entries.get(tag), 0)
         return self.directory(offset) if offset else Directory({}, 0)
 
     def end(self, directory: Directory) -> int:
-        """Return where the last of a directory's parts ends: itself, or a value of an entry."""
+        """Return where a directory ends, including the values of its entries."""
         entries = directory.entries.values()
         return max(
             directory.end, *(each.offset + _SIZES.get(each.type, 1) * each.count for each in entries), 0
         )
 
     def directories(self, most: int) -> Iterator[Directory]:
-        """The chain of directories, at most ``most`` of them. A chain that bites its tail is an error."""
+        """Yield the chain of directories, at most ``most`` of them. A loop is an error."""
         seen: set[int] = set()
         offset = self.first
         while offset and len(seen) < most:
@@ -128,7 +127,7 @@ class TiffReader:
             offset = directory.next
 
     def integers(self, entry: Entry | None) -> tuple[int, ...]:
-        """Up to `MAX_VALUES` integers of an entry; empty for none, and for a type that holds no integers."""
+        """Return up to `MAX_VALUES` integers of an entry; none if it is missing or of another type."""
         if entry is None or entry.type not in _FORMATS:
             return ()
         count = min(entry.count, MAX_VALUES)
@@ -136,12 +135,12 @@ class TiffReader:
         return self._unpack(f"{count}{_FORMATS[entry.type]}", data)
 
     def integer(self, entry: Entry | None, default: int) -> int:
-        """The first integer of an entry, or ``default``."""
+        """Return the first integer of an entry, or ``default``."""
         values = self.integers(entry)
         return values[0] if values else default
 
     def rationals(self, entry: Entry | None) -> tuple[tuple[int, int], ...]:
-        """Up to `MAX_VALUES` pairs of numerator and denominator; empty for another type."""
+        """Return up to `MAX_VALUES` pairs of numerator and denominator; none if it is of another type."""
         if entry is None or entry.type not in _RATIONALS:
             return ()
         count = min(entry.count, MAX_VALUES)
@@ -149,11 +148,11 @@ class TiffReader:
         return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
     def raw(self, entry: Entry | None, most: int) -> bytes:
-        """The bytes of an entry of bytes or text, at most ``most``; empty for another type."""
+        """Return at most ``most`` bytes of a byte or text entry; empty if it is of another type."""
         if entry is None or entry.type not in _BYTES:
             return b""
         return self._read(entry.offset, min(entry.count, most))
 
     def data(self, entry: Entry, most: int) -> bytes:
-        """Return the bytes of an entry of any type, at most ``most``."""
+        """Return at most ``most`` bytes of an entry of any type."""
         return self._read(entry.offset, min(entry.count * _SIZES.get(entry.type, 1), most))

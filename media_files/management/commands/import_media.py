@@ -1,4 +1,4 @@
-"""Bring photographs and videos of folders into the library."""
+"""Import photos and videos from folders into the library."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class Command(Tool):
 
 
 def _files(paths: list[Path]) -> Iterator[tuple[Path, OSError | None]]:
-    """Every file under the paths, folder by folder, in the order of their names; and every folder that
-    cannot be read, with the reason."""
+    """Yield every file under the paths, folder by folder and sorted by name, and every unreadable folder with
+    its error."""
     for path in paths:
         if not path.is_dir():
             yield path, None
@@ -85,7 +85,7 @@ def _files(paths: list[Path]) -> Iterator[tuple[Path, OSError | None]]:
 
 
 def _import(path: Path, fault: OSError | None) -> dict[str, Any]:
-    """Import one file; what the contract says of it."""
+    """Import one file and return its JSON line."""
     said: dict[str, Any] = {"path": _text(path), "sha256": None, "outcome": "rejected", "id": None}
     said |= {"error": "", "message": ""}
     try:
@@ -115,7 +115,7 @@ def _import(path: Path, fault: OSError | None) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str:
-    """A path, also where its bytes are no valid text."""
+    """Return the path as text, even if its bytes are not valid UTF-8."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 
