@@ -119,7 +119,7 @@ def done(installation: Installation, batch: int) -> int:
 def wait_until_done(
     installation: Installation, batch: int, *, seconds: float = 180, sweeping: bool = False
 ) -> None:
-    """Wait until the batch is completed, and with it whatever the sweeper had made again.
+    """Wait until the batch is completed, and everything that the sweeper had made again.
 
     With ``sweeping``, sweep each second instead of each minute.
     """
