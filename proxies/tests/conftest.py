@@ -1,4 +1,4 @@
-"""The fixtures that the tests of this app share."""
+"""Fixtures shared by the tests of this app."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def resizer(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def run_worker() -> Iterator[Callable[..., RunningWorker]]:
-    """A function that starts workers, which are gone after the test."""
+    """Yield a function that starts workers; kill them after the test."""
     started: list[RunningWorker] = []
 
     def run(*args: Any, **kwargs: Any) -> RunningWorker:

@@ -1,4 +1,4 @@
-"""One item's life, ended by kill -9 at each of its file and database calls in turn.
+"""Process one item and kill -9 the process at each of its file and database calls in turn.
 
 Runs inside an installation (`novaproxy_site.tests.installation`): a child process does the work and kills
 itself at the n-th call; this process then plays the sweeper and the next worker.
@@ -34,7 +34,7 @@ from proxies.rendering import render
 
 
 def photo(seed: int, *, transparent: bool = False) -> bytes:
-    """A picture that needs a proxy, and whose bytes no other seed gives."""
+    """Return an image that needs a proxy and whose bytes are unique to the seed."""
     noise = random.Random(seed).randbytes(48)
     picture = Image.frombytes("RGB", (4, 4), noise).resize((1000, 920))
     stream = io.BytesIO()
@@ -47,7 +47,9 @@ def photo(seed: int, *, transparent: bool = False) -> bytes:
 
 
 def scan(seed: int) -> bytes:
-    """A small picture that needs a proxy because models read no TIFF: quickly made, and quickly decoded."""
+    """Return a small image that is fast to create and decode; it needs a proxy because models cannot read
+    TIFF.
+    """
     noise = random.Random(seed).randbytes(48)
     stream = io.BytesIO()
     Image.frombytes("RGB", (4, 4), noise).resize((40, 30)).save(stream, "TIFF")
@@ -56,13 +58,13 @@ def scan(seed: int) -> bytes:
 
 @dataclass
 class Crash:
-    """How one round went.
+    """The result of one round.
 
     Attributes:
-        point: the number of the call that was the last.
+        point: the number of the last call.
         where: what was called.
-        temporaries: how many files in the writing were left behind.
-        problems: what was not in order after the next worker and the sweeper.
+        temporaries: how many unfinished files were left behind.
+        problems: what was still wrong after the next worker and the sweeper had run.
     """
 
     point: int
@@ -72,7 +74,7 @@ class Crash:
 
 
 class Points:
-    """Counts the calls of this process, and ends it at the n-th."""
+    """Count the calls of this process, and kill it at the n-th."""
 
     def __init__(self, fatal: int, log: int) -> None:
         self.count = 0
@@ -87,7 +89,7 @@ class Points:
             time.sleep(60)  # in a thread that the signal has not reached yet
 
     def watch(self) -> None:
-        """Put a point before each statement, about each commit and each call on a file, and in the decode."""
+        """Add a point before each statement, around each commit and file call, and in the decoder."""
         connection.execute_wrappers.append(self._statement)
         setattr(connection, "commit", self._about(connection.commit, "commit"))  # noqa: B010 - a method
         for name in ("put", "fetch", "delete"):
@@ -117,9 +119,9 @@ class Points:
 
 
 def crash_everywhere(prepare: Callable[[int], Batch], *, step: int = 1) -> list[Crash]:
-    """Kill one item's worker at each point, and say what was not in order afterwards.
+    """Kill one item's worker at each point, and return what was wrong afterwards.
 
-    ``prepare(n)`` makes a file, gives it a batch with one item that waits, and returns the batch.
+    ``prepare(n)`` creates a file and a batch with one queued item for it, and returns the batch.
     """
     return list(_rounds(prepare, step))
 
@@ -143,7 +145,7 @@ def _rounds(prepare: Callable[[int], Batch], step: int) -> Iterator[Crash]:
 
 
 def _work_until_killed(batch: Batch, point: int) -> str:
-    """Do the work in a child that ends at the point; return where that was, nothing if it never came."""
+    """Do the work in a child that dies at the point; return where that was, or "" if it was never reached."""
     connections.close_all()
     read, write = os.pipe()
     pid = os.fork()
@@ -163,7 +165,7 @@ def _work_until_killed(batch: Batch, point: int) -> str:
 
 
 def problems(batch: Batch) -> Iterator[str]:
-    """All that must not be after a crash, one sweep and the next worker."""
+    """Yield everything that must not exist after a crash, one sweep and the next worker."""
     for item in BatchItem.objects.exclude(state=BatchItem.State.DONE):
         yield f"item {item.pk} is {item.state}: {item.message}"
     for item in batch.items.filter(outcome="failed").exclude(error="source_missing"):
@@ -175,7 +177,7 @@ def problems(batch: Batch) -> Iterator[str]:
 
 
 def file_problems() -> Iterator[str]:
-    """Where rows and files disagree."""
+    """Yield the mismatches between rows and files."""
     storage = proxies_storage()
     rows = {str(proxy.image.name): proxy for proxy in Proxy.objects.all()}
     for name, proxy in rows.items():
@@ -190,16 +192,16 @@ def file_problems() -> Iterator[str]:
 
 
 def temporaries() -> list[Path]:
-    """The files that are being written, or were when their writer died. In a bucket there are none."""
+    """Return the files being written, or left behind by a dead writer. A bucket has none."""
     local = {storages[alias] for alias in ("originals", "proxies")}
     folders = {Path(storage.location) for storage in local if isinstance(storage, LocalStorage)}
     return sorted(path for folder in folders for path in (folder / LocalStorage.INCOMING).glob("*"))
 
 
 def age_temporaries() -> None:
-    """As if a quarter of an hour had gone by since they were written."""
+    """Make the temporary files look a quarter of an hour old."""
     for path in temporaries():
-        with suppress(FileNotFoundError):  # its writer has just moved it to its name
+        with suppress(FileNotFoundError):  # its writer has just renamed it
             os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 900))
 
 
@@ -210,17 +212,17 @@ def _listed(alias: str, folder: str) -> list[str]:
         return []
 
 
-# -- The lives that are cut short --------------------------------------------------------------------
+# -- The items that are interrupted ------------------------------------------------------------------
 
 
 def upload(seed: int) -> Batch:
-    """A new file, saved."""
+    """Save a new file."""
     MediaFile.objects.create(file=ContentFile(photo(seed), "new.jpg"))
     return Batch.objects.get(standing=Batch.UPLOADS)
 
 
 def replacement(seed: int) -> Batch:
-    """A file whose transparent original gave a PNG, replaced by one that gives a JPEG."""
+    """Replace a transparent original, which gave a PNG proxy, with one that gives a JPEG."""
     file = MediaFile.objects.create(file=ContentFile(photo(seed, transparent=True), "old.png"))
     uploads = Batch.objects.get(standing=Batch.UPLOADS)
     runner.perform(Claim(uploads, lambda: False))
@@ -230,7 +232,7 @@ def replacement(seed: int) -> Batch:
 
 
 def forced(seed: int) -> Batch:
-    """A file with a current proxy, in a batch that makes it again."""
+    """Start a batch that recreates an up-to-date proxy."""
     upload(seed)
     runner.perform(Claim(Batch.objects.get(standing=Batch.UPLOADS), lambda: False))
     newest = MediaFile.objects.order_by("-id")[:1].values("pk")

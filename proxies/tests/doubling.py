@@ -1,4 +1,4 @@
-"""The same slice begun by two processes at one moment. Runs inside an installation."""
+"""Run the same tick in two processes at the same moment. Runs inside an installation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from proxies.models import WorkerSlot
 
 
 def run_twice(slot: WorkerSlot) -> list[int]:
-    """Run the slice that was last rung for twice at once; return how many items each took up, sorted."""
+    """Run the tick of a notified slot twice at once; return how many items each process claimed, sorted."""
     connections.close_all()
     start, go = os.pipe()
     answers, answer = os.pipe()

@@ -1,4 +1,4 @@
-"""A worker in a test's hands: `manage.py worker`, its processes by their parts, and tasks put to it."""
+"""Control a `manage.py worker` from a test: its processes by role, and tasks enqueued for it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from proxies.processes.control_dir import VARIABLE, ControlDir
 from proxies.processes.identity import identity_of
 from proxies.queue.supervisor import is_running
 
-# main, sentinel, pusher and monitor stand beside the workers.
+# main, sentinel, pusher and monitor run beside the workers.
 OTHER_PROCESSES = 4
-# Seconds for what takes three on a machine at rest. What hangs, hangs for longer.
+# Seconds for what takes 3 s on an idle machine. A process that hangs takes longer.
 SOON = 20.0
 
 
 def assert_gone(pids: Iterable[int], seconds: float = SOON) -> None:
-    """A zombie is nobody's process any more; whether and when it is reaped is init's business."""
+    """Assert that the processes end in time. A zombie counts as gone: reaping it is up to init."""
     deadline = time.monotonic() + seconds
     while (left := [pid for pid in pids if is_running(pid)]) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -38,9 +38,9 @@ class RunningWorker:
     """A worker of an installation, started for a test.
 
     Args:
-        installation: a `novaproxy_site.tests.installation.Installation`, whose queue it works off.
+        installation: a `novaproxy_site.tests.installation.Installation`, whose queue it processes.
         arguments: further arguments of ``manage.py worker``.
-        workers: how many processes do the work.
+        workers: number of worker processes.
     """
 
     def __init__(self, installation: Any, *arguments: str, workers: int = 2) -> None:
@@ -50,14 +50,14 @@ class RunningWorker:
         self.supervisor: subprocess.Popen[str] = installation.popen(
             "worker", "--workers", str(workers), *arguments, output=self._output
         )
-        # What the names of its pulse's folder begin with; the start time follows.
+        # The prefix of its control directory's name; the start time follows.
         holder = identity_of(self.supervisor.pid).rpartition(":")[0] + ":"
         self._pulses = f"{installation.folder}/workers/{holder}"
 
     # -- Its processes -------------------------------------------------------------------------
 
     def processes(self) -> list[psutil.Process]:
-        """Return the living processes of its cluster, oldest first; told by what they inherited."""
+        """Return the running processes of its cluster, oldest first, recognized by an inherited variable."""
         ours = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
@@ -72,24 +72,24 @@ class RunningWorker:
 
         def all_running() -> list[psutil.Process]:
             processes = self.processes()
-            # The last to be forked has to have come as far as its loop.
+            # The process that is forked last must have reached its loop.
             return processes if len(processes) == len(names) and self.is_guarding() else []
 
         return dict(zip(names, self.wait_for(all_running, what="a whole cluster"), strict=True))
 
     def is_guarding(self) -> bool:
-        """Say whether the cluster's sentinel has begun."""
+        """Return whether the cluster's sentinel has started."""
         folders = Path(self._pulses).parent.glob(f"{Path(self._pulses).name}*")
         return any(ControlDir(folder).sentinel_pid for folder in folders)
 
     def read_output(self) -> str:
-        """Return all that the worker has written."""
+        """Return all output of the worker."""
         return Path(self._output.name).read_text()
 
     # -- Its work ------------------------------------------------------------------------------
 
     def put(self, source: str) -> str:
-        """Put a task into the queue that runs Python `source`, and return the task's id."""
+        """Enqueue a task that runs Python `source`, and return the task's id."""
         task: str = self.installation.shell(f"""
             from django_q.tasks import async_task
             print(async_task("builtins.exec", {source!r}), end="")
@@ -97,7 +97,7 @@ class RunningWorker:
         return task
 
     def is_done(self, task: str) -> bool:
-        """Say whether the task's result has come to the database."""
+        """Return whether the task's result is in the database."""
         found: str = self.installation.shell(f"""
             from django_q.models import Success
             print(Success.objects.filter(id={task!r}).exists())
@@ -105,12 +105,12 @@ class RunningWorker:
         return found == "True\n"
 
     def assert_works(self, seconds: float = 120) -> None:
-        """Put a task into the queue and see it done."""
+        """Enqueue a task and wait until it is done."""
         task = self.put("pass")
         self.wait_for(lambda: self.is_done(task), seconds=seconds, what="a task to be done")
 
     def keep_busy(self, seconds: float = 60) -> psutil.Process:
-        """Put a task that only sleeps, and return the process that has taken it."""
+        """Enqueue a task that only sleeps, and return the process that runs it."""
         path = Path(tempfile.mkdtemp(dir=self.installation.folder)) / "pid"
         self.put(
             "import os, pathlib, time\n"
@@ -134,14 +134,14 @@ class RunningWorker:
     # -- Its end -------------------------------------------------------------------------------
 
     def stop(self, number: int = signal.SIGTERM, *, group: bool = False) -> float:
-        """Send a signal, to the process or to its group, and return the seconds it took to end."""
+        """Send a signal to the process or its group, and return the seconds until it ended."""
         began = time.monotonic()
         (os.killpg if group else os.kill)(self.supervisor.pid, number)
         self.supervisor.wait(120)
         return time.monotonic() - began
 
     def close(self) -> None:
-        """Kill what is left."""
+        """Kill the remaining processes."""
         self.supervisor.kill()
         self.supervisor.wait()
         for process in self.processes():
@@ -150,5 +150,5 @@ class RunningWorker:
         self._output.close()
 
     def wait_for(self, condition: Callable[[], Any], *, seconds: float = 120, what: str) -> Any:
-        """Return the first true answer of `condition`. Raises AssertionError with the worker's log."""
+        """Return the first true result of `condition`. Raises AssertionError with the worker's log."""
         return wait_for(condition, seconds=seconds, what=lambda: f"{what}\n{self.read_output()}")

@@ -1,6 +1,6 @@
-"""Which statements of the ledger read a whole table. Runs inside an installation, on whatever database.
+"""Find the ledger statements that scan a whole table. Runs inside an installation, on any database.
 
-The tables are so large that the database's own planner has the choice, and takes the index.
+The tables are so large that the database's own planner is free to choose, and chooses the index.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from proxies.outcomes import Outcome
 from proxies.planning import SAMPLE
 from proxies.tests.crashing import photo
 
-# Those that grow with the library. The others have a handful of rows.
+# Tables that grow with the library. The others have a handful of rows.
 LARGE = ("proxies_batchitem", "proxies_proxy", "media_files_mediafile")
-# Indexes of what waits or is in hand alone: to read one from end to end is to read that and no more.
+# Indexes that contain only queued or running items: scanning one reads nothing else.
 PARTIAL = ("item_queued", "item_running")
-# What finds rows by their number, in the words of either database.
+# Look-ups by primary key, as either database words them.
 OF_A_ROW = ("proxies_batchitem_pkey", "USING INTEGER PRIMARY KEY")
 FILES = 100_000
 WAITING = 1_000
 
 
 def prepare() -> tuple[MediaFile, Batch]:
-    """A library whose files have proxies, items that are done, in an older batch; and a batch that waits.
+    """Create files with proxies, an older batch of finished items, and a batch with queued items.
 
-    The file that is returned is the first of the latter, and the only one that has its bytes.
+    Returns the first file of the queued batch, the only file that has its bytes, and that batch.
     """
     file = MediaFile.objects.create(file=ContentFile(photo(1), "photo.jpg"))
     _multiply(file, FILES, file="n || '.jpg'", sha256="'sha' || n", fingerprint="'sha' || n")
@@ -64,7 +64,7 @@ def prepare() -> tuple[MediaFile, Batch]:
 
 
 def _multiply(row: Model, count: int, **changed: str) -> None:
-    """Add so many rows like this one; ``changed`` are columns, as SQL of the row's number ``n``."""
+    """Add ``count`` rows like this one; ``changed`` maps columns to SQL, where ``n`` is the row's number."""
     table, quote = row._meta.db_table, connection.ops.quote_name
     columns = [str(field.column) for field in row._meta.concrete_fields if not field.primary_key]
     values = [changed.get(column, f"{quote(table)}.{quote(column)}") for column in columns]
@@ -78,7 +78,7 @@ def _multiply(row: Model, count: int, **changed: str) -> None:
 
 
 def scans(act: Callable[[], object]) -> list[str]:
-    """The statements of ``act`` that read one of the large tables from end to end."""
+    """Return the statements of ``act`` that scan one of the large tables."""
     with CaptureQueriesContext(connection) as captured:
         act()
     statements = [query["sql"] for query in captured.captured_queries]
@@ -102,20 +102,21 @@ def _is_scan(line: str, sql: str) -> bool:
     if any(f"USING INDEX {partial}" in line for partial in PARTIAL):
         return False
     scanned = re.match(r"SCAN (\w+)", line)
-    # Goes back from the newest row until its sample is full, which SQLite calls a scan as well.
+    # Reads from the newest row until its sample is full, which SQLite also calls a scan.
     if scanned is None or f'"id" DESC LIMIT {SAMPLE}' in sql:
         return False
-    # In the statement's own words: a table of a subquery goes by another name.
+    # The name as the statement has it: a subquery renames its tables.
     name = scanned[1]
     return name in LARGE or any(re.search(rf'"{table}" {name}\b', sql) for table in LARGE)
 
 
 def stray_claims() -> dict[str, list[str]]:
-    """The indexes beside their own that claiming and settling go by, in a ledger that has just been filled.
+    """Return the indexes other than their own that claiming and settling use, in a ledger just filled.
 
-    They are asked for at moments when a planner is easily led astray: when the last that its statistics saw
-    was a ledger that had been emptied, and when the first items of a large batch are done, so that whoever
-    goes by number reads them all again.
+    The statements are explained when a planner is easily misled: while its statistics describe an empty
+    ledger,
+    and when the first items of a large batch are done, so that a scan by primary key reads all of those
+    again.
     """
     file = MediaFile.objects.create(file=ContentFile(photo(1), "photo.jpg"))
     _multiply(file, FILES, file="n || '.jpg'", sha256="'sha' || n", fingerprint="'sha' || n")
@@ -163,7 +164,7 @@ def _stray(batch: Batch) -> list[str]:
 
 
 def all_scans() -> dict[str, list[str]]:
-    """By what is done: each thing that workers, pages and the sweeper do again and again."""
+    """Return the scans of each operation that workers, pages and the sweeper repeat."""
     file, batch = prepare()
     some = Selection(MediaFile.objects.all(), ids=range(file.pk, file.pk + FILES, FILES // 100))
     # A plan over all files reads all of them.

@@ -1,4 +1,4 @@
-"""Faults put into real parts: SQL statements and calls of a storage that fail when a test says so."""
+"""Faults injected into real parts: SQL statements and storage calls that fail on demand."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def around_sql(
 
 @contextmanager
 def failing_storage(monkeypatch: Any, call: str, error: BaseException, part_of_name: str) -> Iterator[None]:
-    """Raise ``error`` when the folder storage's ``call`` (``fetch``, ``put``) meets a name with this part."""
+    """Raise ``error`` when the folder storage's ``call`` (``fetch``, ``put``) gets a name with this part."""
     whole = getattr(LocalStorage, call)
 
     def fail(self: LocalStorage, name: str, *args: Any, **kwargs: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Mutations of real files, taken through inspection and rendering: nothing but named errors may come out.
+"""Fuzz inspection and rendering with mutated real files: only named errors may be raised.
 
-Run as ``python -m proxies.tests.fuzzing [seconds] [seed]`` for as long as wished; `make fuzz` does. The tests
+Run ``python -m proxies.tests.fuzzing [seconds] [seed]`` for as long as you like, or `make fuzz`. The tests
 run a short form with a fixed seed. A file that breaks the rule is written to the folder ``fuzz-findings``.
 """
 
@@ -28,7 +28,7 @@ from proxies.rendering.render import render
 PROFILE = replace(NOVA, shorter_side=24)
 LIMITS = Limits(max_pixels=4_000_000, max_bytes=1 << 20, max_frames=100)
 SLOWEST = 20.0
-"""Seconds that one file may take at the most."""
+"""Maximum seconds for one file."""
 
 _INTERESTING = (0, 1, 0x7F, 0x80, 0xFF)
 _NUMBERS = (0, 1, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
@@ -43,7 +43,7 @@ class Finding:
 
 
 def seeds() -> list[bytes]:
-    """Small files of every format and of most kinds."""
+    """Return small files of every format and most kinds."""
     two: dict[str, Any] = {"save_all": True, "append_images": [picture().rotate(90)]}
     files = [
         saved("JPEG", exif=exif(6, taken="2024:05:06 07:08:09", place=[(1, 1), (2, 1), (3, 1)])),
@@ -84,7 +84,7 @@ def _heif() -> list[bytes]:
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:
-    """``data`` with one to four changes of the kinds that accidents and attackers make."""
+    """Return ``data`` with one to four changes of the kinds that accidents and attackers make."""
     changed = bytearray(data)
     for _ in range(chance.randint(1, 4)):
         at = _place(len(changed), chance)
@@ -111,12 +111,12 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
 
 
 def _place(size: int, chance: random.Random) -> int:
-    """Headers are where most is decided: half of the changes go into the first 256 bytes."""
+    """Choose an offset: half of them in the first 256 bytes, because headers decide most."""
     return chance.randrange(max(1, min(size, 256) if chance.random() < 0.5 else size))
 
 
 def problem_with(data: bytes) -> str | None:
-    """What is wrong with how a file is treated; None if it gives a proxy or a named error in time."""
+    """Return what is wrong with the result for a file; None if it gives a proxy or a named error in time."""
     began = time.monotonic()
     stream = io.BytesIO(data)
     try:
@@ -134,7 +134,7 @@ def problem_with(data: bytes) -> str | None:
 
 
 def findings(seed: int, files: list[bytes]) -> Iterator[Finding | None]:
-    """One item a mutation, for ever: None, or what is wrong."""
+    """Yield one item per mutation, forever: None, or what is wrong."""
     chance = random.Random(seed)
     while True:
         data = mutated(chance.choice(files), chance)
@@ -143,7 +143,7 @@ def findings(seed: int, files: list[bytes]) -> Iterator[Finding | None]:
 
 
 def main(seconds: float = 300, seed: int = 0) -> int:
-    """Fuzzes for a time; returns the number of findings."""
+    """Fuzz for the given seconds; return the number of findings."""
     warnings.simplefilter("ignore")
     folder = Path("fuzz-findings")
     until = time.monotonic() + seconds

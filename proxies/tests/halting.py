@@ -1,8 +1,9 @@
-"""Worker processes that halt where a test wants them, to be killed or overtaken right there.
+"""Halt worker processes at chosen places, so that a test can kill or overtake them there.
 
-Between the test (`Halts`) and the processes (`watch`, called by `novaproxy_site.tests.halting_settings`)
-stands a folder: ``wanted`` names a place. A process that comes there writes a file of its pid, and goes on
-when the place is no longer wanted, when its worker is asked to stop, or when it finds a pass to take.
+The test (`Halts`) and the processes (`watch`, called by `novaproxy_site.tests.halting_settings`) communicate
+through a folder, in which ``wanted`` names a place. A process that reaches it writes a file named after its
+pid, and continues when the place is no longer wanted, when its worker is asked to stop, or when it can take
+a pass.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ from proxies.processes.control_dir import stop_is_asked
 
 VARIABLE: Final = "NOVAPROXY_TEST_HALTS"
 
-# Inside the decoder; the proxy written aside and durable (on S3: about to be sent); under its name, and not
-# recorded; recorded, and not committed.
+# Inside the decoder; the proxy durable in a temporary file (on S3: about to be sent); under its name, but
+# not recorded; recorded, but not committed.
 DECODE, PUT, STORED, COMMIT = "decode", "put", "stored", "commit"
-# No place to halt at: from now on a proxy that is put arrives, and the storage says that it did not.
+# Not a place to halt at: from now on the storage stores each proxy, but reports a failure.
 STORAGE_FAILS: Final = "storage-fails"
 
 
 class Halts:
-    """The test's half. Workers and commands that the installation starts from now on halt as is wanted."""
+    """The test's side. Workers and commands that the installation starts from now on halt on request."""
 
     def __init__(self, installation: Installation) -> None:
         self._folder = installation.folder / "halts"
@@ -47,13 +48,13 @@ class Halts:
 
     @contextmanager
     def at(self, place: str) -> Iterator[psutil.Process]:
-        """Have every process halt at ``place`` during the block; yield the first that has come there."""
+        """Have every process halt at ``place`` during the block; yield the first that reaches it."""
         with self.wanting(place):
             yield self.first(place)
 
     @contextmanager
     def wanting(self, place: str) -> Iterator[None]:
-        """The same, without waiting for one. Inside another such block it stands in its place."""
+        """Like `at`, but without waiting for a process. Inside another such block, replaces its place."""
         before = self._wanted
         self._want(place)
         try:
@@ -62,7 +63,7 @@ class Halts:
             self._want(before)
 
     def first(self, place: str) -> psutil.Process:
-        """Wait for a living process to stand at ``place``."""
+        """Wait for a running process to halt at ``place``."""
 
         def standing() -> list[psutil.Process]:
             pids = [int(mark.name.rpartition("-")[2]) for mark in self._folder.glob(f"at-{place}-*")]
@@ -72,7 +73,7 @@ class Halts:
         return found[0]
 
     def let_pass(self, count: int) -> None:
-        """Let so many processes, or one so many times, go on from the place that is wanted."""
+        """Let ``count`` processes, or one process ``count`` times, continue from the current place."""
         for number in range(count):
             (self._folder / f"pass-{number}").touch()
 
@@ -86,7 +87,7 @@ class Halts:
 
 
 def watch() -> None:
-    """The process's half: put the places into its decoders, its storage and its database."""
+    """The process's side: add the places to its decoders, its storage and its database."""
     folder = Path(os.environ[VARIABLE])
 
     def wanted() -> str:
@@ -112,7 +113,7 @@ def _take_a_pass(folder: Path) -> bool:
     for ticket in folder.glob("pass-*"):
         try:
             ticket.unlink()
-        except FileNotFoundError:  # another was faster
+        except FileNotFoundError:  # another process was faster
             continue
         return True
     return False
@@ -180,7 +181,7 @@ def _halt_in_commits(halt: Callable[[str], None]) -> None:
 
 
 def _is_recording() -> bool:
-    """Whether this commit is the one of a proxy's row."""
+    """Return whether this commit is the one that records a proxy."""
     frame = sys._getframe()
     while frame.f_back is not None:
         frame = frame.f_back

@@ -1,9 +1,9 @@
-"""Every kind of picture that `docs/formats.md` speaks of: how it is written, and what it shows.
+"""Every kind of image in `docs/formats.md`: how it is written, and what it shows.
 
-The files come from other makers' programs, not from Pillow.
+The files are written by other programs, not by Pillow.
 
-A builder is given an empty folder and returns the file and the pixels that it shows. What it writes comes
-from `reference`; where the format cannot hold that exactly, what it shows is read back by a third program.
+A builder gets an empty folder and returns the file and the pixels that it shows. The image it writes is
+`reference`; where the format cannot hold that exactly, a third program reads back what the file shows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from media_files.tests.tools import profile, run
 from proxies.tests.reference import Pixels, alpha, grey, read, reference, turned, write_pnm
 
 KEPT = 500
-"""Columns of the reference that stay where the rest is made transparent."""
+"""Columns of the reference that stay opaque where the rest is made transparent."""
 
 Built = tuple[Path, Pixels]
 Builder = Callable[[Path], Built]
@@ -32,12 +32,12 @@ class Kind:
     """One row of the table.
 
     Attributes:
-        name: of the row.
+        name: the row's label.
         maker: the program that writes the file.
-        build: writes it.
-        format: of the proxy; or the code of the error that refuses the file.
-        reasons: that a proxy is needed for, beside the size.
-        limit: of the mean colour difference, CIEDE2000.
+        build: writes the file.
+        format: the proxy's format, or the code of the error that refuses the file.
+        reasons: why a proxy is needed, apart from the size.
+        limit: maximum mean colour difference, CIEDE2000.
         facts: expected values of `ImageFacts`.
         provenance: expected values of the proxy's provenance.
     """
@@ -53,7 +53,7 @@ class Kind:
 
     @property
     def refused(self) -> bool:
-        """Whether the file is to be refused, with the code that stands for the format."""
+        """Whether the file must be refused; ``format`` is then the error code."""
         return self.format.islower()
 
 
@@ -80,7 +80,7 @@ def _convert(
 
 
 def _vips(suffix: str, options: str = "", *steps: tuple[str, ...]) -> Builder:
-    """Each step is an operation of vips with its arguments; the last result is saved."""
+    """Build with vips: each step is an operation with its arguments; the last result is saved."""
 
     def build(folder: Path) -> Built:
         current = _ppm(folder)
@@ -95,7 +95,7 @@ def _vips(suffix: str, options: str = "", *steps: tuple[str, ...]) -> Builder:
 
 
 def _deep(depth: int, build_from: Callable[[Path, Path], Path], *, single: bool = False) -> Builder:
-    """A file made from a source of 16 bits a sample."""
+    """Build from a source of 16 bits per sample."""
 
     def build(folder: Path) -> Built:
         pixels = grey(reference()) if single else reference()
@@ -122,7 +122,7 @@ def _by_vips(suffix: str, options: str = "") -> Callable[[Path, Path], Path]:
 
 
 def _oriented(orientation: int, write: Callable[[Path, Path], Path]) -> Builder:
-    """Turned pixels and the EXIF value that undoes it, written into the finished file by exiftool."""
+    """Store rotated pixels, and have exiftool write the EXIF orientation that undoes the rotation."""
 
     def build(folder: Path) -> Built:
         path = write(folder, write_pnm(folder / "turned.ppm", turned(reference(), orientation)))
@@ -149,7 +149,7 @@ def _no_end(folder: Path) -> Built:
 
 
 def _with_profile(suffix: str, name: str, *options: str) -> Builder:
-    """Pixels that mean other colours than they would in sRGB; what they mean is read by Little CMS's hand."""
+    """Attach a profile that gives the pixels other colours than sRGB; Little CMS says which."""
 
     def build(folder: Path) -> Built:
         path = folder / f"a.{suffix}"
@@ -161,7 +161,7 @@ def _with_profile(suffix: str, name: str, *options: str) -> Builder:
 
 
 def _press_cmyk(suffix: str, *options: str) -> Builder:
-    """The reference as ink, and back: what ink cannot show is lost in both."""
+    """Convert the reference to ink and back: both lose the colours that ink cannot show."""
 
     def build(folder: Path) -> Built:
         path = folder / f"a.{suffix}"
@@ -183,7 +183,7 @@ def _plain_cmyk(suffix: str) -> Builder:
 
 
 def _adobe_segment(data: bytes) -> tuple[int, int]:
-    """Where Adobe's mark begins and ends."""
+    """Return the start and end of Adobe's APP14 segment."""
     start = data.index(b"\xff\xee\x00\x0eAdobe")
     return start, start + 16
 
@@ -195,7 +195,7 @@ def _cmyk_inverted(folder: Path) -> Built:
 
 
 def _cmyk_unmarked(folder: Path) -> Built:
-    """Adobe's mark taken away: every program takes the samples for inverted all the same."""
+    """Remove Adobe's APP14 segment: every program still treats the samples as inverted."""
     path, _ = _cmyk_inverted(folder)
     data = path.read_bytes()
     start, end = _adobe_segment(data)
@@ -206,7 +206,7 @@ def _cmyk_unmarked(folder: Path) -> Built:
 def _transparent(
     suffix: str, *options: str, picture: Callable[[Pixels], Pixels] = lambda pixels: pixels
 ) -> Builder:
-    """The reference fading to clear at the right; compared over white."""
+    """Fade the reference to transparent at the right; it is compared over white."""
 
     def build(folder: Path) -> Built:
         source = write_pnm(folder / "source.ppm", picture(reference()))
@@ -244,7 +244,7 @@ def _encoded_from_png(program: str, suffix: str, *options: str, source: Builder)
 
 
 def _turned_avif(option: str, value: int, change: Callable[[Pixels], Pixels]) -> Builder:
-    """Turned or mirrored by a property of the container, which viewers must apply."""
+    """Rotate or mirror by a property of the container, which viewers must apply."""
 
     def build(folder: Path) -> Built:
         png, pixels = _png_for(folder, _PNG_8)
@@ -269,7 +269,7 @@ def _palette_transparent(folder: Path) -> Built:
 
 
 def _colour_key(folder: Path) -> Built:
-    """White means clear: hand-made, for no program at hand writes it."""
+    """Make white transparent by a colour key; written by hand because no available program does it."""
     pixels = np.round(reference() * 255).astype("u1")
     pixels[:, KEPT:] = 255
     shown = pixels / 255
@@ -277,7 +277,7 @@ def _colour_key(folder: Path) -> Built:
 
 
 def _png(folder: Path, pixels: np.ndarray, *extra: bytes, frames: bool = False) -> Path:
-    """A PNG file made by hand: 8-bit RGB with one more chunk, given as its type and its data."""
+    """Write an 8-bit RGB PNG by hand, with one more chunk, given as its type and its data."""
     height, width, _ = pixels.shape
     rows = b"".join(b"\x00" + row.tobytes() for row in pixels)
     chunks = [(b"IHDR", struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0))]
@@ -347,7 +347,7 @@ def _bilevel(suffix: str, *options: str) -> Builder:
 
 
 def _grey_levels(depth: int) -> Builder:
-    """A grey PNG of fewer than 8 bits."""
+    """Write a grey PNG of fewer than 8 bits."""
 
     def build(folder: Path) -> Built:
         top = (1 << depth) - 1
@@ -368,7 +368,7 @@ def _grey_levels(depth: int) -> Builder:
 
 
 def _paletted(suffix: str, *options: str) -> Builder:
-    """27 colours, which every palette holds as they are."""
+    """Reduce to 27 colours, which any palette holds exactly."""
 
     def build(folder: Path) -> Built:
         pixels = np.round(reference() * 2) / 2
@@ -386,7 +386,7 @@ def _lab_tiff(folder: Path) -> Built:
 
 
 def _float_tiff(folder: Path) -> Built:
-    """Grey values from 0 to 1 in floating point."""
+    """Write grey values from 0 to 1 in floating point."""
     source = write_pnm(folder / "grey.pgm", grey(reference()), single=True)
     run("vips", "linear", source, folder / "a.tif", str(1 / 255), "0")
     return folder / "a.tif", grey(reference())
@@ -405,7 +405,7 @@ def _long_tiff(folder: Path) -> Built:
 
 _NOT_SENT = ("format",)
 _DEEP = ("colour",)
-# ImageMagick writes the time into PNG files, vips and exiftool write EXIF.
+# ImageMagick writes the time into PNG files; vips and exiftool write EXIF.
 _MARKED = ("metadata",)
 _DEEP_MARKED = ("colour", "metadata")
 _BOTH = ("format", "colour")

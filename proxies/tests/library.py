@@ -1,4 +1,4 @@
-"""A library of small pictures in an installation, batches over it, and what must hold of them at the end."""
+"""A library of small images in an installation, batches over it, and the checks at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MADE = {"created", "reused", "replaced"}
 
 
 def fill(installation: Installation, count: int, *, kind: str = "photo") -> None:
-    """Give the installation so many originals, and no proxies: a ``photo`` or a small ``scan`` each."""
+    """Add ``count`` originals without proxies to the installation: ``photo`` or small ``scan`` images."""
     installation.shell(f"""
         from django.core.files.base import ContentFile
         from django.test import override_settings
@@ -41,7 +41,7 @@ def start(installation: Installation, **parameters: Any) -> int:
 
 
 def items(installation: Installation, batch: int) -> list[dict[str, Any]]:
-    """The items of a batch, as they stand."""
+    """Return the current items of a batch."""
     printed = installation.shell(f"""
         import json
         from proxies.models import BatchItem
@@ -54,13 +54,12 @@ def items(installation: Installation, batch: int) -> list[dict[str, Any]]:
 
 
 def sweep(installation: Installation) -> None:
-    """What the schedule does each minute."""
+    """Run one sweep, as the schedule does each minute."""
     installation.shell("from proxies.batches.sweeper import sweep; sweep()")
 
 
 def let_a_while_pass(installation: Installation) -> None:
-    """As if a quarter of an hour had gone by: leases of those who live and hold nothing more have run out,
-    and rings that nobody answered count as lost."""
+    """Simulate 15 minutes, after which live processes' leases have expired and notifications are lost."""
     installation.shell("""
         from datetime import timedelta
         from django.db.models import F
@@ -73,7 +72,7 @@ def let_a_while_pass(installation: Installation) -> None:
 
 
 def let_a_minute_pass(installation: Installation) -> None:
-    """The schedule's next sweep. Rings that nobody has answered count as lost by then."""
+    """Simulate a minute, by which unanswered notifications count as lost, and sweep."""
     installation.shell("""
         from datetime import timedelta
         from django.db.models import F
@@ -84,7 +83,7 @@ def let_a_minute_pass(installation: Installation) -> None:
 
 
 def end_delays(installation: Installation, batch: int, ids: Iterable[int]) -> None:
-    """Have these items, where they wait, be the next to be claimed."""
+    """Move these items, if queued, to the front of the queue."""
     installation.shell(f"""
         from datetime import timedelta
         from django.utils.timezone import now
@@ -108,7 +107,7 @@ def uploads_wait(installation: Installation) -> bool:
 
 
 def wait_for_workers(installation: Installation, worker: RunningWorker, count: int) -> None:
-    """Until so many workers have said that they run: from then on there are lanes for all of them."""
+    """Wait until ``count`` workers have registered: from then on there are slots for all of them."""
     source = "from proxies.models import WorkerState as W; print(W.objects.filter(state='running').count())"
     worker.wait_for(lambda: installation.shell(source) == f"{count}\n", what=f"{count} workers to be running")
 
@@ -120,9 +119,9 @@ def done(installation: Installation, batch: int) -> int:
 def wait_until_done(
     installation: Installation, batch: int, *, seconds: float = 180, sweeping: bool = False
 ) -> None:
-    """Until the batch is completed, and what the sweeper had made again beside it.
+    """Wait until the batch is completed, and everything that the sweeper had made again.
 
-    With ``sweeping``, the schedule's minute passes each second.
+    With ``sweeping``, sweep each second instead of each minute.
     """
     deadline = time.monotonic() + seconds
     while state(installation, batch) != "completed" or uploads_wait(installation):
@@ -135,17 +134,17 @@ def wait_until_done(
 
 
 def wait_for_first(installation: Installation, batch: int, worker: RunningWorker, count: int = 5) -> None:
-    """Until some items are done, and others are not."""
+    """Wait until ``count`` items are done, and others are not."""
     worker.wait_for(lambda: done(installation, batch) >= count, seconds=60, what=f"{count} items")
 
 
 def in_hand(installation: Installation, batch: int) -> set[int]:
-    """The items that some process has claimed and not brought to an end."""
+    """Return the items that some process has claimed and not finished."""
     return {item["id"] for item in items(installation, batch) if item["state"] == "running"}
 
 
 def lanes_at_work(installation: Installation) -> int:
-    """How many slices are being worked on."""
+    """Return how many ticks are running."""
     source = (
         "from proxies.models import WorkerSlot; print(WorkerSlot.objects.filter(state='running').count())"
     )
@@ -153,7 +152,7 @@ def lanes_at_work(installation: Installation) -> int:
 
 
 def are_done(installation: Installation, batch: int, ids: Iterable[int]) -> bool:
-    """Whether all of these items have come to their end."""
+    """Return whether all of these items are done."""
     return set(ids) <= {item["id"] for item in items(installation, batch) if item["state"] == "done"}
 
 
@@ -162,21 +161,22 @@ def outcomes(installation: Installation, batch: int) -> Counter[str]:
 
 
 def others(installation: Installation) -> list[psutil.Process]:
-    """The installation's processes, but for the one that the test asks its questions of."""
+    """Return the installation's processes, except the one that runs the test's queries."""
     console = int(installation.shell("import os; print(os.getpid())"))
     return [process for process in installation.processes() if process.pid != console]
 
 
 def assert_in_order(installation: Installation, batch: int, *workers: RunningWorker) -> None:
-    """How every test ends that takes something away: with one sweep, a while later, nothing is amiss.
+    """Assert that nothing is wrong after one sweep, a while later: how every test of an outage ends.
 
-    Every item is final, every row's SHA-256 is that of its file, no file is without a row, and no temporary,
-    no lease, no note of a removal and no process is left. ``workers`` that run are stopped first.
+    Every item is final, every row's SHA-256 matches its file, no file lacks a row, and no temporary file,
+    lease,
+    removal note or process is left. Running ``workers`` are stopped first.
     """
     for worker in workers:
         if worker.supervisor.poll() is None:
             worker.stop()
-    # What the kernel ends with its parent takes it a moment.
+    # Processes that the kernel kills with their parent take a moment to end.
     wait_for(lambda: not others(installation), seconds=60, what="no process to be left")
     installation.shell("from proxies.tests.crashing import age_temporaries; age_temporaries()")
     sweep(installation)

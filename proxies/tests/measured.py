@@ -1,7 +1,7 @@
-"""Photographs and drawings of 1 to 20 megapixels and their proxies, as measured: kind of original, its bytes,
+"""Measured photographs and drawings of 1 to 20 megapixels and their proxies: kind of original, its bytes,
 its pixels, the proxy's bytes, the proxy's pixels, whether the proxy is transparent."""
 
-# 58, on which the experience of `proxies.rendering.size_forecast` rests.
+# 58 that `proxies.rendering.size_forecast` is fitted to.
 KNOWN = [
     ("lossy", 4628417, 14745600, 95644, 1427328, False),
     ("lossy", 1944799, 14745600, 101920, 1427328, False),
@@ -63,7 +63,7 @@ KNOWN = [
     ("lossy", 1545319, 8736000, 88155, 1217664, False),
 ]
 
-# 156 of other makers, which nothing was fitted to: wallpapers, maps, pictures of the sky.
+# 156 from other sources, to which nothing was fitted: wallpapers, maps, pictures of the sky.
 OTHERS = [
     ("lossy", 388027, 1920000, 132803, 1070720, False),
     ("alpha", 168751, 1035264, 73575, 813568, False),

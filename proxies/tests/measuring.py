@@ -1,4 +1,4 @@
-"""One kind of picture taken through inspection and rendering, and held against what it shows."""
+"""Take one kind of image through inspection and rendering, and compare the proxy with what the file shows."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from proxies.rendering.resize import Resizer
 from proxies.tests.kinds import Kind
 from proxies.tests.reference import Pixels, as_jpeg, corners, mean_delta_e, resized
 
-# A third of the reference picture's size, as the proxies of photographs are.
+# A third of the reference image's size, about the ratio of a photograph's proxy.
 PROFILE: ProxyProfile = replace(NOVA, shorter_side=160)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a kind: a proxy with its difference from what the original shows, or a refusal."""
+    """The result for a kind: a proxy with its difference from what the original shows, or a refusal."""
 
     facts: ImageFacts | None
     reasons: tuple[str, ...]
@@ -34,7 +34,7 @@ class Outcome:
 
 
 def proxy_pixels(data: bytes) -> Pixels:
-    """The proxy's pixels, over white where it is transparent."""
+    """Return the proxy's pixels, over white where it is transparent."""
     with Image.open(BytesIO(data)) as proxy:
         picture = proxy.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
@@ -42,7 +42,7 @@ def proxy_pixels(data: bytes) -> Pixels:
 
 
 def measure(kind: Kind, folder: Path, resizer: Resizer) -> Outcome:
-    """Has the kind written in ``folder``, and its proxy made."""
+    """Write the kind's file in ``folder``, and render its proxy."""
     path, shown = kind.build(folder)
     with path.open("rb") as stream:
         try:

@@ -1,6 +1,6 @@
-"""A picture whose every pixel is known, and the measures by which others are held against it.
+"""A reference image whose every pixel is known, and the measures to compare others with it.
 
-Made and measured without Pillow, so that no fault of Pillow's can hide in both.
+Made and measured without Pillow, so that no bug of Pillow's can hide in both.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CORNER = 80
 
 @lru_cache(maxsize=1)
 def reference() -> Pixels:
-    """Slopes and waves of many colours, with a red, a green and a blue corner; the fourth is white."""
+    """Return gradients and waves of many colours, with a red, a green, a blue and a white corner."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH] / 130.0
     bands = [
         0.5 + 0.28 * np.sin(x * 1.1 + y * 0.7) + 0.14 * np.cos(x * 3.1 - y * 2.3),
@@ -39,19 +39,19 @@ def reference() -> Pixels:
 
 @lru_cache(maxsize=1)
 def alpha() -> Pixels:
-    """Opaque at the left, clear at the right."""
+    """Return an alpha channel: opaque at the left, transparent at the right."""
     ramp = np.clip(np.linspace(1.6, -0.6, WIDTH), 0, 1)
     return np.broadcast_to(np.round(ramp * 255) / 255, (HEIGHT, WIDTH)).copy()
 
 
 def grey(pixels: Pixels) -> Pixels:
-    """The luma of ITU-R BT.601, as every 8-bit conversion to grey has it."""
+    """Return the ITU-R BT.601 luma, which every 8-bit conversion to grey uses."""
     luma = np.round(pixels @ np.array([0.299, 0.587, 0.114]) * 255) / 255
     return np.repeat(luma[:, :, None], 3, axis=2)
 
 
 def write_pnm(path: Path, pixels: Pixels, depth: int = 8, *, single: bool = False) -> Path:
-    """Writes a PPM (or a PGM of the first band) by hand, with 8 or 16 bits."""
+    """Write a PPM (or a PGM of the first band) by hand, with 8 or 16 bits."""
     top = (1 << depth) - 1
     samples = np.round((pixels[:, :, 0] if single else pixels) * top).astype(">u2" if depth > 8 else "u1")
     magic = "P5" if single else "P6"
@@ -61,7 +61,7 @@ def write_pnm(path: Path, pixels: Pixels, depth: int = 8, *, single: bool = Fals
 
 
 def read(path: Path, *options: str) -> Pixels:
-    """A picture as ImageMagick decodes it, over white if transparent."""
+    """Return an image as ImageMagick decodes it, over white if transparent."""
     command = [program("convert"), f"{path}[0]", *options, "-depth", "16", "rgb:-"]
     size = subprocess.run(
         [program("convert"), f"{path}[0]", *options, "-format", "%w %h", "info:-"],
@@ -74,7 +74,7 @@ def read(path: Path, *options: str) -> Pixels:
 
 
 def turned(pixels: Pixels, orientation: int) -> Pixels:
-    """The stored pixels for which a viewer that applies the EXIF orientation shows ``pixels``."""
+    """Return the stored pixels that a viewer which applies the EXIF orientation shows as ``pixels``."""
     stored = {
         1: pixels,
         2: pixels[:, ::-1],
@@ -89,7 +89,7 @@ def turned(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def corners(pixels: Pixels) -> str:
-    """The colours of the four corners in reading order: r, g, b, w, or ? for something else."""
+    """Return the colours of the four corners in reading order: r, g, b, w, or ? for anything else."""
     inset = CORNER // 4
     found = ""
     for y, x in ((inset, inset), (inset, -inset), (-inset, inset), (-inset, -inset)):
@@ -101,7 +101,7 @@ def corners(pixels: Pixels) -> str:
 
 
 def _lanczos(size: int, target: int) -> Pixels:
-    """The matrix that takes ``size`` samples to ``target``, by a Lanczos window of three lobes, in float."""
+    """Return the matrix that resamples ``size`` samples to ``target`` by Lanczos-3, in float."""
     scale = size / target
     support = max(scale, 1.0)
     distance = (np.arange(size)[None, :] + 0.5 - (np.arange(target)[:, None] + 0.5) * scale) / support
@@ -110,21 +110,21 @@ def _lanczos(size: int, target: int) -> Pixels:
 
 
 def resized(pixels: Pixels, width: int, height: int) -> Pixels:
-    """``pixels`` at another size, by Lanczos, computed in float by matrices."""
+    """Resize ``pixels`` by Lanczos, computed in float by matrices."""
     rows = np.einsum("ty,yxc->txc", _lanczos(pixels.shape[0], height), pixels, optimize=True)
     both = np.einsum("tx,yxc->ytc", _lanczos(pixels.shape[1], width), rows, optimize=True)
     return np.asarray(np.clip(both, 0, 1))
 
 
 def as_jpeg(pixels: Pixels, quality: int, folder: Path) -> Pixels:
-    """``pixels`` as they come back from a JPEG file of cjpeg's."""
+    """Return ``pixels`` after a round trip through a JPEG file written by cjpeg."""
     source = write_pnm(folder / "independent.ppm", pixels)
     run("cjpeg", "-quality", str(quality), "-outfile", folder / "independent.jpg", source)
     return read(folder / "independent.jpg")
 
 
 def _lab(pixels: Pixels) -> Pixels:
-    """sRGB to CIE L*a*b* (D65), IEC 61966-2-1 and CIE 15."""
+    """Convert sRGB to CIE L*a*b* (D65), IEC 61966-2-1 and CIE 15."""
     linear = np.where(pixels <= 0.04045, pixels / 12.92, ((pixels + 0.055) / 1.055) ** 2.4)
     to_xyz = np.array(
         [
@@ -141,7 +141,7 @@ def _lab(pixels: Pixels) -> Pixels:
 
 
 def mean_delta_e(one: Pixels, other: Pixels) -> float:
-    """The mean colour difference CIEDE2000 of two pictures of one size (Sharma, Wu and Dalal, 2005)."""
+    """Return the mean CIEDE2000 colour difference of two images of one size (Sharma, Wu and Dalal, 2005)."""
     (l1, a1, b1), (l2, a2, b2) = np.moveaxis(_lab(one), -1, 0), np.moveaxis(_lab(other), -1, 0)
     chroma7 = ((np.hypot(a1, b1) + np.hypot(a2, b2)) / 2) ** 7
     g = 0.5 * (1 - np.sqrt(chroma7 / (chroma7 + 25.0**7)))

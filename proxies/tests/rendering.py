@@ -1,4 +1,4 @@
-"""Pictures for the pixel path, and what comes out of it."""
+"""Test images for the pixel path, and helpers to read its results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from proxies.rendering.render import Rendered, render
 from proxies.rendering.resize import Resizer
 
 SMALL = replace(NOVA, shorter_side=32)
-# Some machines have no wheel of the SIMD resizer: Linux on Arm, musl.
+# Some platforms have no wheel of the SIMD resizer: Linux on Arm, musl.
 FAST = "pillow" if sys.modules.get("cykooz_resizer") is None else "simd"
 needs_simd = pytest.mark.skipif(FAST == "pillow", reason="cykooz.resizer is not installed")
 
@@ -35,7 +35,7 @@ def pixels(rendered: Rendered, mode: str = "RGB") -> np.ndarray:
 
 
 def photograph(size: tuple[int, int] = (640, 480), seed: int = 7) -> Image.Image:
-    """A picture with the detail of a photograph: chance at several scales, the finer the fainter."""
+    """Return an image with the detail of a photograph: noise at several scales, fainter the finer it is."""
     chance = np.random.default_rng(seed)
     total = np.zeros((size[1], size[0], 3))
     for scale, weight in ((4, 0.08), (12, 0.16), (40, 0.32), (120, 0.44)):

@@ -1,4 +1,4 @@
-"""The plain words of the pages: there is one for each word of the contract."""
+"""The admin's plain words: one for each term of the contract."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from proxies.outcomes import NOT_NEEDED, Outcome
 from proxies.rendering.render import Reason
 
 
-def test_every_word_is_explained() -> None:
+def test_every_term_has_an_explanation() -> None:
     assert set(PLANNED) == set(HAPPENED) == set(Outcome)
     assert set(REASONS) == {*Reason, NOT_NEEDED}
     assert set(PROXY_STATES) == {*API_STATES, "queued"}
 
 
-def test_reasons_in_one_line() -> None:
+def test_reasons_fit_on_one_line() -> None:
     assert reasons_text(["orientation", "unheard_of"]) == "must be rotated upright; unheard_of"
     assert reasons_text([]) == ""
 
@@ -37,5 +37,5 @@ def test_reasons_in_one_line() -> None:
         (86_400 * 3 + 60, "3 days"),
     ],
 )
-def test_a_duration_has_its_two_largest_units(seconds: float | None, words: str) -> None:
+def test_a_duration_shows_its_two_largest_units(seconds: float | None, words: str) -> None:
     assert duration(seconds) == words

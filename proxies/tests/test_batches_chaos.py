@@ -1,7 +1,7 @@
-"""Batches whose workers, queue, database and files are taken away while they run.
+"""Batches that lose their workers, queue, database and files while they run.
 
-Each test ends alike: with one sweep and no other hand every item is final, every row's SHA-256 is that of
-its file, and nothing is left over.
+Each test ends alike: after one sweep and without help, every item is final, every row's SHA-256 matches its
+file, and nothing is left over.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from novaproxy_site.tests.servers import run_redis
 from proxies.tests import library
 from proxies.tests.driving import RunningWorker
 
-# The long form takes more rounds: make chaos.
+# make chaos plays more rounds.
 ROUNDS = int(os.environ.get("NOVAPROXY_CHAOS_ROUNDS", "3"))
 SEED = int(os.environ.get("NOVAPROXY_CHAOS_SEED", "7"))
 
@@ -47,7 +47,7 @@ def test_two_workers_share_a_batch_and_make_each_proxy_once(
 
 
 @pytest.mark.every_backend
-def test_parts_of_the_cluster_are_killed_again_and_again(
+def test_cluster_processes_are_killed_repeatedly(
     installation: Installation, run_worker: Callable[..., RunningWorker]
 ) -> None:
     dice = random.Random(SEED)
@@ -66,7 +66,7 @@ def test_parts_of_the_cluster_are_killed_again_and_again(
 
 
 @pytest.mark.every_backend
-def test_a_slice_that_is_delivered_twice_at_the_same_moment_works_once(installation: Installation) -> None:
+def test_a_tick_delivered_twice_at_once_runs_once(installation: Installation) -> None:
     library.fill(installation, 12, kind="scan")
     for _ in range(6):
         batch = library.start(installation, force=True)
@@ -87,7 +87,7 @@ def test_a_slice_that_is_delivered_twice_at_the_same_moment_works_once(installat
 
 
 @pytest.mark.redis
-def test_a_queue_that_is_emptied_is_rung_for_again(
+def test_an_emptied_queue_is_notified_again(
     install: Callable[..., Installation], run_worker: Callable[..., RunningWorker]
 ) -> None:
     installation = install("postgres+redis")
@@ -117,7 +117,7 @@ def test_the_broker_goes_away_and_comes_back(
         worker = run_worker(installation)
         batch = library.start(installation)
         library.wait_for_first(installation, batch, worker)
-    # Whoever saves now is told nothing of it: the file is kept, and its proxy comes in time.
+    # No notification is sent for a file saved now: it is kept, and its proxy is created later.
     installation.shell("""
         from django.core.files.base import ContentFile
         from media_files.models import MediaFile
@@ -159,10 +159,10 @@ def test_the_database_goes_away_and_comes_back(
     library.assert_in_order(installation, batch, worker)
 
 
-def test_a_file_that_kills_its_process_is_quarantined_by_name_and_the_others_are_done(
+def test_a_file_that_kills_its_process_is_quarantined_and_the_others_are_done(
     install: Callable[..., Installation], run_worker: Callable[..., RunningWorker], tmp_path: Path
 ) -> None:
-    # A decoder that takes all memory, as the kernel ends it: any process that decodes a picture 1003 px wide.
+    # Stands for a decoder that the kernel kills for its memory use: decoding an image 1003 px wide is fatal.
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal\n"
         "from PIL import ImageFile\n"
@@ -211,7 +211,7 @@ def test_an_upload_does_not_wait_behind_a_backfill(
     installation: Installation, run_worker: Callable[..., RunningWorker]
 ) -> None:
     library.fill(installation, 1)
-    # Two thousand files of one picture: the backfill is long, and quickly made.
+    # 2,000 rows with the same image: a long backfill that is quick to prepare.
     installation.shell("""
         from media_files.models import MediaFile
         first = MediaFile.objects.get()
@@ -244,6 +244,6 @@ def test_an_upload_does_not_wait_behind_a_backfill(
         print(latest - began)
     """)
     left = sum(item["state"] != "done" for item in library.items(installation, batch))
-    assert left > 0, "the backfill was over before the upload came"
-    # Two slices of each of the two processes at the most.
+    assert left > 0, "the backfill was over before the upload arrived"
+    # At most two ticks of each of the two processes.
     assert int(printed) <= 4

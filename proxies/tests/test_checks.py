@@ -1,4 +1,4 @@
-"""The queue's settings that would lose or double work, each refused by its id."""
+"""Queue settings that would lose or duplicate work: each fails a system check."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def test_queue_times(settings, case):
     ("engine", "workers", "expected"),
     [("sqlite3", 4, []), ("sqlite3", 5, ["proxies.W001"]), ("postgresql", 50, [])],
 )
-def test_workers_on_the_embedded_database(settings, monkeypatch, engine, workers, expected):
+def test_number_of_workers_on_sqlite(settings, monkeypatch, engine, workers, expected):
     monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", f"django.db.backends.{engine}")
     settings.NOVAPROXY_WORKERS = workers
     assert ids() == expected
 
 
-def test_a_wrong_setting_keeps_everything_from_starting(installation):
+def test_a_wrong_setting_prevents_start_up(installation):
     ended = installation.manage("check", check=False, environment={"NOVAPROXY_PROXIES_BUCKET": "photos"})
     assert ended.returncode == 1
     assert "media_files.E003" in ended.stderr

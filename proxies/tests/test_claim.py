@@ -1,4 +1,4 @@
-"""What a holder of items may do, and what is charged to whom."""
+"""What a lease holder may do with its items, and which attempts are counted."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ def states(batch: Batch) -> list[str]:
     return list(batch.items.order_by("id").values_list("state", flat=True))
 
 
-def test_only_the_item_in_hand_is_charged(batch):
+def test_only_the_attempt_of_the_current_item_is_counted(batch):
     claim = work_on(batch)
     items = iter(claim)
     first, second, third = next(items), next(items), next(items)
     claim.charge(first)
     claim.charge(second)
     claim.charge(third)
-    assert attempts(batch)[:3] == [0, 0, 1], "the first two were decoded, and are being stored"
+    assert attempts(batch)[:3] == [0, 0, 1], "the first two are decoded and being stored"
     claim.record(first, Outcome.CREATED, ["shorter_side"])
     claim.record(third, Outcome.CREATED, ["shorter_side"])
-    assert attempts(batch)[:3] == [1, 0, 1], "what is told of an item is what was tried"
+    assert attempts(batch)[:3] == [1, 0, 1], "a recorded item has one attempt"
 
 
-def test_what_was_not_come_to_goes_back_uncharged(batch):
+def test_unprocessed_items_are_requeued_without_an_attempt(batch):
     claim = work_on(batch)
     items = iter(claim)
     first, second = next(items), next(items)
@@ -65,7 +65,7 @@ def test_what_was_not_come_to_goes_back_uncharged(batch):
     assert attempts(batch) == [0] * 6
 
 
-def test_two_holders_never_have_the_same_item(batch):
+def test_two_holders_never_claim_the_same_item(batch):
     one, other = iter(work_on(batch)), iter(work_on(batch))
     taken = [next(one).pk, next(other).pk, next(one).pk, next(other).pk]
     assert len(set(taken)) == 4
@@ -82,7 +82,7 @@ def test_a_holder_that_lost_its_lease_writes_nothing(batch):
     assert (item.state, item.outcome, item.attempts) == ("queued", "", 0)
 
 
-def test_a_fault_of_the_file_is_final_and_one_of_the_storage_comes_back_later(batch):
+def test_a_file_error_is_final_and_a_storage_error_is_retried_later(batch):
     claim = work_on(batch)
     items = iter(claim)
     corrupt, unlucky = next(items), next(items)
@@ -107,7 +107,7 @@ def test_a_fault_of_the_file_is_final_and_one_of_the_storage_comes_back_later(ba
     assert unlucky not in BatchItem.objects.claimable(conf().nova.recipe)
 
 
-def test_an_item_that_breaks_off_thrice_without_a_name_is_quarantined(batch):
+def test_an_item_that_crashes_three_times_is_quarantined(batch):
     for attempt in range(1, MAX_ATTEMPTS + 1):
         BatchItem.objects.update(available_at=batch.created_at)
         claim = work_on(batch)
@@ -126,7 +126,7 @@ def test_an_item_that_breaks_off_thrice_without_a_name_is_quarantined(batch):
     [(lifecycle.pause, Batch.State.PAUSED), (lifecycle.cancel, Batch.State.CANCELLED)],
     ids=["pause", "cancel"],
 )
-def test_a_pause_and_a_cancel_are_felt_at_the_next_item(batch, change, state, admin_user):
+def test_a_pause_or_cancel_takes_effect_at_the_next_item(batch, change, state, admin_user):
     items = iter(work_on(batch))
     next(items)
     change(batch, by=admin_user, reason="enough")
@@ -134,7 +134,7 @@ def test_a_pause_and_a_cancel_are_felt_at_the_next_item(batch, change, state, ad
     assert (batch.state, batch.changed_by, batch.paused_reason) == (state, admin_user, "enough")
 
 
-def test_a_profile_that_the_settings_have_no_more_pauses_the_batch(batch):
+def test_a_profile_removed_from_the_settings_pauses_the_batch(batch):
     Batch.objects.update(parameters={"profile": "moon"})
     batch.refresh_from_db()
     perform(work_on(batch))
@@ -144,7 +144,7 @@ def test_a_profile_that_the_settings_have_no_more_pauses_the_batch(batch):
     assert set(states(batch)) == {"queued"}
 
 
-def test_a_slice_delivered_twice_works_once(batch):
+def test_a_tick_delivered_twice_runs_once(batch):
     WorkerSlot.objects.create(number=0, generation=3, state=WorkerSlot.State.NOTIFIED)
     assert [worker_slots.enter(0, 3), worker_slots.enter(0, 3)] == [True, False]
-    assert worker_slots.enter(0, 2) is False, "one of an older generation exits at once"
+    assert worker_slots.enter(0, 2) is False, "a tick of an older generation must not run"

@@ -1,4 +1,4 @@
-"""Whatever moment a worker is killed at, one sweep and the next worker put all in order."""
+"""Kill a worker at any moment: one sweep and the next worker repair everything."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from novaproxy_site.tests.installation import Installation
 
 @pytest.mark.every_backend
 @pytest.mark.parametrize("life", ["upload", "replacement", "forced"])
-def test_every_crash_point_of_an_items_life(installation: Installation, life: str) -> None:
+def test_every_crash_point_of_an_item(installation: Installation, life: str) -> None:
     printed = installation.shell(f"""
         import json
         from proxies.tests import crashing
@@ -26,5 +26,5 @@ def test_every_crash_point_of_an_items_life(installation: Installation, life: st
         *("before commit", "after commit"),
         *("before render", "before decode", "after decode", "before decode's end", "after render"),
     } <= places
-    assert any(temporaries for _, _, temporaries, _ in crashes), "some were killed in the middle of a write"
+    assert any(temporaries for _, _, temporaries, _ in crashes), "none was killed in the middle of a write"
     assert len(crashes) > 30

@@ -1,4 +1,4 @@
-"""``create_image_proxies``: what it says would be done, and what it refuses."""
+"""``create_image_proxies``: its preview, and what it refuses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BYTES = {"bytes_originals", "bytes_proxies", "bytes_disk_added", "bytes_not_sent
 
 @pytest.fixture
 def library(add, off):
-    """A file for each outcome, by it."""
+    """One file per outcome, by outcome."""
     rows = {
         "created": add(jpeg(), "large.jpg"),
         "skipped": add(encoded("PNG", 200, 100), "small.png"),
@@ -56,12 +56,12 @@ class TestDryRun:
         [(), ("--dry-run",), ("--json",), ("--force",), ("--limit", 1), ("--queue",), ("--yes",)],
         ids=lambda options: " ".join(map(str, options)) or "no option",
     )
-    def test_it_changes_nothing_at_all(self, library, everything, options):
+    def test_it_changes_nothing(self, library, everything, options):
         before = everything()
         assert run(*options).code == 0
         assert everything() == before
 
-    def test_a_batch_that_was_left_is_not_gone_on_with(self, library, everything):
+    def test_an_abandoned_batch_is_not_resumed(self, library, everything):
         batch = Batch.objects.create(operation="image-proxy", executor="local", state="paused")
         batch.items.create(file=library["created"])
         before = everything()
@@ -70,7 +70,7 @@ class TestDryRun:
         assert [(line["id"], line["outcome"]) for line in lines] == [(library["created"].pk, "created")]
         assert (last["batch"], last["dry_run"]) == (batch.pk, True)
 
-    def test_json_has_the_contracts_keys(self, library):
+    def test_json_has_the_keys_of_the_contract(self, library):
         code, out, err = run("--json")
         assert (code, err) == (0, "")
         *lines, last = (json.loads(line) for line in out.splitlines())
@@ -80,7 +80,7 @@ class TestDryRun:
         assert set(last["totals"]["forecast"]) == {"sample", "low", "high"}
         assert (last["batch"], last["dry_run"]) == (None, True)
 
-    def test_each_file_is_told_with_its_outcome(self, library):
+    def test_each_file_is_listed_with_its_outcome(self, library):
         *lines, last = run("--json").lines
         by_id = {line["id"]: line for line in lines}
         images = {name: row for name, row in library.items() if name != "video"}
@@ -118,11 +118,11 @@ class TestDryRun:
         totals = run("--json").lines[-1]["totals"]
         images = [row for name, row in library.items() if name != "video"]
         assert totals["bytes_originals"] == sum(row.bytes for row in images)
-        # Two proxies stand, which is too few to learn from.
+        # Two proxies exist, which is too few to learn from.
         assert totals["forecast"] == {"sample": 1, "low": None, "high": None}
         assert (totals["bytes_proxies"], totals["bytes_not_sent"]) == (None, None)
 
-    def test_people_are_told_the_same_and_that_nothing_is_changed(self, library):
+    def test_plain_output_shows_the_same_and_says_that_nothing_changes(self, library):
         out = run().out
         assert out.startswith("Dry run: nothing is changed. --no-dry-run does it.\n")
         for outcome in ("created", "replaced", "reused", "skipped", "quarantined"):
@@ -137,7 +137,7 @@ class TestDryRun:
          (("--force",), {"created": 1, "replaced": 2, "skipped": 1, "quarantined": 1})],
         ids=["plain", "--force"],
     )  # fmt: skip
-    def test_force_would_replace_what_stands(self, library, options, expected):
+    def test_force_would_replace_existing_proxies(self, library, options, expected):
         assert outcomes(run("--json", *options).lines[-1]["totals"]) == expected
 
     @pytest.mark.parametrize(("limit", "work"), [(1, 1), (2, 2), (3, 3), (7, 4)])
@@ -148,7 +148,7 @@ class TestDryRun:
         totals = run("--json", "--limit", limit).lines[-1]["totals"]
         assert totals["created"] == work
 
-    def test_rows_without_facts_are_told_as_such(self, folders, off):
+    def test_rows_that_were_never_inspected_are_reported(self, folders, off):
         MediaFile.objects.bulk_create([MediaFile(file=f"in-place/{n}.jpg", managed=False) for n in range(3)])
         assert outcomes(run("--json").lines[-1]["totals"]) == {"created": 3}
         assert "nothing was read yet: 3" in run().out
@@ -163,7 +163,7 @@ class TestDryRun:
         assert run("--json").lines[-1]["totals"]["created"] == 1
 
     @pytest.mark.parametrize("many", [3, 30])
-    def test_a_plan_costs_the_same_queries_however_many_files(
+    def test_the_number_of_queries_does_not_depend_on_the_number_of_files(
         self, add, off, many, django_assert_num_queries
     ):
         for seed in range(many):
@@ -182,7 +182,7 @@ class TestDryRun:
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_bad_usage_is_2(folders, options):
+def test_bad_usage_exits_with_2(folders, options):
     ended = run("--no-dry-run", *options)
     assert (ended.code, ended.out) == (2, "")
     assert ended.err
@@ -190,17 +190,17 @@ def test_bad_usage_is_2(folders, options):
 
 @pytest.mark.django_db
 class TestOtherBatches:
-    def test_one_of_the_workers_is_left_to_them(self, library):
+    def test_a_batch_of_the_workers_is_refused(self, library):
         batch = Batch.objects.create(operation="image-proxy", executor="queue")
         ended = run("--batch", batch.pk, "--no-dry-run")
         assert ended.code == 2
         assert "the workers'" in ended.err
 
-    def test_one_that_is_done_is_not_begun_again(self, library):
+    def test_a_completed_batch_is_not_restarted(self, library):
         batch = Batch.objects.create(operation="image-proxy", executor="local", state="completed")
         assert run("--batch", batch.pk, "--no-dry-run").code == 2
 
-    def test_one_in_which_nothing_failed_has_nothing_to_retry(self, library):
+    def test_a_batch_without_failures_has_nothing_to_retry(self, library):
         batch = Batch.objects.create(operation="image-proxy", executor="local", state="completed")
         ended = run("--batch", batch.pk, "--retry-failed", "--no-dry-run")
         assert ended.code == 2
@@ -208,16 +208,16 @@ class TestOtherBatches:
 
 
 @pytest.mark.django_db
-class TestSomebodyElseWasFaster:
-    """Each change finds the batch as another process has just left it."""
+class TestConcurrentChanges:
+    """Each change meets a batch that another process has just changed."""
 
-    def test_to_pause_it_for_want_of_a_profile(self, add, off):
+    def test_pause_because_of_a_missing_profile(self, add, off):
         batch = Batch.objects.create(operation="image-proxy", parameters={"profile": "moon"})
         for _ in range(2):
             perform(Claim(batch, lambda: False))
         assert (batch.state, batch.paused_code) == ("paused", "not_configured")
 
-    def test_to_resume_it(self, monkeypatch):
+    def test_resume(self, monkeypatch):
         batch = Batch.objects.create(
             operation="image-proxy", executor="local", state="paused", started_at=now()
         )
@@ -226,7 +226,7 @@ class TestSomebodyElseWasFaster:
         )
         assert run("--batch", batch.pk, "--no-dry-run").code == 0
 
-    def test_to_cancel_it_before_ctrl_c(self, monkeypatch):
+    def test_cancel_before_ctrl_c(self, monkeypatch):
         def interrupted(*arguments: object, **options: object) -> None:
             Batch.objects.update(state="cancelled")
             raise KeyboardInterrupt
@@ -241,7 +241,7 @@ class TestSomebodyElseWasFaster:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_queue_hands_the_work_to_the_workers(library):
+def test_queue_leaves_the_work_to_the_workers(library):
     ended = run("--no-dry-run", "--queue", "--json")
     batch = Batch.objects.get()
     (last,) = ended.lines
@@ -252,14 +252,14 @@ def test_queue_hands_the_work_to_the_workers(library):
 
 
 @pytest.mark.django_db
-def test_queue_with_nothing_to_do_makes_no_batch(add, off):
+def test_queue_with_nothing_to_do_creates_no_batch(add, off):
     add(encoded("PNG", 20, 20))
     assert run("--no-dry-run", "--queue").out == "There is nothing to do.\n"
     assert not Batch.objects.exists()
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]], ids=["plain", "JSON"])
-def test_why_files_are_put_off_is_said_once(installation, tmp_path, options):
+def test_the_reason_for_a_delay_is_printed_once(installation, tmp_path, options):
     installation.shell("""
         import io
         from media_files.services import add_file
@@ -267,7 +267,7 @@ def test_why_files_are_put_off_is_said_once(installation, tmp_path, options):
         for seed in range(3):
             add_file(io.BytesIO(jpeg(seed=seed)), f"{seed}.jpg")
     """)
-    # A file where the folder of the proxies is to be: nothing can be written there, as on a full disk.
+    # A file in place of the proxies' folder: nothing can be written there, as on a full disk.
     in_the_way = installation.folder / "media" / "proxy_image"
     in_the_way.touch()
     said = tmp_path / "said"

@@ -1,4 +1,4 @@
-"""``create_image_proxies`` as a process: what it makes, and what an interruption leaves."""
+"""``create_image_proxies`` as a process: what it creates, and what an interruption leaves behind."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def proxies_of(installation) -> list[dict[str, Any]]:
     return rows
 
 
-def test_a_run_makes_what_is_missing_and_a_second_one_reuses_it(installation):
+def test_a_run_creates_missing_proxies_and_a_second_run_reuses_them(installation):
     installation.shell(
         FILL
         + """
@@ -85,7 +85,7 @@ MediaFile.objects.bulk_create([MediaFile(file=ContentFile(jpeg(seed=4), name="bu
     assert "  bad.jpg (" in second.out.splitlines()[-1]
     assert proxies_of(installation) == before
 
-    # Only the one that failed is taken up again, and a batch that is done stays so without being asked.
+    # Only the failed item is retried, and a completed batch is not reopened unless asked.
     retried = command(installation, "--batch", last["batch"], "--retry-failed", "--json")
     assert outcomes(retried.lines[-1]["totals"]) == {"created": 3, "failed": 1}
     forced = command(installation, "--force", "--limit", "1", "--json")
@@ -95,7 +95,7 @@ MediaFile.objects.bulk_create([MediaFile(file=ContentFile(jpeg(seed=4), name="bu
 
 @pytest.fixture
 def fifty(install):
-    """An installation with fifty pictures, each of which takes about 50 ms."""
+    """An installation with fifty images, each of which takes about 50 ms."""
     installation = install()
     installation.shell(
         FILL
@@ -112,24 +112,24 @@ def _made(installation) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
-def test_an_interrupted_run_goes_on_when_run_again(fifty, number):
+def test_an_interrupted_run_resumes_when_run_again(fifty, number):
     process = fifty.popen("create_image_proxies", "--no-dry-run", "--json", "--workers", "2")
     while not 2 <= _made(fifty) < 45:
         assert process.poll() is None
     os.killpg(process.pid, number)
     assert process.wait(30) == (130 if number == signal.SIGINT else -number)
     before = {row["source_id"]: row for row in proxies_of(fifty)}
-    # What came in meanwhile is made in the same run.
+    # A file added in the meantime is processed in the same run.
     fifty.shell(FILL + "add_file(io.BytesIO(jpeg(seed=99)), 'late.jpg')")
     again = command(fifty, "--json")
     assert again.code == 0
     totals = again.lines[-1]["totals"]
-    # The report is of this run alone: what the first one made is now reused.
+    # The report covers this run alone: proxies of the first run are now reused.
     assert totals["created"] + totals["reused"] == 51
     assert totals["created"] <= 51 - len(before)
     after = {row["source_id"]: row for row in proxies_of(fifty)}
     kept = [source for source, row in before.items() if after[source]["id"] == row["id"]]
-    assert len(kept) >= len(before) - 2  # at worst those in hand are made again
+    assert len(kept) >= len(before) - 2  # at worst the items in progress are made again
     stored = files_in(fifty.folder / "media" / "proxy_image")
     assert sorted(row["image"].partition("/")[2] for row in after.values()) == stored
     left = fifty.shell(
@@ -138,7 +138,7 @@ def test_an_interrupted_run_goes_on_when_run_again(fifty, number):
     assert set(eval(left)) == {"completed"}  # noqa: S307 (printed by ourselves)
 
 
-def test_a_reader_who_goes_away_ends_it_quietly(installation):
+def test_a_closed_pipe_ends_it_quietly(installation):
     installation.shell(
         FILL
         + """
@@ -176,7 +176,7 @@ def on_a_terminal(installation, answer: bytes, *options: str) -> tuple[int, str,
         while data := os.read(ours, 4096):
             screen += data
     except OSError:
-        pass  # the other end has gone
+        pass  # the other end is closed
     os.close(ours)
     return process.returncode, out, screen.decode()
 
@@ -193,7 +193,7 @@ TERMINAL = {
 
 @pytest.fixture(scope="module")
 def shared(installer):
-    """An installation with one picture, for all of the table."""
+    """One installation with one image, shared by all cases."""
     installation = installer.make("sqlite")
     installation.shell(FILL + "add_file(io.BytesIO(jpeg()), 'a.jpg')")
     yield installation
@@ -215,6 +215,6 @@ def test_a_terminal_is_asked_first(shared, case):
     else:
         assert (asked in out) == ("--yes" not in options)
     if is_made:
-        assert "1/1" in screen  # the bar
+        assert "1/1" in screen  # the progress bar
     else:
         assert tree(installation.folder / "media") == before

@@ -1,4 +1,4 @@
-"""A command's worker processes: a locale that lacks letters, and workers that die as soon as they start."""
+"""A command's worker processes: a non-UTF-8 locale, and workers that die as soon as they start."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_locale_without_utf8_finds_every_name(installation):
     *lines, last = map(json.loads, ended.stdout.splitlines())
     assert [line["outcome"] for line in lines] == ["created"] * 3
     assert lines[0]["original_name"] == "写真.tif"
-    assert ended.stdout.isascii(), "what is printed stays in the terminal's encoding"
+    assert ended.stdout.isascii(), "the output must use the terminal's encoding"
     assert last["totals"]["created"] == 3
 
 

@@ -1,4 +1,4 @@
-"""How small a JPEG is decoded for its proxy, and that nothing of that shows."""
+"""JPEGs are decoded at a reduced scale for their proxies, without a visible loss."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIDE = 800
 
 
 def noisy(levels: float) -> Image.Image:
-    """A soft slope under noise of so many levels of 255, as a sensor's, finer than any lens's detail."""
+    """Return a gradient with noise of ``levels`` of 255, finer than any lens's detail, like a sensor's."""
     slope = np.linspace(60, 190, SIDE)[None, :].repeat(SIDE, axis=0)
     noise = np.random.default_rng(5).normal(0, levels, (SIDE, SIDE)) if levels else 0
     return Image.fromarray(np.clip(slope + noise, 0, 255).astype("u1")).convert("RGB")
@@ -38,11 +38,11 @@ def grain_of(data: bytes) -> float:
 @pytest.mark.parametrize(
     ("kind", "low", "high"), [("calm", 0, CALM), ("common", CALM, GRAINY), ("grainy", GRAINY, 20)]
 )
-def test_the_kind_of_a_picture_is_told_whatever_its_quality(kind, low, high, quality):
+def test_the_kind_of_image_is_recognized_at_any_quality(kind, low, high, quality):
     assert low <= grain_of(saved(image=PICTURES[kind], quality=quality)) < high
 
 
-def test_a_file_without_a_table_of_its_own_counts_as_fine():
+def test_a_file_without_quantization_tables_counts_as_fine():
     image = Image.open(io.BytesIO(saved()))
     assert isinstance(image, JpegImagePlugin.JpegImageFile)
     image.quantization.clear()
@@ -52,7 +52,7 @@ def test_a_file_without_a_table_of_its_own_counts_as_fine():
 @pytest.mark.parametrize(
     ("kind", "room"), [("calm", 1.15), ("common", 1.5), ("grainy", 2.0)], ids=["calm", "common", "grainy"]
 )
-def test_the_finer_its_detail_the_larger_a_picture_is_decoded(kind, room):
+def test_finer_detail_is_decoded_at_a_larger_scale(kind, room):
     data = saved(image=PICTURES[kind], quality=90)
     for scale in (2, 4, 8):
         fits = int(SIDE / scale / room)
@@ -68,7 +68,7 @@ FINE = noisy(60.0).filter(ImageFilter.GaussianBlur(1.2))
 
 
 def fine_contrast(data: bytes) -> float:
-    """How strongly neighbours differ."""
+    """Return the mean difference between neighbouring pixels."""
     with Image.open(io.BytesIO(data)) as image:
         values = np.asarray(image.convert("F"))
     return float(np.abs(np.diff(values, axis=0)).mean() + np.abs(np.diff(values, axis=1)).mean())

@@ -1,4 +1,4 @@
-"""Proxies that somebody else made."""
+"""External proxies, uploaded rather than created here."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def test_a_video_is_the_default(video, folders, kind):
     [("webm", "webm"), (".mov", "mov"), ("../../x", "x")],
     ids=["webm", "a dot", "a path"],
 )
-def test_its_extension_is_made_safe(video, extension, name):
+def test_the_extension_is_sanitized(video, extension, name):
     proxy = create_proxy_file(video, b"video", extension=extension)
     assert str(proxy.image.name).endswith(f"_proxy.{name}")
 
 
-def test_given_again_it_replaces_the_older(video, folders, django_capture_on_commit_callbacks):
+def test_a_second_upload_replaces_the_first(video, folders, django_capture_on_commit_callbacks):
     first = create_proxy_file(video, b"first")
     with django_capture_on_commit_callbacks(execute=True):
         second = create_proxy_file(video, b"second", extension="webm")
@@ -72,7 +72,7 @@ def test_given_again_it_replaces_the_older(video, folders, django_capture_on_com
     assert files_in(folders["proxies"]) == [second.image.name]
 
 
-def test_an_image_is_measured_and_stands_for_the_models(add, folders):
+def test_an_image_is_measured_and_used_for_the_models(add, folders):
     source = add(jpeg(), "a.tif")
     proxy = create_proxy_file(source, encoded("PNG", 320, 200), file_type="image")
     assert (proxy.file_type, proxy.profile, proxy.format) == ("image", "nova", "PNG")
@@ -81,9 +81,7 @@ def test_an_image_is_measured_and_stands_for_the_models(add, folders):
     assert ImageProxyService().create_proxy(source).outcome == Outcome.REUSED
 
 
-def test_an_image_that_is_given_replaces_the_one_that_was_made(
-    add, folders, django_capture_on_commit_callbacks
-):
+def test_an_external_image_replaces_the_created_one(add, folders, django_capture_on_commit_callbacks):
     source = add()
     made = ImageProxyService().create_proxy(source).proxy
     with django_capture_on_commit_callbacks(execute=True):
@@ -93,7 +91,7 @@ def test_an_image_that_is_given_replaces_the_one_that_was_made(
     assert files_in(folders["proxies"]) == [given.image.name]
 
 
-def test_it_is_stale_once_its_source_is_replaced(add):
+def test_it_is_outdated_once_its_source_is_replaced(add):
     source = add()
     create_proxy_file(source, encoded("PNG", 320, 200), file_type="image")
     source.file = ContentFile(jpeg(seed=5), name="b.jpg")
@@ -114,7 +112,7 @@ def test_it_is_stale_once_its_source_is_replaced(add):
     ],
     ids=["empty video", "empty image", "no image", "a video", "WebP", "TIFF", "one that must be turned"],
 )
-def test_what_cannot_be_one_is_refused(add, folders, data, file_type, error):
+def test_unsuitable_files_are_refused(add, folders, data, file_type, error):
     source = add()
     with pytest.raises(error):
         create_proxy_file(source, data, file_type=file_type)
@@ -123,7 +121,7 @@ def test_what_cannot_be_one_is_refused(add, folders, data, file_type, error):
     assert not ProxyLease.objects.exists()
 
 
-def test_one_that_another_process_is_writing_is_waited_for_by_the_caller(video):
+def test_the_caller_waits_while_another_process_writes_the_proxy(video):
     token = leases.acquire(video.pk, "video")
     assert token
     with pytest.raises(StorageError, match="Ask again shortly"):
@@ -132,14 +130,14 @@ def test_one_that_another_process_is_writing_is_waited_for_by_the_caller(video):
     create_proxy_file(video, b"video")
 
 
-def test_its_deletion_removes_its_file(video, folders, django_capture_on_commit_callbacks):
+def test_deleting_it_removes_its_file(video, folders, django_capture_on_commit_callbacks):
     proxy = create_proxy_file(video, b"video")
     with django_capture_on_commit_callbacks(execute=True):
         proxy.delete()
     assert files_in(folders["proxies"]) == []
 
 
-def test_those_given_before_metadata_were_looked_for_are_made_again(add):
+def test_external_proxies_from_before_the_metadata_check_are_made_again(add):
     row = add()
     create_proxy_file(row, jpeg(300, 200), file_type="image")
     migration = importlib.import_module("proxies.migrations.0010_check_given_proxies")
@@ -149,7 +147,7 @@ def test_those_given_before_metadata_were_looked_for_are_made_again(add):
     assert "given" not in Proxy.objects.get().provenance
 
 
-def test_one_that_was_given_stays_where_none_is_needed(add, folders):
+def test_it_is_kept_if_the_source_needs_no_proxy(add, folders):
     source = add(jpeg(60, 50), "small.jpg")
     given = create_proxy_file(source, encoded("PNG", 30, 20), file_type="image")
     assert ImageProxyService().create_proxy(source).outcome == Outcome.SKIPPED
@@ -159,7 +157,7 @@ def test_one_that_was_given_stays_where_none_is_needed(add, folders):
     assert files_in(folders["proxies"]) == [given.image.name]
 
 
-def test_one_of_an_older_file_goes_where_none_is_needed(add):
+def test_it_is_deleted_if_it_is_outdated_and_the_source_needs_no_proxy(add):
     source = add()
     create_proxy_file(source, encoded("PNG", 30, 20), file_type="image")
     source.file = ContentFile(jpeg(60, 50), name="small.jpg")
@@ -168,7 +166,7 @@ def test_one_of_an_older_file_goes_where_none_is_needed(add):
     assert not Proxy.objects.exists()
 
 
-def test_a_source_deleted_meanwhile_leaves_no_file(video, folders, monkeypatch):
+def test_a_source_deleted_during_the_upload_leaves_no_file(video, folders, monkeypatch):
     put = LocalStorage.put
 
     def put_and_delete(self, name, content, **options):
@@ -183,7 +181,7 @@ def test_a_source_deleted_meanwhile_leaves_no_file(video, folders, monkeypatch):
     assert not DiscardedProxy.objects.exists()
 
 
-def test_a_write_that_fails_leaves_what_was_there(video, folders, monkeypatch):
+def test_a_failed_write_keeps_the_existing_proxy(video, folders, monkeypatch):
     first = create_proxy_file(video, b"first")
 
     def fail(*args, **options):

@@ -1,4 +1,4 @@
-"""Every failure of an item is counted, delayed, and in the end quarantined; what is not its fault is not."""
+"""Failures of an item are counted, delayed, and finally quarantined, unless the file is not to blame."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _long_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No delay is over before a slow machine has looked at it."""
+    """Make delays long enough not to end before a slow machine has checked them."""
     monkeypatch.setattr(claim, "_FIRST_DELAY", 3600.0)
 
 
@@ -62,7 +62,7 @@ def fault_at(step: str, victim: MediaFile, monkeypatch: Any) -> AbstractContextM
 
 
 @pytest.mark.parametrize("step", ["begin", "fetch", "store", "finish"])
-def test_a_fault_without_a_name_is_counted_delayed_and_quarantined(batch, step, monkeypatch):
+def test_an_unnamed_error_is_counted_delayed_and_quarantined(batch, step, monkeypatch):
     victim = MediaFile.objects.order_by("id")[0]
     with fault_at(step, victim, monkeypatch):
         for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -71,7 +71,7 @@ def test_a_fault_without_a_name_is_counted_delayed_and_quarantined(batch, step, 
             item = batch.items.get(file=victim)
             assert item.attempts == attempt
             assert BatchItem.objects.claimable(item.recipe).count() == 0, (
-                "it is delayed, and the others are done"
+                "it must be delayed, and the others done"
             )
             if attempt < MAX_ATTEMPTS:
                 assert (item.state, item.error) == ("queued", "unexpected")
@@ -83,7 +83,7 @@ def test_a_fault_without_a_name_is_counted_delayed_and_quarantined(batch, step, 
 
 
 @pytest.mark.parametrize("words", [["INSERT INTO proxies_proxylease"], ['INSERT INTO "proxies_proxy"']])
-def test_a_database_that_breaks_off_is_not_held_against_the_file(batch, words):
+def test_a_lost_database_connection_does_not_count_against_the_file(batch, words):
     victim = MediaFile.objects.order_by("id")[0]
     with failing_sql(OperationalError("gone"), *words, parameter=victim.pk), suppress(OperationalError):
         perform(Claim(batch, lambda: False))
@@ -95,12 +95,12 @@ def test_a_database_that_breaks_off_is_not_held_against_the_file(batch, words):
 
 
 def again(batch: Batch) -> None:
-    """Let all delays pass, and work on what waits."""
+    """End all delays and process the queued items."""
     batch.items.filter(state="queued").update(available_at=now() - timedelta(seconds=1))
     perform(Claim(batch, lambda: False))
 
 
-def test_an_original_that_was_changed_in_place_is_tried_a_few_times_then_fails(batch, monkeypatch):
+def test_an_original_changed_in_place_is_tried_a_few_times_then_fails(batch, monkeypatch):
     changed = SourceChanged("Could not read 'number1.tif'. Register the file again.")
     with failing_storage(monkeypatch, "fetch", changed, "number1"):
         perform(Claim(batch, lambda: False))
@@ -115,7 +115,7 @@ def test_an_original_that_was_changed_in_place_is_tried_a_few_times_then_fails(b
     assert not ProxyFailure.objects.exists()
 
 
-def test_a_lease_lost_in_the_making_is_counted_and_delayed(batch):
+def test_a_lease_lost_during_rendering_is_counted_and_delayed(batch):
     first = batch.items.order_by("id")[0]
     lease = ProxyLease.objects.filter(source_id=first.file_id)
     with around_sql("INSERT INTO proxies_proxylease", after=lease.delete):
@@ -127,7 +127,7 @@ def test_a_lease_lost_in_the_making_is_counted_and_delayed(batch):
     assert batch.items.filter(outcome__in=["created", "replaced"]).count() == 3
 
 
-def test_a_proxy_that_another_process_is_making_is_counted_and_waited_for(batch):
+def test_a_proxy_that_another_process_is_making_is_counted_and_awaited(batch):
     source = MediaFile.objects.order_by("id")[0]
     token = leases.acquire(source.pk, "nova")
     perform(Claim(batch, lambda: False))
@@ -170,13 +170,13 @@ print("nothing is charged")
 
 
 @pytest.mark.every_backend
-def test_a_worker_that_is_being_stopped_charges_nothing(installation):
-    """A kill at the end of the grace then finds no attempt to hold against the file."""
+def test_a_stopping_worker_counts_no_attempt(installation):
+    """If it is killed at the end of its grace period, no attempt counts against the file."""
     library.fill(installation, 2, kind="scan")
     assert "nothing is charged" in installation.shell(STOPPED)
 
 
-def test_a_kind_of_delay_is_logged_once_for_each_batch(batch, monkeypatch, caplog):
+def test_a_kind_of_delay_is_logged_once_per_batch(batch, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING), fault_at("store", MediaFile.objects.all()[0], monkeypatch):
         for _ in range(2):
             BatchItem.objects.update(available_at=now() - timedelta(hours=1))

@@ -1,4 +1,4 @@
-"""Files written by other programs than Pillow, and the table of them in `docs/formats.md`."""
+"""Files written by programs other than Pillow, and the table of them in `docs/formats.md`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_it_does_so_without_simd(kind: Kind, tmp_path: Path) -> None:
     _check(kind, tmp_path, "pillow")
 
 
-def test_the_table_of_the_document_has_every_kind_and_no_other() -> None:
+def test_the_document_lists_exactly_these_kinds() -> None:
     documented = {row.kind: (row.maker, row.outcome) for row in rows_of_document(DOCUMENT.read_text())}
     expected = {
         kind.name: (kind.maker, f"refused: `{kind.format}`" if kind.refused else kind.format)

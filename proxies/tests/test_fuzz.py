@@ -1,4 +1,4 @@
-"""The short form of the fuzzing: the same files every time."""
+"""A short fuzzing run: the same files every time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from proxies.tests.fuzzing import findings, problem_with, seeds
 
-# Damaged metadata makes Pillow warn, which is no news here.
+# Damaged metadata makes Pillow warn, as expected here.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 files = cache(seeds)
 
 
 @pytest.mark.parametrize("number", range(len(seeds())))
-def test_the_files_themselves(number):
+def test_unmodified_files(number):
     assert problem_with(files()[number]) is None
 
 
@@ -30,5 +30,5 @@ def test_mutations_end_in_a_proxy_or_a_named_error(seed):
 
 @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.binary(max_size=400), kind=st.sampled_from(range(len(seeds()))), keep=st.integers(2, 64))
-def test_any_bytes_behind_any_beginning(data, kind, keep):
+def test_random_bytes_after_a_valid_beginning(data, kind, keep):
     assert problem_with(files()[kind][:keep] + data) is None

@@ -1,6 +1,6 @@
-"""Workers, their parts and commands killed and stopped in the middle of a batch, where the test wants it.
+"""Kill and stop workers, their processes and commands in the middle of a batch, at chosen places.
 
-Where a kill lands is no guess: the processes halt at the place (`proxies.tests.halting`).
+The place of a kill is exact: the processes halt there (`proxies.tests.halting`).
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from proxies.tests.driving import RunningWorker
 from proxies.tests.halting import COMMIT, DECODE, PUT, STORAGE_FAILS, STORED, Halts
 
 PICTURES = 300
-# Long enough for any machine to finish the pictures in hand.
+# Long enough for any machine to finish its current images.
 GRACE = ("--grace", "25")
 
 
 class Siege:
-    """Two workers on one batch, and what is done to the first of them.
+    """Two workers on one batch; the first of them is attacked.
 
-    No picture passes the decoder but those that are let through, so that however long all this takes the
-    batch is not over before the last kill.
+    Only images that are let through pass the decoder, so that the batch cannot end before the last kill,
+    however
+    long the attacks take.
     """
 
     def __init__(self, installation: Installation, run_worker: Callable[..., RunningWorker]) -> None:
@@ -44,7 +45,7 @@ class Siege:
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
-        """From the batch's start; after the block all pictures pass."""
+        """Start the batch; after the block, let all images pass."""
         with self.halts.wanting(DECODE):
             self.batch = library.start(self.installation)
             yield
@@ -53,7 +54,7 @@ class Siege:
             )
 
     def kill_busy(self, place: str) -> None:
-        """Kill the first worker process that comes to ``place``, whichever it is."""
+        """Kill the first worker process that reaches ``place``, whichever it is."""
         with self.halts.at(place) as victim:
             held = library.in_hand(self.installation, self.batch)
             assert held
@@ -61,11 +62,11 @@ class Siege:
         self._assert_recovered(held)
 
     def kill_part(self, name: str) -> None:
-        """Kill a part of the first worker's cluster while worker processes are decoding."""
+        """Kill a process of the first worker's cluster while worker processes are decoding."""
         self._kill_decoding(self.parts[name].kill)
 
     def kill_cluster(self) -> None:
-        """Kill the whole of it, at one instant."""
+        """Kill the whole cluster at once."""
         self._kill_decoding(lambda: os.killpg(self.parts["main"].pid, signal.SIGKILL))
 
     def _kill_decoding(self, kill: Callable[[], None]) -> None:
@@ -76,7 +77,7 @@ class Siege:
         self._assert_recovered(held)
 
     def kill_idle(self) -> None:
-        """Pause the batch, kill a worker process that has nothing to do, and resume."""
+        """Pause the batch, kill an idle worker process, and resume."""
         self._have("pause")
         with self.halts.wanting(""):
             self._wait(lambda: not library.in_hand(self.installation, self.batch), "nothing to be in hand")
@@ -88,12 +89,12 @@ class Siege:
         self._let_pass_until(lambda: library.done(self.installation, self.batch) > done, "it to go on")
 
     def _assert_recovered(self, held: set[int]) -> None:
-        """The cluster is replaced, and with one sweep all that was in hand is brought to its end."""
+        """Assert that the cluster is replaced, and that after one sweep all claimed items get done."""
         self._assert_replaced()
         library.let_a_minute_pass(self.installation)
 
         def are_done() -> bool:
-            # Else the whole batch might pass while one item waits for a lease of a process that ends late.
+            # Otherwise the batch could end while one item waits for the lease of a process that died late.
             library.end_delays(self.installation, self.batch, held)
             return library.are_done(self.installation, self.batch, held)
 
@@ -127,7 +128,7 @@ class Siege:
 
 
 @pytest.mark.every_backend
-def test_each_part_is_killed_while_two_workers_share_a_batch(
+def test_each_process_is_killed_while_two_workers_share_a_batch(
     installation: Installation, run_worker: Callable[..., RunningWorker]
 ) -> None:
     siege = Siege(installation, run_worker)
@@ -166,7 +167,7 @@ def test_workers_are_killed_while_their_files_are_in_buckets(
 
 
 @pytest.mark.every_backend
-def test_the_supervisor_is_ended_in_mid_batch_and_another_goes_on(
+def test_the_supervisor_is_stopped_mid_batch_and_another_continues(
     installation: Installation, run_worker: Callable[..., RunningWorker]
 ) -> None:
     library.fill(installation, 200)
@@ -186,11 +187,11 @@ def test_the_supervisor_is_ended_in_mid_batch_and_another_goes_on(
         if number != signal.SIGKILL:
             assert code == 0
             assert {(item["state"], item["attempts"]) for item in items} <= {("done", 1), ("queued", 0)}, (
-                "a stop lets go of everything, and charges nobody"
+                "a stop must release every item and count no attempt"
             )
         else:
             assert code == -signal.SIGKILL
-            assert any(item["state"] == "running" for item in items), "it was killed with items in hand"
+            assert any(item["state"] == "running" for item in items), "it must be killed while it holds items"
     last = run_worker(installation)
     library.let_a_minute_pass(installation)
     library.wait_until_done(installation, batch)
@@ -199,33 +200,33 @@ def test_the_supervisor_is_ended_in_mid_batch_and_another_goes_on(
 
 
 @pytest.mark.every_backend
-def test_the_command_is_ended_in_mid_run_and_the_next_goes_on(installation: Installation) -> None:
+def test_the_command_is_stopped_mid_run_and_the_next_run_continues(installation: Installation) -> None:
     pictures, batch = 120, 1
     library.fill(installation, pictures)
     halts = Halts(installation)
 
     def is_gone() -> bool:
-        halts.let_pass(2)  # its workers finish what they have in hand
+        halts.let_pass(2)  # its workers finish their current items
         return not library.others(installation)
 
     for end, number in [(os.killpg, signal.SIGINT), (os.kill, signal.SIGINT), (os.kill, signal.SIGKILL)]:
         command = installation.popen("create_image_proxies", "--no-dry-run", "--force")
         with halts.at(DECODE):
             end(command.pid, number)
-            # Those of one that was killed, too: the kernel does not end them, they see that they are alone.
+            # This includes the workers of a killed command: they notice that their parent is gone and exit.
             wait_for(is_gone, seconds=120, what="no process to be left")
         assert command.wait() == (130 if number == signal.SIGINT else -signal.SIGKILL)
         assert 0 < library.done(installation, batch) < pictures
     installation.manage("create_image_proxies", "--no-dry-run", "--force")
-    assert library.outcomes(installation, batch) == {"created": pictures}, "it went on with the same batch"
+    assert library.outcomes(installation, batch) == {"created": pictures}, "it must resume the same batch"
     library.assert_in_order(installation, batch)
 
 
 @pytest.mark.every_backend
-def test_what_is_done_to_an_original_while_its_proxy_is_made(
+def test_an_original_is_changed_while_its_proxy_is_made(
     installation: Installation, run_worker: Callable[..., RunningWorker]
 ) -> None:
-    """Replaced, deleted, and its lease taken away: during the decode, and between the put and the commit."""
+    """Replace it, delete it, or delete its lease: during the decode, and between the put and the commit."""
     halts = Halts(installation)
     worker = run_worker(installation, workers=1)
     worker.parts()
@@ -283,7 +284,7 @@ def test_a_storage_that_fails_between_the_put_and_the_commit(
             names = [note.name for note in DiscardedProxy.objects.all()]
             print(any(proxies_storage().exists(name) for name in names), Proxy.objects.exists())
         """)
-        assert left == "True False\n", "the file was put, and is noted, and no row says so"
+        assert left == "True False\n", "the file must exist with a note, but without a row"
         assert not [item for item in library.items(installation, batch) if item["state"] == "done"]
     library.wait_until_done(installation, batch, sweeping=True)
     assert library.outcomes(installation, batch) == {"created": 12}
@@ -322,7 +323,9 @@ def test_a_file_that_takes_too_much_memory_is_quarantined_and_the_other_299_are_
     assert (culprit["outcome"], culprit["error"], culprit["attempts"]) == ("quarantined", "quarantined", 3)
     assert len(items) == 299
     assert {item["outcome"] for item in items.values()} <= library.MADE
-    assert max(item["attempts"] for item in items.values()) == 1, "its slice-mates are not charged"
+    assert max(item["attempts"] for item in items.values()) == 1, (
+        "no attempt may be counted for other items of its tick"
+    )
     answers = installation.shell(f"""
         from django.contrib.auth import get_user_model
         from PIL import ImageFile

@@ -1,4 +1,4 @@
-"""What is asked of the ledger again and again an index answers, at the same cost however large it is."""
+"""The ledger's frequent queries use an index, so that their cost does not grow with its size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from proxies.tests.crashing import photo
 
 
 @pytest.mark.every_backend
-def test_nothing_reads_a_whole_table(installation: Installation) -> None:
+def test_nothing_scans_a_whole_table(installation: Installation) -> None:
     printed = installation.shell("""
         import json
         from proxies.tests.explaining import all_scans
@@ -29,7 +29,7 @@ def test_nothing_reads_a_whole_table(installation: Installation) -> None:
 
 
 @pytest.mark.every_backend
-def test_claims_go_by_their_own_index_whatever_the_planner_knows(installation: Installation) -> None:
+def test_claims_use_their_own_index_whatever_the_statistics(installation: Installation) -> None:
     printed = installation.shell("""
         import json
         from proxies.tests.explaining import stray_claims
@@ -39,7 +39,7 @@ def test_claims_go_by_their_own_index_whatever_the_planner_knows(installation: I
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_proxy_costs_the_same_few_statements_in_a_batch_of_any_size(settings, tmp_path) -> None:
+def test_statements_per_proxy_do_not_grow_with_the_batch(settings, tmp_path) -> None:
     settings.NOVAPROXY_ON_SAVE = "off"
 
     def statements_for(count: int) -> int:

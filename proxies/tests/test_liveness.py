@@ -1,4 +1,4 @@
-"""Holders on other machines and in other containers: alive while their heartbeat is heard."""
+"""Lease holders on other machines and in other containers are alive while their heartbeat is recent."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ ELSEWHERE = "a-host:0123456789abcdef:7:100"
 
 
 @pytest.mark.django_db
-def test_a_holder_elsewhere_is_alive_until_it_has_been_silent_for_long():
-    assert liveness([ELSEWHERE]) == {ELSEWHERE: None}, "nothing was ever heard of it"
+def test_a_remote_holder_is_alive_until_its_heartbeat_is_too_old():
+    assert liveness([ELSEWHERE]) == {ELSEWHERE: None}, "no heartbeat was ever received"
     Heartbeat.objects.create(process=ELSEWHERE, beat_at=Now() - SILENCE + timedelta(seconds=5))
     assert is_alive(ELSEWHERE)
     assert not is_dead(ELSEWHERE)
@@ -42,7 +42,7 @@ def test_a_holder_elsewhere_is_alive_until_it_has_been_silent_for_long():
 
 
 @pytest.mark.django_db
-def test_of_those_that_share_our_pids_the_heartbeat_says_nothing():
+def test_the_heartbeat_is_ignored_for_processes_in_our_pid_namespace():
     Heartbeat.objects.create(process=this_holder(), beat_at=Now() - timedelta(hours=1))
     dead = this_holder() + "1"
     Heartbeat.objects.create(process=dead, beat_at=Now())
@@ -60,7 +60,7 @@ def test_any_number_of_holders_takes_one_statement():
 
 
 @pytest.mark.django_db
-def test_a_beat_goes_by_the_databases_clock_and_is_one_row():
+def test_a_heartbeat_uses_the_database_clock_and_one_row():
     heartbeat.beat()
     Heartbeat.objects.update(beat_at=F("beat_at") - timedelta(hours=1))
     heartbeat.beat()
@@ -70,7 +70,7 @@ def test_a_beat_goes_by_the_databases_clock_and_is_one_row():
 
 
 @pytest.mark.django_db
-def test_what_cannot_be_given_back_is_given_back_when_the_database_answers_again():
+def test_a_failed_release_is_repeated_when_the_database_is_back():
     answers = iter([DatabaseError("gone"), DatabaseError("still gone"), None])
     given_back: list[bool] = []
 
@@ -88,13 +88,13 @@ def test_what_cannot_be_given_back_is_given_back_when_the_database_answers_again
     assert given_back == [True]
 
 
-def test_what_a_vanished_machine_holds_is_free_within_two_minutes():
-    assert SILENCE.total_seconds() >= 5 * INTERVAL, "one slow write is no death"
+def test_leases_of_a_vanished_machine_are_free_within_two_minutes():
+    assert SILENCE.total_seconds() >= 5 * INTERVAL, "one slow write must not look like a death"
     assert SILENCE.total_seconds() + INTERVAL + SECONDS_BETWEEN_LOOKS <= 120
 
 
-def test_no_process_forks_during_a_beat():
-    """A connection that two processes share answers either with the other's rows."""
+def test_no_process_forks_during_a_heartbeat():
+    """Two processes that share a connection receive each other's rows."""
     assert heartbeat._beating.acquire(timeout=5)
     forked = threading.Event()
 
@@ -161,7 +161,7 @@ SILENCE_ALL = """
 
 @contextmanager
 def _in_a_pid_namespace(installation: Installation, source: str) -> Iterator[subprocess.Popen[str]]:
-    """Run Python as the first process of a PID namespace of its own, under this host's name."""
+    """Run Python as the first process of a new PID namespace, under this host's name."""
     unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
     if not shutil.which("unshare") or subprocess.run([*unshare, "true"], capture_output=True).returncode:  # noqa: PLW1510
         missing("PID namespaces need unshare (util-linux) and the right to make them")
@@ -190,7 +190,9 @@ def test_two_containers_with_one_host_name_leave_each_other_alone(installation: 
     with _in_a_pid_namespace(installation, HOLD) as container:
         assert container.stdout is not None
         assert container.stdin is not None
-        assert container.stdout.readline() == "1\n", "it has the pid of some other container's process"
+        assert container.stdout.readline() == "1\n", (
+            "its pid must equal that of a process in another container"
+        )
         wait_for(lambda: _beats(installation) > 0, what="its heartbeat")
         with _in_a_pid_namespace(
             installation, "import django; django.setup()\n" + textwrap.dedent(LOOK)
@@ -200,23 +202,23 @@ def test_two_containers_with_one_host_name_leave_each_other_alone(installation: 
         assert installation.shell(LOOK) == "running 1 1 1\n"
         container.stdin.write("\n")
         container.stdin.flush()
-        assert container.stdout.readline() == "True\n", "its lease is still its own"
+        assert container.stdout.readline() == "True\n", "it must still hold its lease"
 
 
 @pytest.mark.every_backend
-def test_what_a_vanished_machine_held_comes_back_once_it_has_been_silent(installation: Installation) -> None:
+def test_items_of_a_vanished_machine_are_requeued_once_it_is_silent(installation: Installation) -> None:
     installation.shell(PREPARE)
     with _in_a_pid_namespace(installation, HOLD) as machine:
         assert machine.stdout is not None
         machine.stdout.readline()
         wait_for(lambda: _beats(installation) > 0, what="its heartbeat")
-    assert installation.shell(LOOK) == "running 1 1 1\n", "who fell silent this moment may be slow"
+    assert installation.shell(LOOK) == "running 1 1 1\n", "a process that has just fallen silent may be slow"
     installation.shell(SILENCE_ALL)
-    # The attempt counts: the machine may have gone because of this file.
+    # The attempt counts: the file may have caused the machine's death.
     assert installation.shell(LOOK) == "queued 1 0 0\n"
 
 
-def test_who_was_suspended_and_taken_for_dead_changes_nothing(
+def test_a_suspended_process_that_was_taken_for_dead_changes_nothing(
     installation: Installation,
 ) -> None:
     installation.shell(PREPARE)
@@ -232,11 +234,11 @@ def test_who_was_suspended_and_taken_for_dead_changes_nothing(
         machine.stdin.write("\n")
         machine.stdin.flush()
         os.kill(child, signal.SIGCONT)
-        assert machine.stdout.readline() == "False\n", "its lease is another's by now"
+        assert machine.stdout.readline() == "False\n", "it must have lost its lease"
     assert installation.shell(LOOK) == "queued 1 0 0\n"
 
 
-def test_the_heartbeat_goes_on_beside_the_main_thread(installation: Installation) -> None:
+def test_the_heartbeat_runs_beside_the_main_thread(installation: Installation) -> None:
     beats = installation.shell("""
         import time
         from proxies.processes.liveness import this_holder
@@ -252,7 +254,7 @@ def test_the_heartbeat_goes_on_beside_the_main_thread(installation: Installation
 
 
 @pytest.mark.parametrize("installation", [POSTGRES], indirect=True)
-def test_what_a_process_held_when_it_lost_its_database_it_gives_back_by_itself(
+def test_a_process_releases_its_items_after_losing_its_database_connection(
     installation: Installation,
 ) -> None:
     installation.shell(PREPARE)

@@ -1,4 +1,4 @@
-"""The memory that a picture takes, and what a process keeps of it for the next one."""
+"""The memory that rendering an image takes, and how much a process keeps for the next one."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def pages_for_ten_pictures(first: str) -> int:
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
-def test_the_next_picture_takes_the_memory_of_the_last():
-    assert pages_for_ten_pictures("") > 5 * PAGES_OF_ONE, "the C library keeps it of itself now"
+def test_the_next_image_reuses_the_memory_of_the_last():
+    assert pages_for_ten_pictures("") > 5 * PAGES_OF_ONE, "the C library keeps freed memory by default now"
     assert pages_for_ten_pictures("keep_freed_memory()") < PAGES_OF_ONE / 10
 
 
@@ -75,9 +75,9 @@ print(taken("VmHWM") - before)
     [((3770, 2513), True), ((5374, 3583), True), ((6368, 3582), False), ((12000, 2600), True)],
     ids=["held whole", "3 : 2", "16 : 9, without its end marker", "panorama"],
 )
-def test_a_baseline_jpeg_takes_64_mb_at_the_most(tmp_path, size, ended):
+def test_a_baseline_jpeg_takes_at_most_64_mb(tmp_path, size, ended):
     small, large = tmp_path / "small.jpg", tmp_path / "large.jpg"
-    # Grain is what is reduced the least while it is decoded.
+    # Grain is what the decoder scales down the least.
     tile = Image.merge("RGB", [Image.effect_noise((500, 500), 40) for _ in range(3)])
     whole = Image.new("RGB", size)
     for left in range(0, size[0], tile.width):

@@ -28,7 +28,7 @@ def test_names(case):
 
 
 @given(st.text(max_size=300), st.integers(1, 2**63 - 1))
-def test_any_name_fits_a_folder_and_tells_its_source(original, source_id):
+def test_any_name_fits_a_folder_and_contains_its_source_id(original, source_id):
     name = build_image_proxy_filename(original, source_id)
     assert len(name.encode()) <= 255
     assert name.endswith(f"_{source_id}_nova.jpg")

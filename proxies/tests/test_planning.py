@@ -1,4 +1,4 @@
-"""A plan says what a run will do, in words and in bytes, and reads rows alone."""
+"""A plan predicts what a run will do, in words and in bytes, and reads only rows."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run(files=None, **parameters) -> Batch:
 
 @pytest.fixture
 def mixed() -> list[MediaFile]:
-    """One file of each outcome: current, stale, new, not needed, a video, quarantined."""
+    """One file of each outcome: up to date, outdated, new, not needed, a video, quarantined."""
     files = [add(f"{seed}.jpg", photo(seed)) for seed in range(4)]
     run(MediaFile.objects.filter(pk__in=[files[0].pk, files[1].pk]))
     Proxy.objects.filter(source=files[1]).update(recipe="older")
@@ -57,7 +57,7 @@ def mixed() -> list[MediaFile]:
     return files
 
 
-def test_each_outcome_is_foretold_and_comes_true(mixed):
+def test_each_outcome_is_predicted_and_comes_true(mixed):
     expected = {"reused": 1, "replaced": 1, "created": 1, "quarantined": 1, "skipped": 1, "failed": 1}
     assert dict(plan().outcomes) == expected
     batch = run()
@@ -68,7 +68,7 @@ def test_each_outcome_is_foretold_and_comes_true(mixed):
     assert batch.state == Batch.State.COMPLETED
 
 
-def test_what_is_settled_says_why(mixed):
+def test_finished_items_give_their_reason(mixed):
     run()
     said = {
         item.file_id: (item.reasons, item.error, item.message)
@@ -79,13 +79,13 @@ def test_what_is_settled_says_why(mixed):
     assert said[mixed[3].pk] == (["shorter_side"], "quarantined", "thrice")
 
 
-def test_with_force_the_current_ones_are_replaced_and_no_others_change(mixed):
+def test_force_replaces_only_the_current_proxies(mixed):
     assert dict(plan(force=True).outcomes) == {
         "replaced": 2, "created": 1, "quarantined": 1, "skipped": 1, "failed": 1,
     }  # fmt: skip
 
 
-def test_disk_and_sending_are_two_things(mixed):
+def test_disk_space_and_bytes_to_send_are_counted_separately(mixed):
     for seed in range(10, 14):
         add(f"{seed}.jpg", photo(seed))
     run(MediaFile.objects.filter(pk__gt=mixed[-1].pk))
@@ -101,7 +101,7 @@ def test_disk_and_sending_are_two_things(mixed):
 
 
 @pytest.mark.parametrize("number", [1, 4], ids=["fewer than a sample", "a sample"])
-def test_what_is_made_again_of_the_same_is_known_and_not_guessed(number):
+def test_the_size_of_an_unchanged_proxy_is_known_not_estimated(number):
     for seed in range(number):
         add(f"{seed}.jpg", photo(seed))
     run()
@@ -112,7 +112,7 @@ def test_what_is_made_again_of_the_same_is_known_and_not_guessed(number):
     assert (said.bytes_proxies, said.bytes_disk_added) == (stands, 0)
 
 
-def test_of_a_forced_plan_only_the_rest_is_forecast():
+def test_a_forced_plan_estimates_only_the_unknown_sizes():
     files = [add(f"{seed}.jpg", photo(seed)) for seed in range(7)]
     run(MediaFile.objects.exclude(pk=files[6].pk))
     Proxy.objects.filter(source=files[0]).update(recipe="older")
@@ -128,7 +128,7 @@ def test_of_a_forced_plan_only_the_rest_is_forecast():
     assert forced.bytes_disk_added == unforced.bytes_disk_added
 
 
-def test_a_proxy_of_another_profile_is_no_known_one(settings):
+def test_a_proxy_of_another_profile_gives_no_known_size(settings):
     settings.NOVAPROXY_PROFILES = {"small": {"shorter_side": 200}}
     for seed in range(4):
         add(f"{seed}.jpg", photo(seed))
@@ -138,39 +138,39 @@ def test_a_proxy_of_another_profile_is_no_known_one(settings):
     assert said.forecast.bytes is None
 
 
-def test_rows_of_which_nothing_was_read_are_counted_apart():
+def test_rows_that_were_never_inspected_are_counted_separately():
     MediaFile.objects.bulk_create([MediaFile(file="somewhere.jpg", original_name="somewhere.jpg")])
     said = plan()
     assert (dict(said.outcomes), said.unknown_facts, dict(said.reasons)) == ({"created": 1}, 1, {})
 
 
 @pytest.mark.parametrize("rows", [0, 4, 5, 11])
-def test_pages_are_walked_whole_and_once(monkeypatch, rows, django_assert_num_queries):
+def test_every_page_is_read_once(monkeypatch, rows, django_assert_num_queries):
     monkeypatch.setattr(selection, "PAGE", 5)
     MediaFile.objects.bulk_create(
         MediaFile(file=f"{n}.jpg", width=100, height=100, bytes=9, format="JPEG") for n in range(rows)
     )
     pages = rows // 5 + 1
-    # A page: its end, its sums, its standing proxies; and the sample once.
+    # Per page: its end, its sums, its existing proxies; and the sample once.
     with django_assert_num_queries(3 * pages + 1):
         assert plan().total == rows
     batch = lifecycle.start("image-proxy", Selection(MediaFile.objects.all()), {})
     assert batch.items.count() == rows
 
 
-def test_nothing_selected_is_a_batch_that_is_done():
+def test_an_empty_selection_is_a_completed_batch():
     batch = lifecycle.start("image-proxy", Selection(MediaFile.objects.none()), {})
     assert (batch.state, batch.items.count()) == (Batch.State.COMPLETED, 0)
 
 
-def test_a_list_of_ids_is_a_selection_however_long():
+def test_a_selection_may_be_a_list_of_ids_of_any_length():
     files = [add(f"{seed}.jpg", photo(seed)) for seed in range(3)]
     ids = [files[2].pk, files[0].pk, files[2].pk, *range(10**6, 10**6 + 50_000)]
     said = lifecycle.plan("image-proxy", Selection(MediaFile.objects.all(), ids), {})
     assert said.total == 2
 
 
-def test_a_file_that_failed_is_planned_as_failed_and_not_tried_again_unasked():
+def test_a_failed_file_is_planned_as_failed_and_not_retried_unasked():
     broken = add("broken.jpg", photo(1)[: len(photo(1)) // 2])
     good = add("good.jpg", photo(2))
     assert dict(plan().outcomes) == {"created": 2}, "its header is valid"
@@ -180,14 +180,14 @@ def test_a_file_that_failed_is_planned_as_failed_and_not_tried_again_unasked():
     failed = BatchItem.objects.get(batch=batch, file=broken)
     assert (failed.outcome, failed.error, failed.attempts) == ("failed", "corrupt", 0)
     assert "damaged" in failed.message
-    assert dict(plan(force=True).outcomes) == {"created": 1, "replaced": 1}, "force tries it again"
+    assert dict(plan(force=True).outcomes) == {"created": 1, "replaced": 1}, "force must retry it"
     lifecycle.retry_failed(batch)
     runner.perform(Claim(batch, lambda: False))
     failed.refresh_from_db()
-    assert (failed.outcome, failed.attempts) == ("failed", 1), "and so does a retry"
+    assert (failed.outcome, failed.attempts) == ("failed", 1), "a retry must retry it too"
     broken.file = ContentFile(photo(1), "whole.jpg")
     broken.save()
-    assert dict(plan().outcomes) == {"created": 1, "reused": 1}, "other bytes are another matter"
+    assert dict(plan().outcomes) == {"created": 1, "reused": 1}, "a new file starts afresh"
     run()
     assert ProxyFailure.objects.count() == 0
     assert Proxy.objects.filter(source__in=[broken, good]).count() == 2

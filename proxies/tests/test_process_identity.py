@@ -1,4 +1,4 @@
-"""Processes told apart: by pid and start time, within one boot and one PID namespace."""
+"""Processes are identified by pid and start time, within one boot and one PID namespace."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from proxies.processes.identity import identity_of, in_words, is_here, runs_here
 
 @pytest.fixture
 def other_files(monkeypatch, tmp_path):
-    """Have the kernel's files read below another folder, which the test may fill."""
+    """Read the kernel's files from another folder, which the test may fill."""
     monkeypatch.setattr(identity, "Path", lambda path: tmp_path / str(path).removeprefix("/"))
     monkeypatch.setattr(tempfile, "gettempdir", lambda: "/tmp")  # noqa: S108 (below it)
     (tmp_path / "tmp").mkdir()
@@ -32,7 +32,7 @@ def _forget():
     identity._space.cache_clear()
 
 
-def test_this_process_runs():
+def test_this_process_is_running():
     assert runs_here(this_process()) is True
     assert is_here(this_process())
     assert in_words(this_process()) == f"process {os.getpid()} on {socket.gethostname()[:60]}"
@@ -44,11 +44,11 @@ def test_a_process_that_ended_is_dead_reaped_or_not():
         assert runs_here(identity) is True
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert runs_here(identity) is False, "a zombie holds nothing"
+        assert runs_here(identity) is False, "a zombie holds no lease"
     assert runs_here(identity) is False
 
 
-def test_another_process_with_the_same_pid_is_another_one():
+def test_a_process_that_reuses_a_pid_is_a_different_one():
     assert runs_here(this_process() + "1") is False
 
 
@@ -61,9 +61,9 @@ def test_another_process_with_the_same_pid_is_another_one():
         "host:space:no number:1",
         "",
     ],
-    ids=["another container", "an older version", "another machine's older version", "rubbish", "nobody"],
+    ids=["another container", "an older version", "another machine's older version", "invalid", "empty"],
 )
-def test_of_processes_elsewhere_nothing_can_be_seen(identity):
+def test_the_state_of_processes_elsewhere_is_unknown(identity):
     assert runs_here(identity) is None
     assert not is_here(identity)
     assert in_words(identity)
@@ -81,7 +81,7 @@ def test_a_new_boot_or_a_new_namespace_is_another_place(other_files):
         if not ours.is_symlink():
             ours.symlink_to(str(os.getpid()))
         (ours / "ns").mkdir(exist_ok=True)
-        # A file that is kept in being has its inode to itself.
+        # While a file exists, no other file has its inode number.
         (ours / "ns" / namespace).touch()
         (ours / "ns" / "pid").unlink(missing_ok=True)
         (ours / "ns" / "pid").hardlink_to(ours / "ns" / namespace)
@@ -94,8 +94,8 @@ def test_a_new_boot_or_a_new_namespace_is_another_place(other_files):
     assert [runs_here(other) for other in identities] == [True, None, None]
 
 
-def test_a_proc_of_another_namespace_shows_strangers_and_is_not_believed(other_files):
-    """`unshare --pid` without a new /proc: our pid there is somebody else's."""
+def test_a_proc_of_another_namespace_is_not_trusted(other_files):
+    """`unshare --pid` without a new /proc: our pid there belongs to another process."""
     folder = other_files / "proc/sys/kernel/random"
     folder.mkdir(parents=True)
     (folder / "boot_id").write_text("boot")
@@ -104,19 +104,19 @@ def test_a_proc_of_another_namespace_shows_strangers_and_is_not_believed(other_f
     (other_files / "proc/1234567/ns/pid").touch()
     before = this_process()
     _forget()
-    assert before != this_process(), "every such process is alone in its space"
+    assert before != this_process(), "each such process must have its own space"
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc")
-def test_a_clock_that_is_set_kills_nobody(monkeypatch):
-    """The system tells a process's start by the clock: when that is set, it tells another one."""
+def test_a_clock_change_makes_no_process_look_dead(monkeypatch):
+    """The system derives a process's start time from the clock, so setting the clock changes it."""
     identity = this_process()
     create_time = psutil.Process.create_time
     monkeypatch.setattr(psutil.Process, "create_time", lambda process: create_time(process) + 3600)
     assert runs_here(identity) is True
 
 
-def test_where_there_is_no_proc_a_file_names_the_machine_and_the_clock_the_start(other_files):
+def test_without_proc_a_file_identifies_the_machine_and_the_clock_the_start(other_files):
     identity = this_process()
     assert runs_here(identity) is True
     assert identity.endswith(f":{psutil.Process().create_time():.2f}")

@@ -1,4 +1,4 @@
-"""Profiles: the two that are always there, those that the settings add, and what no profile may be."""
+"""Profiles: the two built-in ones, those from the settings, and invalid ones."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_jpeg_that_rekognition_reads_needs_no_proxy(add: Add, off: None) -> No
     assert result.outcome == Outcome.SKIPPED
 
 
-def test_each_profile_has_a_proxy_and_a_file_of_its_own(add: Add, off: None, settings: Any) -> None:
+def test_each_profile_has_its_own_proxy_and_file(add: Add, off: None, settings: Any) -> None:
     settings.NOVAPROXY_PROFILES = {"tiny": {"shorter_side": 64, "longest_side": 400, "quality": 60}}
     file = add(encoded("WEBP", 1500, 1200))
     for profile in ("nova", "rekognition", "tiny"):
@@ -50,7 +50,7 @@ def test_each_profile_has_a_proxy_and_a_file_of_its_own(add: Add, off: None, set
 
 
 @pytest.mark.django_db
-def test_the_api_takes_a_profile(add: Add, off: None) -> None:
+def test_the_api_accepts_a_profile(add: Add, off: None) -> None:
     file = add(encoded("WEBP", 1500, 1200))
     api = api_with("media_files.view_mediafile", "proxies.add_proxy")
     made = api.send(f"/api/files/{file.pk}/create-image-proxy", {"profile": "rekognition"})
@@ -74,7 +74,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_profile_that_cannot_be_is_told_of(settings: Any, case: str) -> None:
+def test_an_invalid_profile_is_reported(settings: Any, case: str) -> None:
     settings.NOVAPROXY_PROFILES = WRONG[case]
     with pytest.raises(ImproperlyConfigured, match="NOVAPROXY_PROFILES"):
         conf()

@@ -1,4 +1,4 @@
-"""The rules in SQL and in Python are the same rules."""
+"""The rules in SQL and in Python agree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMATS = ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "HEIF", "BMP", ""]
 
 
 def around(*values: int) -> st.SearchStrategy[int]:
-    """The values that decide, their neighbours, and others."""
+    """Generate the deciding values, their neighbours, and others."""
     near = [max(1, value + step) for value in values for step in (-1, 0, 1)]
     return st.one_of(st.sampled_from(near), st.integers(1, 65_535))
 
@@ -52,7 +52,7 @@ CASES = st.lists(st.tuples(FILES, PROXIES, st.sampled_from([None, None, "a", "b"
 
 
 def expected_outcome(file, proxy, quarantine, profile, *, force):
-    """The outcome by the rules in Python, said once more in plain words."""
+    """Return the outcome by the Python rules, written out once more."""
     if file.file_type != "image":
         return Outcome.FAILED
     if quarantine == file.fingerprint:
@@ -66,7 +66,7 @@ def expected_outcome(file, proxy, quarantine, profile, *, force):
 
 
 def assert_reasons(rows, profile):
-    """Every door tells the reasons of a file whatever its outcome."""
+    """Assert that every query gives the reasons of a file, whatever its outcome."""
     for row in rows:
         is_known = row.file_type == "image" and row.facts is not None
         reasons = proxy_reasons(row.facts, profile) if is_known else []
@@ -142,7 +142,7 @@ def test_every_reason_has_its_condition():
 
 @pytest.mark.postgres
 def test_sql_and_python_agree_on_postgresql(install):
-    """A table of deciding values, judged by PostgreSQL."""
+    """Evaluate a table of deciding values on PostgreSQL."""
     printed = install("postgres").shell("""
         from dataclasses import replace
         from itertools import product

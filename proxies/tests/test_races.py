@@ -1,4 +1,4 @@
-"""What happens between two statements of somebody else: no batch ends with work that nobody does."""
+"""Another process acts between two statements: no batch ends with unfinished work that nothing processes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def fail_all(batch: Batch) -> None:
     batch.items.update(state="done", outcome="failed", error="corrupt")
 
 
-def test_a_retry_between_the_look_and_the_end_keeps_the_batch_open(batch):
+def test_a_retry_between_the_check_and_the_end_keeps_the_batch_open(batch):
     fail_all(batch)
     with around_sql(
         'AS "a"', "proxies_batchitem", after=lambda: lifecycle.retry_failed(Batch.objects.get(pk=batch.pk))
@@ -53,7 +53,7 @@ def test_a_retry_between_the_look_and_the_end_keeps_the_batch_open(batch):
     assert batch.state == Batch.State.RUNNING
 
 
-def test_a_batch_is_taken_over_by_one_of_two_commands(batch):
+def test_only_one_of_two_commands_takes_over_a_batch(batch):
     batch = Batch.objects.get(pk=batch.pk)
     others = Batch.objects.filter(pk=batch.pk)
     with (
@@ -64,7 +64,7 @@ def test_a_batch_is_taken_over_by_one_of_two_commands(batch):
     assert Batch.objects.get(pk=batch.pk).holder == "another"
 
 
-def test_a_batch_of_an_unknown_process_is_taken_over_once_its_leases_have_run_out(batch):
+def test_a_batch_of_an_unknown_process_is_taken_over_once_its_leases_expire(batch):
     """A process of an older version has no heartbeat, nor has one that ended days ago."""
     Batch.objects.filter(pk=batch.pk).update(holder="other-host:12:345")
     item = batch.items.first()
@@ -77,7 +77,7 @@ def test_a_batch_of_an_unknown_process_is_taken_over_once_its_leases_have_run_ou
     assert Batch.objects.get(pk=batch.pk).holder == this_holder()
 
 
-def test_a_batch_that_was_cancelled_while_it_was_written_does_not_start(batch):
+def test_a_batch_cancelled_while_it_was_written_does_not_start(batch):
     def cancel() -> None:
         lifecycle.cancel(Batch.objects.get(started_at=None))
 
@@ -86,7 +86,7 @@ def test_a_batch_that_was_cancelled_while_it_was_written_does_not_start(batch):
     assert (cancelled.state, cancelled.started_at) == (Batch.State.CANCELLED, None)
 
 
-def test_a_batch_that_becomes_whole_just_now_is_not_ended(batch):
+def test_a_batch_that_has_just_started_is_not_ended(batch):
     Batch.objects.filter(pk=batch.pk).update(started_at=None, created_at="2020-01-01T00:00Z")
     whole = Batch.objects.filter(pk=batch.pk)
     with around_sql('UPDATE "proxies_batch"', before=lambda: whole.update(started_at=batch.created_at)):
@@ -94,7 +94,7 @@ def test_a_batch_that_becomes_whole_just_now_is_not_ended(batch):
     assert whole.get().state == Batch.State.RUNNING
 
 
-def test_the_counts_of_a_cancelled_batch_include_what_was_in_hand(batch):
+def test_the_counts_of_a_cancelled_batch_include_running_items(batch):
     claim = Claim(batch, lambda: False)
     item = next(iter(claim))
     lifecycle.cancel(batch)
@@ -128,7 +128,7 @@ def test_a_running_batch_is_counted_though_the_clock_was_set_back(batch):
     assert [done for _, done in found.recent] == [2]
 
 
-def test_a_count_begun_before_the_end_is_not_kept_as_that_of_the_end(batch):
+def test_a_count_begun_before_the_end_is_not_kept_as_the_final_count(batch):
     def end() -> None:
         fail_all(batch)
         lifecycle.finish_if_done(Batch.objects.get(pk=batch.pk))
@@ -139,8 +139,8 @@ def test_a_count_begun_before_the_end_is_not_kept_as_that_of_the_end(batch):
     assert (counts["queued"], counts["failed"]) == (0, 2)
 
 
-def test_only_a_charge_that_was_taken_is_given_back(batch):
-    """By a living process whose lease ran out while it waited."""
+def test_an_attempt_is_taken_back_only_if_it_was_counted(batch):
+    """The lease of a living process expired while it waited."""
     item = next(iter(Claim(batch, lambda: False)))
     BatchItem.objects.filter(pk=item.pk).update(lease_until=batch.created_at, attempts=1)
     assert recovery.reclaim_expired() == 1
@@ -215,14 +215,14 @@ print(errors, MediaFile.objects.filter(pk=source.pk).exists(), Proxy.objects.cou
 
 
 @pytest.mark.postgres
-def test_a_retry_that_waits_for_the_end_opens_the_batch_again(install):
+def test_a_retry_that_waits_for_the_end_reopens_the_batch(install):
     installation = install("postgres")
     library.fill(installation, 2, kind="scan")
     assert installation.shell(RETRY).split() == ["running", "2", "[]"]
 
 
 @pytest.mark.postgres
-def test_a_proxy_made_by_force_and_a_delete_never_wait_for_each_other(install):
+def test_a_forced_proxy_and_a_delete_never_deadlock(install):
     installation = install("postgres")
     library.fill(installation, 1, kind="scan")
     assert installation.shell(DELETE).split() == ["replaced", "[]", "False", "0"]

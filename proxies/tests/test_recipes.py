@@ -1,4 +1,4 @@
-"""Workers that differ: each takes only what it makes as it was planned, and no difference is silent."""
+"""Workers with different settings take only items they can make as planned, and report differences."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def recipes_of(batch: Batch) -> set[str]:
 
 
 def with_other_items() -> Batch:
-    """A batch that was started where the target was 512 px."""
+    """Start a batch with the recipe of a 512 px target."""
     batch = start()
     batch.items.update(recipe=OTHER)
     return batch
 
 
-def test_items_carry_the_recipe_that_they_were_planned_with(files, settings):
+def test_items_keep_the_recipe_they_were_planned_with(files, settings):
     batch = start()
     assert recipes_of(batch) == {conf().nova.recipe} == {NOVA.recipe}
     lifecycle.add_to_uploads(MediaFile.objects.earliest("id").pk)
@@ -79,7 +79,7 @@ def test_items_carry_the_recipe_that_they_were_planned_with(files, settings):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_takes_its_own_recipe_and_that_of_any(files):
+def test_a_worker_takes_items_of_its_own_recipe_or_of_none(files):
     batch = start()
     first, second, _ = batch.items.order_by("id")
     batch.items.filter(pk=first.pk).update(recipe=OTHER)
@@ -88,11 +88,11 @@ def test_a_worker_takes_its_own_recipe_and_that_of_any(files):
     runner.perform(Claim(batch, lambda: False))
     states = list(batch.items.order_by("id").values_list("state", flat=True))
     assert states == ["queued", "done", "done"]
-    assert runner.due_batch() is None, "what waits is for others"
+    assert runner.due_batch() is None, "the queued item is for other workers"
     assert set(Proxy.objects.values_list("recipe", flat=True)) == {conf().nova.recipe}
 
 
-def test_a_batch_that_no_worker_fits_pauses_and_says_how_they_differ(files, caplog):
+def test_a_batch_that_no_worker_fits_pauses_and_explains_the_difference(files, caplog):
     a_worker()
     batch = with_other_items()
     sweep()
@@ -103,7 +103,7 @@ def test_a_batch_that_no_worker_fits_pauses_and_says_how_they_differ(files, capl
     assert batch.paused_reason in caplog.text
 
 
-def test_it_goes_on_by_itself_once_a_worker_fits(files):
+def test_it_resumes_by_itself_once_a_worker_fits(files):
     worker = a_worker()
     batch = with_other_items()
     sweep()
@@ -115,7 +115,7 @@ def test_it_goes_on_by_itself_once_a_worker_fits(files):
     assert recipes_of(batch) == {OTHER}
 
 
-def test_who_resumes_it_has_the_rest_made_with_the_settings_of_today(files, admin_user):
+def test_resuming_it_by_hand_applies_the_current_settings(files, admin_user):
     a_worker()
     batch = with_other_items()
     sweep()
@@ -127,21 +127,21 @@ def test_who_resumes_it_has_the_rest_made_with_the_settings_of_today(files, admi
     assert batch.state == "running"
 
 
-def test_a_batch_that_a_person_paused_keeps_its_recipe(files, admin_user):
+def test_a_batch_paused_by_a_person_keeps_its_recipe(files, admin_user):
     batch = with_other_items()
     lifecycle.pause(batch, by=admin_user)
     lifecycle.resume(batch, by=admin_user)
     assert recipes_of(batch) == {OTHER}
 
 
-def test_a_batch_that_no_worker_fits_is_paused_before_anybody_can_take_it(files):
+def test_a_batch_that_no_worker_fits_is_paused_before_it_is_claimed(files):
     a_worker(recipes={"nova": OTHER})
     batch = start()
     assert (batch.state, batch.paused_code) == ("paused", "wrong_recipe")
 
 
 @pytest.mark.parametrize("state", ["running", "starting"])
-def test_where_no_worker_runs_nothing_pauses(files, state):
+def test_nothing_pauses_where_no_worker_runs(files, state):
     if state != "running":
         a_worker(recipes={"nova": OTHER})
         WorkerState.objects.update(state=state)
@@ -151,7 +151,7 @@ def test_where_no_worker_runs_nothing_pauses(files, state):
     assert batch.state == "running"
 
 
-def test_the_uploads_adopt_the_recipe_of_today(files):
+def test_uploads_adopt_the_current_recipe(files):
     a_worker()
     for file in MediaFile.objects.all():
         lifecycle.add_to_uploads(file.pk)
@@ -166,10 +166,10 @@ def test_the_uploads_adopt_the_recipe_of_today(files):
     a_worker(host="right", recipes={"nova": OTHER})
     uploads.items.filter(pk=first.pk).update(recipe=OTHER)
     sweep()
-    assert recipes_of(uploads) == {conf().nova.recipe, OTHER}, "there is a worker for each"
+    assert recipes_of(uploads) == {conf().nova.recipe, OTHER}, "each recipe has a worker"
 
 
-def test_what_failed_is_tried_again_with_the_settings_of_today(files):
+def test_a_retry_uses_the_current_settings(files):
     batch = with_other_items()
     batch.items.update(state=BatchItem.State.DONE, outcome="failed")
     lifecycle.retry_failed(batch)
@@ -177,13 +177,13 @@ def test_what_failed_is_tried_again_with_the_settings_of_today(files):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_command_that_goes_on_with_a_batch_makes_the_rest_with_its_own_settings(files):
+def test_a_command_that_resumes_a_batch_uses_its_own_settings(files):
     batch = start(executor=Batch.Executor.LOCAL)
     batch.items.update(recipe=OTHER)
     a_worker()
     sweep()
     batch.refresh_from_db()
-    assert batch.state == "running", "a command's batch is no matter of the workers"
+    assert batch.state == "running", "workers do not affect a command's batch"
     local_runner.take_over(batch)
     local_runner.run(batch, 1, lambda: None)
     assert batch.state == "completed"
@@ -193,8 +193,8 @@ def test_a_command_that_goes_on_with_a_batch_makes_the_rest_with_its_own_setting
 # -- Workers of an older version ---------------------------------------------------------------
 
 
-def test_while_a_worker_runs_that_knows_no_recipes_batches_wait_for_its_end(files):
-    """It would take items whatever their recipe: its statement asks for no more than this."""
+def test_batches_wait_while_a_worker_without_recipes_runs(files):
+    """It would take items of any recipe: its query asks for no more than this."""
     old = a_worker(host="old", recipes=None, settings=None)
     a_worker(host="new")
     batch = start()
@@ -208,7 +208,7 @@ def test_while_a_worker_runs_that_knows_no_recipes_batches_wait_for_its_end(file
     assert takes.exists()
 
 
-def test_batches_of_the_older_version_are_everybodys(files):
+def test_every_worker_takes_batches_of_the_older_version(files):
     a_worker(host="old", recipes=None, settings=None)
     batch = start()
     BatchItem.objects.update(recipe="")
@@ -218,7 +218,7 @@ def test_batches_of_the_older_version_are_everybodys(files):
     assert runner.due_batch() == batch
 
 
-# -- What differs is said ----------------------------------------------------------------------
+# -- How differences are reported --------------------------------------------------------------
 
 
 def test_recipes_are_compared_in_words():
@@ -234,7 +234,7 @@ def test_recipes_are_compared_in_words():
     assert recipe_difference("moon-1x1-q1-v3", [NOVA.recipe]) == "none of them has the profile 'moon'"
 
 
-def test_settings_that_differ_are_named_and_never_shown(db, settings, caplog):
+def test_differing_settings_are_named_but_their_values_not_shown(db, settings, caplog):
     settings.NOVAPROXY_BROKER = "redis://:password@there:6379/0"
     worker = a_worker(host="right")
     assert shared_settings.difference_in_words(worker) == ""
@@ -252,7 +252,7 @@ def test_settings_that_differ_are_named_and_never_shown(db, settings, caplog):
     assert "another" not in record.getMessage()
 
 
-def test_where_the_secret_key_differs_that_alone_is_said(db, settings):
+def test_a_different_secret_key_is_the_only_difference_reported(db, settings):
     worker = a_worker()
     settings.SECRET_KEY = "another"
     assert shared_settings.difference_in_words(worker) == "Other values of SECRET_KEY."
@@ -288,13 +288,13 @@ def test_two_workers_with_different_targets_share_a_queue(
             """)
             by = Counter(tuple(item) for item in json.loads(made))
             assert {made_by for made_by, _ in by} == {recipe}
-            assert len(by) == 1, f"only one of the two makes {recipe}: {by}"
+            assert len(by) == 1, f"only one of the two may make {recipe}: {by}"
         workers[0].wait_for(
             lambda: any("Other values of NOVAPROXY_TARGET" in worker.read_output() for worker in workers),
             what="the difference to be told",
         )
         workers[1].stop()
         alone = library.start(small, force=True)
-        assert library.state(installation, alone) == "paused", "who could do it has gone"
+        assert library.state(installation, alone) == "paused", "the only worker for it is gone"
     finally:
         small.close()

@@ -49,7 +49,7 @@ class TestTargetDimensions:
             ((8001, 896), (8000, 896)),
         ],
     )
-    def test_sizes_that_people_have(self, size, expected):
+    def test_realistic_sizes(self, size, expected):
         width, height = size
         assert calculate_target_dimensions(width, height, NOVA) == expected
 
@@ -69,20 +69,20 @@ class TestTargetDimensions:
         assert new_width <= width
         assert new_height <= height
         assert shorter is None or low <= max(1, shorter)
-        # One of the caps is used up, unless the picture is below both.
+        # One of the caps is reached, unless the image is below both.
         scale = min(1, longest / max(width, height), (shorter or 65_535) / min(width, height))
         assert abs(new_width - max(1, width * scale)) <= 0.5 + 1e-9 * width
         assert abs(new_height - max(1, height * scale)) <= 0.5 + 1e-9 * height
 
     @settings(deadline=None)
     @given(width=st.integers(1, 65_535), height=st.integers(1, 65_535))
-    def test_turning_a_picture_turns_its_proxy(self, width, height):
+    def test_rotating_an_image_rotates_its_proxy(self, width, height):
         one = calculate_target_dimensions(width, height, NOVA)
         assert calculate_target_dimensions(height, width, NOVA) == one[::-1]
 
     @settings(deadline=None)
     @given(width=st.integers(1, 65_535), height=st.integers(1, 65_535))
-    def test_to_the_pixel_against_another_calculation(self, width, height):
+    def test_exact_agreement_with_another_calculation(self, width, height):
         """The shorter side first, then the cap, as the contract words it."""
         low, high = sorted((width, height))
         target = Fraction(min(low, 896))
@@ -128,13 +128,13 @@ class TestReasons:
 
 class TestOptimalFormat:
     @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "LAB", "YCbCr"])
-    def test_what_has_no_alpha_is_jpeg(self, mode):
+    def test_no_alpha_gives_jpeg(self, mode):
         image = picture("RGB").convert(mode) if mode == "YCbCr" else picture(mode)
         assert get_optimal_format(image) == "JPEG"
 
     @pytest.mark.parametrize("mode", ["RGBA", "LA"])
     @pytest.mark.parametrize("size", [(64, 48), (9, 9)])
-    def test_an_alpha_that_hides_nothing_is_jpeg(self, mode, size):
+    def test_an_opaque_alpha_gives_jpeg(self, mode, size):
         image = picture(mode, size)
         image.putalpha(255)
         assert get_optimal_format(image) == "JPEG"
@@ -153,7 +153,7 @@ class TestOptimalFormat:
         ("transparency", "expected"),
         [(3, "PNG"), (200, "JPEG"), (b"\xff\xff\x00", "PNG"), (b"\xff\xff\xff", "JPEG"), (999, "JPEG")],
     )
-    def test_a_palette_counts_by_the_entries_in_use(self, transparency, expected):
+    def test_only_palette_entries_in_use_count(self, transparency, expected):
         image = Image.new("P", (20, 20), 2)
         image.putpixel((4, 4), 3)
         image.putpalette(bytes(range(12)))
@@ -161,14 +161,14 @@ class TestOptimalFormat:
         assert get_optimal_format(image) == expected
 
     @pytest.mark.parametrize(("key", "expected"), [((9, 9, 9), "PNG"), ((1, 2, 3), "JPEG")])
-    def test_a_colour_key_counts_if_a_pixel_has_it(self, key, expected):
+    def test_a_colour_key_counts_only_if_a_pixel_has_it(self, key, expected):
         image = Image.new("RGB", (20, 20), (9, 9, 9))
         image.info["transparency"] = key
         assert get_optimal_format(image) == expected
 
 
 class TestRender:
-    def test_says_what_it_made(self, resizer):
+    def test_it_reports_what_it_made(self, resizer):
         rendered = made(saved(), resizer=resizer)
         assert (rendered.width, rendered.height, rendered.format) == (43, 32, "JPEG")
         assert opened(rendered).size == (43, 32)
@@ -208,7 +208,7 @@ class TestRender:
 
     @pytest.mark.parametrize("orientation", range(1, 9))
     @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
-    def test_it_stands_upright(self, name, orientation, resizer):
+    def test_it_is_upright(self, name, orientation, resizer):
         upright = Image.new("RGB", (96, 64), "white")
         upright.paste("red", (0, 0, 48, 32))
         upright.paste("blue", (48, 32, 96, 64))
@@ -222,7 +222,7 @@ class TestRender:
         assert np.abs(shown[8, 40] - (255, 255, 255)).max() < 60
         assert np.abs(shown[24, 40] - (0, 0, 255)).max() < 60
 
-    def test_heif_is_turned_once(self, resizer):
+    def test_heif_is_rotated_once(self, resizer):
         pillow_heif = pytest.importorskip("pillow_heif")
         pillow_heif.register_heif_opener()  # only so that Pillow can save it
         image = Image.new("RGB", (96, 64), "white")
@@ -236,7 +236,7 @@ class TestRender:
         data = saved(image=picture("RGB", (width, width)))
         assert made(data).provenance["decode_scale"] == scale
 
-    def test_a_picture_is_decoded_once_and_resized_from_its_exact_box(self, monkeypatch):
+    def test_an_image_is_decoded_once_and_resized_from_its_exact_box(self, monkeypatch):
         decoded = []
         load = ImageFile.ImageFile.load
 
@@ -259,7 +259,7 @@ class TestRender:
         other = inspect(io.BytesIO(saved("PNG")))
         assert render(io.BytesIO(saved()), other, SMALL).provenance["facts_changed"] is True
 
-    def test_the_limits_are_checked_anew(self):
+    def test_the_limits_are_checked_again(self):
         facts = inspect(io.BytesIO(saved()))
         with pytest.raises(ImageTooLarge):
             render(io.BytesIO(saved()), facts, SMALL, limits=Limits(max_pixels=100))
@@ -297,18 +297,18 @@ class TestByteLimit:
         assert opened(rendered).size == (rendered.width, rendered.height)
         assert rendered.provenance["quality"] == (45 if mode == "RGB" else None)
 
-    def test_a_limit_below_any_picture(self):
+    def test_a_limit_below_any_image(self):
         with pytest.raises(FileTooLarge, match="Raise its byte limit"):
             made(saved(), replace(NOVA, byte_limit=10))
 
-    def test_a_profile_of_low_quality_does_not_go_up(self):
+    def test_a_low_quality_of_the_profile_is_kept(self):
         assert made(saved(), replace(SMALL, quality=30)).provenance["quality"] == 30
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "CMYK"])
 @pytest.mark.parametrize("size", [(64, 48), (1600, 1200)])
-def test_a_proxy_holds_nothing_but_its_picture(mode, size):
-    """Walked as originals are: not a byte of the original's metadata or profile, and none of our own."""
+def test_a_proxy_holds_nothing_but_its_image(mode, size):
+    """Inspect it like an original: no byte of the original's metadata or profile, and none of our own."""
     format_name = "PNG" if mode in ("RGBA", "LA") else "JPEG"
     image = picture(mode, size)
     if mode in ("RGBA", "LA"):

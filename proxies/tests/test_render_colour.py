@@ -16,7 +16,7 @@ from proxies.tests.rendering import made, opened, photograph, pixels
 
 class TestAlpha:
     def test_hidden_colours_make_no_fringe(self, resizer):
-        """Clear pixels of a loud colour beside opaque ones must not show."""
+        """Transparent pixels of a bright colour beside opaque ones must not show."""
         image = Image.new("RGBA", (640, 480), (255, 0, 255, 0))
         image.paste((40, 90, 40, 255), (0, 0, 333, 480))
         rendered = made(saved("PNG", image=image), resizer=resizer)
@@ -27,7 +27,7 @@ class TestAlpha:
         assert 0 < len(colours) < shown[..., 0].size
 
     @pytest.mark.parametrize("size", [(64, 48), (63, 47), (640, 481), (101, 1999)])
-    def test_an_alpha_that_hides_nothing_stays_opaque(self, size, resizer):
+    def test_an_opaque_alpha_gives_an_opaque_proxy(self, size, resizer):
         image = photograph(size)
         image.putalpha(255)
         rendered = made(saved("PNG", image=image), resizer=resizer)
@@ -49,12 +49,12 @@ class TestAlpha:
         assert pixels(rendered, "RGBA")[16, 4, 3] == 0
         assert pixels(rendered, "RGBA")[16, 40, 3] == 255
 
-    def test_a_palette_with_clear_entries_is_kept(self):
+    def test_a_palette_with_transparent_entries_is_kept(self):
         image = picture("P")
         rendered = made(saved("PNG", image=image, transparency=image.tobytes()[0]))
         assert rendered.format == "PNG"
 
-    def test_a_profile_is_applied_to_the_colours_alone(self, resizer):
+    def test_a_profile_is_not_applied_to_alpha(self, resizer):
         image = Image.new("RGBA", (64, 48), (200, 30, 30, 128))
         rendered = made(saved("PNG", image=image, icc_profile=swapped_profile()), resizer=resizer)
         shown = pixels(rendered, "RGBA")[10, 10]
@@ -68,7 +68,7 @@ def zlib_rows(rows: list[bytes]) -> bytes:
 
 class TestColour:
     @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-    def test_a_profile_with_exchanged_primaries_is_applied(self, mode, resizer):
+    def test_a_profile_with_swapped_primaries_is_applied(self, mode, resizer):
         image = Image.new(mode, (64, 48), (200, 30, 30, 255)[: len(mode)])
         rendered = made(saved("PNG", image=image, icc_profile=swapped_profile()), resizer=resizer)
         assert rendered.provenance["profile"] == "converted"
@@ -87,7 +87,7 @@ class TestColour:
             ("CMYK", swapped_profile(), "ignored"),
         ],
     )
-    def test_a_profile_that_says_nothing_changes_nothing(self, mode, profile, outcome):
+    def test_a_useless_profile_changes_nothing(self, mode, profile, outcome):
         image = picture(mode)
         rendered = made(saved("TIFF", image=image, icc_profile=profile))
         assert rendered.provenance["profile"] == outcome
@@ -114,12 +114,12 @@ class TestColour:
         assert rendered.provenance["profile"] == "converted"
         assert pixels(rendered, "L")[10, 10] > 180
 
-    def test_ink_without_a_profile(self):
+    def test_cmyk_without_a_profile(self):
         rendered = made(saved(image=Image.new("CMYK", (64, 48), (255, 0, 0, 0))))
         assert np.abs(pixels(rendered)[10, 10] - (0, 255, 255)).max() < 6
 
     def test_lab(self):
-        image = Image.new("LAB", (64, 48), (138, 208, 195))  # red, by CIE L*a*b*
+        image = Image.new("LAB", (64, 48), (138, 208, 195))  # red in CIE L*a*b*
         shown = pixels(made(saved("TIFF", image=image)))[10, 10]
         assert shown[0] > 230
         assert shown[1:].max() < 60
@@ -147,7 +147,7 @@ class TestColour:
             ("I", -1000, 1_000_000, 0, 255),
         ],
     )
-    def test_numbers_without_a_range_of_their_own(self, mode, low, high, black, white):
+    def test_numbers_without_a_fixed_range(self, mode, low, high, black, white):
         values = np.linspace(low, high, 64).astype("f4" if mode == "F" else "i4")
         image = Image.frombytes(mode, (64, 48), np.tile(values, 48).tobytes())
         shown = pixels(made(saved("TIFF", image=image), NOVA), "L")[10]
@@ -168,7 +168,7 @@ class TestColour:
 
 
 def grey_profile() -> bytes:
-    """A grey profile of gamma 1.0, put together by hand (ICC.1:2022, sections 7.2, 7.3 and 8.3.4)."""
+    """Return a grey profile of gamma 1.0, built by hand (ICC.1:2022, sections 7.2, 7.3 and 8.3.4)."""
     text = b"desc" + bytes(4) + (5).to_bytes(4, "big") + b"grey\x00" + bytes(78)
     white = b"XYZ " + bytes(4) + bytes.fromhex("0000f6d6000100000000d32d")
     curve = b"curv" + bytes(4) + (0).to_bytes(4, "big")

@@ -1,4 +1,4 @@
-"""Damaged files: either the right proxy or a named error, never half a picture."""
+"""Damaged files: either the right proxy or a named error, never half an image."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class TestJpeg:
 
     @pytest.mark.parametrize("mode", MODES)
     @pytest.mark.parametrize("kind", JPEG_KINDS)
-    def test_without_its_end_marker_it_is_whole(self, kind, mode):
+    def test_it_is_complete_without_its_end_marker(self, kind, mode):
         data = jpeg_of(mode, **JPEG_KINDS[kind])
         assert made(data[:-2], PROFILE).data == made(data, PROFILE).data
 
-    # Not found: a progressive file whose later scans were replaced by an end marker.
+    # Not detected: a progressive file whose later scans were replaced by an end marker.
     CUTS = [cut for cut in product(JPEG_KINDS, (b"", b"\xff\xd9")) if cut != ("progressive", b"\xff\xd9")]
 
     @pytest.mark.parametrize("mode", MODES)
@@ -67,7 +67,7 @@ class TestJpeg:
 
     @pytest.mark.parametrize("mode", MODES)
     @pytest.mark.parametrize("kind", JPEG_KINDS)
-    def test_a_height_that_lies_is_refused(self, kind, mode):
+    def test_a_false_height_is_refused(self, kind, mode):
         with pytest.raises(CorruptImage, match="fewer pixels"):
             made(with_height(jpeg_of(mode, **JPEG_KINDS[kind]), 1000), PROFILE)
 
@@ -87,8 +87,8 @@ class TestJpeg:
         with pytest.raises(CorruptImage, match="zeros"):
             made(data[:half] + bytes(len(data) - half), PROFILE)
 
-    def test_an_even_area_may_be_a_run_of_zeros(self):
-        """White, with tables in which zero bits are the code of nothing new."""
+    def test_a_uniform_area_may_be_a_run_of_zeros(self):
+        """White, with tables in which zero bits mean "no change"."""
         data = saved("JPEG", image=Image.new("L", (2400, 2400), 255), optimize=True)
         assert jpeg.HOLE_BYTES * b"\x00" in data
         assert pixels(made(data, PROFILE)).min() == 255
@@ -104,7 +104,7 @@ class TestJpeg:
 
     @pytest.mark.parametrize("mode", ["RGB", "L"])
     @pytest.mark.parametrize("kind", JPEG_KINDS)
-    def test_a_picture_that_is_grey_at_its_foot_is_whole(self, kind, mode):
+    def test_an_image_that_is_grey_at_the_bottom_is_complete(self, kind, mode):
         image = PHOTOGRAPH.copy()
         image.paste((128, 128, 128), (0, 200, 480, 360))
         data = saved("JPEG", image=image.convert(mode), **JPEG_KINDS[kind])
@@ -116,7 +116,7 @@ class TestJpeg:
         padded = data[:2] + b"\xff\xff\xff" + data[3:-2]
         assert made(padded, PROFILE).data == made(data, PROFILE).data
 
-    def test_garbage_behind_the_end(self):
+    def test_garbage_after_the_end(self):
         assert made(jpeg_of() + b"garbage" * 999, PROFILE).data == made(jpeg_of(), PROFILE).data
 
     def test_a_cut_within_a_marker(self):
@@ -149,7 +149,7 @@ class TestPng:
         ("depth", "colour_type", "row"),
         [(1, 0, 8), (8, 0, 64), (16, 0, 128), (8, 4, 128), (16, 4, 256), (8, 6, 256), (16, 2, 384)],
     )
-    def test_whatever_the_depth(self, depth, colour_type, row):
+    def test_every_depth(self, depth, colour_type, row):
         whole = [b"\x00" + bytes([7] * row)] * 48
         data = craft_png(depth=depth, colour_type=colour_type, pixels=zlib.compress(b"".join(whole)))
         assert made(data, PROFILE).width == 64
@@ -165,13 +165,13 @@ class TestPng:
 
     def test_interlaced_pixels_that_end_early(self):
         data = bytearray(saved("PNG", image=picture("L")))
-        data[28] = 1  # announces passes; of the last ones nothing is left
+        data[28] = 1  # declares interlacing, but the last passes are missing
         data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
         with pytest.raises(CorruptImage):
             made(bytes(data), PROFILE)
 
     def test_rows_that_look_untouched_may_be_there(self):
-        """The picture happens to be what stands in for rows that are missing."""
+        """The image happens to equal the placeholder for missing rows."""
         image = Image.new("RGB", (64, 48), (1, 254, 3))
         assert made(saved("PNG", image=image), PROFILE).width == 64
 
@@ -193,7 +193,7 @@ class TestPng:
 
     @pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 5), (8, 8), (64, 48), (13, 2)])
     @pytest.mark.parametrize("interlaced", [False, True])
-    def test_the_unpacked_size_is_counted_as_the_standard_has_it(self, size, interlaced):
+    def test_the_unpacked_size_follows_the_standard(self, size, interlaced):
         width, height = size
         header = png.Header(width, height, depth=8, colour_type=2, interlaced=interlaced)
         samples = width * height * 3
@@ -206,15 +206,15 @@ class TestPng:
         assert not png.has_all_rows(io.BytesIO(data[: len(data) // 2]), facts)
         assert not png.checksums_hold(io.BytesIO(data[: len(data) // 2]), facts)
 
-    def test_a_first_frame_that_leaves_a_part_out(self):
+    def test_a_first_frame_that_does_not_cover_the_image(self):
         control = struct.pack(">5I2H2B", 0, 32, 48, 0, 0, 1, 10, 0, 0)
         frames = chunk(b"acTL", struct.pack(">2I", 2, 0)) + chunk(b"fcTL", control)
         rows = b"".join(b"\x00" + bytes(96) for _ in range(48))
         with pytest.raises(CorruptImage, match="does not cover"):
             made(craft_png(frames, pixels=zlib.compress(rows)), PROFILE)
 
-    def test_pillow_itself_takes_it_for_whole(self):
-        """The reason for all this. When it fails, Pillow has learnt to look."""
+    def test_pillow_alone_accepts_it(self):
+        """The reason for all this. If it fails, Pillow has learnt to check."""
         data = craft_png(pixels=zlib.compress(b"\x00" + bytes(192)))
         PngImagePlugin.PngImageFile(io.BytesIO(data)).load()
 
@@ -233,7 +233,7 @@ OTHERS: dict[str, Options] = {
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_a_file_cut_anywhere_is_refused_or_shown_whole(kind):
+def test_a_file_cut_anywhere_is_refused_or_shown_complete(kind):
     data = saved(kind.split()[0], image=PHOTOGRAPH, **OTHERS[kind])
     whole = pixels(made(data, PROFILE))
     for end in range(1, len(data), max(1, len(data) // 25)):
@@ -245,11 +245,11 @@ def test_a_file_cut_anywhere_is_refused_or_shown_whole(kind):
 
 
 @pytest.mark.parametrize("name", ["PNG", "GIF", "WEBP", "TIFF", "BMP", "JPEG2000", "AVIF"])
-def test_garbage_behind_a_file_changes_nothing(name):
+def test_garbage_after_a_file_changes_nothing(name):
     data = saved(name)
     assert made(data + b"\x00garbage" * 500, PROFILE).data == made(data, PROFILE).data
 
 
-def test_a_file_that_is_two_formats_is_what_its_first_bytes_say():
+def test_a_file_of_two_formats_counts_as_that_of_its_first_bytes():
     data = saved("GIF") + saved("JPEG") + b"PK\x05\x06" + bytes(18)
     assert made(data, PROFILE).data == made(saved("GIF"), PROFILE).data

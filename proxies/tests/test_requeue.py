@@ -1,4 +1,4 @@
-"""An item returns to the queue, whatever was queued for its file meanwhile."""
+"""Requeueing an item, whether or not its file was queued again in the meantime."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_running_item_is_merged_into_the_queued_one_of_its_file(door, source, 
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_an_item_alone_keeps_its_place(door, source, claim):
+def test_the_only_item_of_a_file_is_requeued(door, source, claim):
     running = next(iter(claim))
     DOORS[door](claim, running)
     assert BatchItem.objects.get().state == "queued"

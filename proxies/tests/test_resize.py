@@ -1,4 +1,4 @@
-"""The two resizers, and the check that stands between them."""
+"""The two resizers, and the check that decides between them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from proxies.tests.rendering import FAST, needs_simd, photograph
 
 @pytest.fixture
 def _unchecked():
-    """The check's result is kept for the process: it is found out anew in these tests and after them."""
+    """Clear the check's result, which is cached per process, before and after the test."""
     simd_is_trusted.cache_clear()
     yield
     simd_is_trusted.cache_clear()
@@ -24,7 +24,7 @@ def _unchecked():
 
 @pytest.mark.parametrize("mode", SIMD_MODES)
 @pytest.mark.parametrize("box", [(0, 0, 640, 480), (10.5, 3.25, 639.5, 470.75)])
-def test_both_give_the_same_picture(mode, box):
+def test_both_give_the_same_image(mode, box):
     image = photograph().convert(mode)
     fast, by = resize(image, (213, 160), box, "auto")
     slow, by_pillow = resize(image, (213, 160), box, "pillow")
@@ -32,8 +32,8 @@ def test_both_give_the_same_picture(mode, box):
     assert np.abs(np.asarray(fast, dtype=int) - np.asarray(slow, dtype=int)).max() <= 2
 
 
-def test_a_picture_in_several_blocks_of_memory():
-    """Pillow keeps large pictures in blocks of 16 MB; the check's picture is small."""
+def test_an_image_in_several_blocks_of_memory():
+    """Pillow stores large images in blocks of 16 MB; the check's image is small."""
     image = photograph((2600, 2200))
     fast, slow = (resize(image, (300, 254), (0, 0, 2600, 2200), which)[0] for which in ("auto", "pillow"))
     assert np.abs(np.asarray(fast, dtype=int) - np.asarray(slow, dtype=int)).max() <= 2
@@ -69,7 +69,7 @@ class TestCheck:
         ],
         ids=["mirrored", "grey", "mode", "brighter"],
     )
-    def test_a_wrong_picture_fails_it(self, monkeypatch, fault):
+    def test_a_wrong_image_fails_it(self, monkeypatch, fault):
         resize_simd = resizing._resize_simd
         monkeypatch.setattr(resizing, "_resize_simd", lambda *arguments: fault(resize_simd(*arguments)))
         assert not simd_is_trusted()

@@ -1,4 +1,4 @@
-"""The one way a proxy comes to be: what is made, reused, replaced and removed, and who may interrupt."""
+"""The service that creates, reuses, replaces and removes proxies, and how it handles interference."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def small_picture() -> bytes:
 
 @pytest.fixture
 def while_storing(monkeypatch) -> Callable[[Callable[[], None]], None]:
-    """Have something happen after the proxy was put and before it is recorded, once."""
+    """Make something happen once, after the proxy is put and before it is recorded."""
 
     def arrange(happening: Callable[[], None]) -> None:
         put, waiting = LocalStorage.put, [happening]
@@ -83,7 +83,7 @@ def while_storing(monkeypatch) -> Callable[[Callable[[], None]], None]:
     return arrange
 
 
-def test_a_proxy_is_made_once_and_made_again_only_by_force(source):
+def test_a_proxy_is_made_once_and_again_only_by_force(source):
     assert [make(source), make(source), make(source, force=True)] == ["created", "reused", "replaced"]
     proxy = Proxy.objects.get()
     assert (proxy.width, proxy.height, proxy.format, proxy.profile) == (974, 896, "JPEG", "nova")
@@ -93,13 +93,13 @@ def test_a_proxy_is_made_once_and_made_again_only_by_force(source):
     assert not ProxyLease.objects.exists()
 
 
-def test_what_needs_none_gets_none():
+def test_an_original_that_needs_no_proxy_gets_none():
     result = ImageProxyService().create_proxy(add("small.jpg", small_picture()))
     assert (result.outcome, result.reasons, result.proxy) == ("skipped", [], None)
     assert not Proxy.objects.exists()
 
 
-def test_the_service_speaks_of_sizes_before_it_acts():
+def test_the_service_answers_questions_about_sizes_and_formats():
     service = ImageProxyService(target_dimension=400, jpeg_quality=70)
     assert [service.needs_proxy(401, 500), service.needs_proxy(400, 5000)] == [True, False]
     assert service.calculate_target_dimensions(4000, 3000) == (533, 400)
@@ -108,7 +108,7 @@ def test_the_service_speaks_of_sizes_before_it_acts():
     assert service.get_optimal_format(add("logo.png", photo(2, transparent=True))) == "PNG"
 
 
-def test_another_recipe_makes_a_proxy_stale(source, settings):
+def test_another_recipe_makes_a_proxy_outdated(source, settings):
     make(source)
     settings.NOVAPROXY_TARGET = 500
     assert make(source) == "replaced"
@@ -151,7 +151,7 @@ def test_deleting_an_original_removes_both_files_after_the_commit(source):
     assert not LocalStorage(location="/").exists(original)
 
 
-def test_a_source_replaced_while_its_proxy_is_made_gets_that_of_the_new_file(source, while_storing):
+def test_a_source_replaced_during_rendering_gets_the_proxy_of_the_new_file(source, while_storing):
     def replace() -> None:
         row = MediaFile.objects.get(pk=source.pk)
         row.file = ContentFile(photo(50), "other.jpg")
@@ -164,7 +164,7 @@ def test_a_source_replaced_while_its_proxy_is_made_gets_that_of_the_new_file(sou
     assert list(file_problems()) == []
 
 
-def test_a_source_deleted_while_its_proxy_is_made_leaves_nothing(source, while_storing):
+def test_a_source_deleted_during_rendering_leaves_nothing(source, while_storing):
     while_storing(lambda: MediaFile.objects.get(pk=source.pk).delete())
     with pytest.raises(SourceMissing, match="deleted while"):
         make(source)
@@ -173,14 +173,14 @@ def test_a_source_deleted_while_its_proxy_is_made_leaves_nothing(source, while_s
     assert not DiscardedProxy.objects.exists()
 
 
-def test_a_lease_that_ran_out_is_noticed_and_the_proxy_made_anew(source, while_storing):
+def test_a_lost_lease_is_noticed_and_the_proxy_made_again(source, while_storing):
     make(source)
     while_storing(lambda: ProxyLease.objects.all().delete())
     assert make(source, force=True) in ("created", "replaced")
     assert list(file_problems()) == []
 
 
-def test_a_storage_that_fails_costs_nothing_that_stood(source, monkeypatch):
+def test_a_storage_failure_keeps_the_existing_proxy(source, monkeypatch):
     make(source)
 
     def fail(*args, **options):
@@ -192,10 +192,10 @@ def test_a_storage_that_fails_costs_nothing_that_stood(source, monkeypatch):
             make(source, force=True)
     assert list(file_problems()) == []
     assert not ProxyLease.objects.exists()
-    assert make(source) == "reused", "the bytes are still those of the row"
+    assert make(source) == "reused", "the stored bytes must still match the row"
 
 
-def test_a_broken_file_fails_by_name_and_what_stood_stands(source):
+def test_a_broken_file_raises_a_named_error_and_keeps_the_existing_proxy(source):
     make(source)
     broken = photo(60)[: len(photo(60)) // 2]
     source.file = ContentFile(broken, "broken.jpg")
@@ -224,7 +224,7 @@ def test_a_broken_file_fails_by_name_and_what_stood_stands(source):
     ],
     ids=["row gone", "file gone", "video", "quarantined"],
 )
-def test_what_cannot_be_made_says_why(source, change, error):
+def test_the_error_tells_why_no_proxy_is_made(source, change, error):
     source_id = source.pk
     change(source)
     with pytest.raises(error):
@@ -233,12 +233,12 @@ def test_what_cannot_be_made_says_why(source, change, error):
     assert not ProxyLease.objects.exists()
 
 
-def test_quarantine_is_of_these_bytes_and_no_others(source):
+def test_quarantine_applies_only_to_the_same_bytes(source):
     Quarantine.objects.create(source=source, fingerprint="of an older file", message="thrice")
     assert make(source) == "created"
 
 
-def test_an_original_registered_in_place_is_read_once_and_never_touched(tmp_path, settings):
+def test_an_original_registered_in_place_is_read_once_and_never_changed(tmp_path, settings):
     place = tmp_path / "theirs"
     place.mkdir()
     (place / "their photo.jpg").write_bytes(photo(7))
@@ -257,7 +257,7 @@ def test_an_original_registered_in_place_is_read_once_and_never_touched(tmp_path
     assert (place / "their photo.jpg").read_bytes() == photo(7)
 
 
-def test_of_two_at_the_same_moment_one_makes_it_and_the_other_has_it(source):
+def test_of_simultaneous_requests_one_creates_and_the_others_reuse(source):
     outcomes: list[str] = []
 
     def ask() -> None:
@@ -287,7 +287,7 @@ def test_a_living_holder_keeps_its_lease_and_a_dead_or_late_one_loses_it(source,
     assert make(source, force=True) == "replaced"
 
 
-def test_listeners_hear_of_a_proxy_after_its_commit(source):
+def test_signal_receivers_run_after_the_commit(source):
     heard = []
 
     def listener(proxy, outcome, **said):

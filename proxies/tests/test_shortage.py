@@ -1,4 +1,4 @@
-"""Sound pictures on a machine that is short of memory or descriptors: never held against the file."""
+"""Valid images on a machine that is short of memory or descriptors: the file is never blamed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FORMATS: dict[str, dict[str, Any]] = {
     "HEIF": {},
     "AVIF": {},
 }
-# In a process of its own, once unlimited and then with less and less: prints what each attempt came to.
+# Runs in its own process, first without a limit, then with ever lower limits; prints each result.
 RENDERS = """
 import io, json, os, resource, sys
 from media_files.errors import MediaError
@@ -84,7 +84,7 @@ def attempts(path, limit: str, *amounts: int) -> list[tuple[int, str, bool]]:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_sound_picture_is_never_blamed_for_missing_memory(name, tmp_path):
+def test_a_valid_image_is_never_blamed_for_missing_memory(name, tmp_path):
     path = tmp_path / "picture"
     path.write_bytes(written(name, (800, 600)))
     found = attempts(path, "RLIMIT_AS", *(megabytes << 20 for megabytes in (0, 4, 8, 16, 400)))
@@ -94,7 +94,7 @@ def test_a_sound_picture_is_never_blamed_for_missing_memory(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_sound_picture_is_never_blamed_for_missing_descriptors(name, tmp_path):
+def test_a_valid_image_is_never_blamed_for_missing_descriptors(name, tmp_path):
     path = tmp_path / "picture"
     path.write_bytes(written(name, (640, 480)))
     found = attempts(path, "RLIMIT_NOFILE", 3, 5, 64)
@@ -113,7 +113,7 @@ def test_a_sound_picture_is_never_blamed_for_missing_descriptors(name, tmp_path)
     ],
 )
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_an_error_number_of_the_machine_is_not_the_files(number, expected, wrapped):
+def test_a_system_error_number_is_not_the_files_fault(number, expected, wrapped):
     fault: Exception = OSError(number, "said by the system", "some/file.png")
     if wrapped:
         cause, fault = fault, SyntaxError("broken PNG file")
@@ -125,7 +125,7 @@ def test_an_error_number_of_the_machine_is_not_the_files(number, expected, wrapp
 
 
 class FailsAt(io.BytesIO):
-    """A stream whose n-th read fails as that of a worn-out disk does."""
+    """A stream whose n-th read fails like that of a failing disk."""
 
     def __init__(self, data: bytes, nth: int) -> None:
         super().__init__(data)
@@ -155,7 +155,7 @@ def test_a_disk_that_fails_at_any_read_is_not_the_files_fault(name):
             assert caught.value.errno == errno.EIO
 
 
-def test_a_damaged_picture_stays_the_files_fault():
+def test_a_damaged_image_stays_the_files_fault():
     data = saved(image=photograph((640, 480)))
     with pytest.raises(CorruptImage):
         made(data[: len(data) // 2])

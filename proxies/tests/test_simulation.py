@@ -1,4 +1,4 @@
-"""Many short lives of the ledger with everything going wrong, each of which its seed repeats."""
+"""Many short runs of the ledger with everything going wrong; each can be replayed from its seed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IN_ONE_PROCESS = 100
 
 
 def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the simulation in a process of its own: it stands in for clock, threads, pids and more."""
+    """Run the simulation in a separate process, because it replaces clock, threads, pids and more."""
     return subprocess.run(
         [sys.executable, "-m", "proxies.tests.simulation", *arguments],
         cwd=PROJECT,
@@ -29,7 +29,7 @@ def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def digests(first: int, count: int) -> dict[str, str]:
-    """Return the hashes of the ways that the runs took, by their seeds."""
+    """Return the hashes of the runs' traces, by seed."""
     lines = [
         line.partition(": ") for line in simulate(str(first), str(count), "--digest").stdout.splitlines()
     ]
@@ -38,7 +38,7 @@ def digests(first: int, count: int) -> dict[str, str]:
 
 @pytest.mark.parametrize("first", range(1, SEEDS + 1, IN_ONE_PROCESS))
 def test_every_run_ends_in_order(first: int) -> None:
-    """Replay a seed that fails with ``python -m proxies.tests.simulation SEED``."""
+    """Replay a failing seed with ``python -m proxies.tests.simulation SEED``."""
     played = simulate(str(first), str(IN_ONE_PROCESS))
     assert played.returncode == 0, played.stdout[-10_000:] + played.stderr[-5_000:]
 
@@ -51,8 +51,8 @@ def test_a_seed_repeats_its_run_alone_and_after_others() -> None:
 
 
 @pytest.mark.parametrize("seed", [829, 8895])
-def test_a_seed_that_failed_before_holds(seed: int) -> None:
-    """It found a fault once, as did some of those above: see `docs/chaos.md`."""
+def test_a_seed_that_failed_before_passes(seed: int) -> None:
+    """Each of these found a bug once, as did some of those above: see `docs/chaos.md`."""
     played = simulate(str(seed), "1")
     assert played.returncode == 0, played.stdout
 
@@ -70,7 +70,7 @@ def test_the_lines_that_a_mutant_replaces_exist(name: str) -> None:
 
 
 def test_a_mutant_fails_where_the_code_does_not() -> None:
-    """`make simulation-proof` shows this for each."""
+    """`make simulation-proof` shows this for each mutant."""
     name = "stale-content-key"
     seed = str(mutants.MUTANTS[name].seed)
     assert simulate(seed, "1", "--mutant", name).returncode == 1

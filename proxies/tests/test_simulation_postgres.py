@@ -1,4 +1,4 @@
-"""The simulation on PostgreSQL: locks between simulated processes, and runs that repeat."""
+"""The simulation on PostgreSQL: locks between simulated processes, and reproducible runs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.postgres
 
 FIRST, COUNT = 18, 20
 WITH_LOCKS = 29
-"""One of these seeds, in which statements wait for other processes' locks, never two at a time: which of two
-gets a lock first is PostgreSQL's to decide."""
+"""A seed whose statements wait for other processes' locks, but never two at a time, because PostgreSQL
+decides which of two gets a lock first."""
 
 
 class Contenders:
@@ -126,7 +126,7 @@ def test_a_deadlock_is_an_error_of_the_statement_that_closes_it(contenders: Cont
 
 @pytest.mark.parametrize("waits", [False, True])
 def test_a_killed_process_releases_its_locks(contenders: Contenders, waits: bool) -> None:
-    """Also one that is killed while it waits for a lock itself."""
+    """Also if it is killed while it waits for a lock itself."""
     world, holds = contenders.world, list[str]()
 
     def hold(connection: psycopg.Connection[Any]) -> None:
@@ -159,8 +159,8 @@ def test_a_killed_process_releases_its_locks(contenders: Contenders, waits: bool
     assert contenders.errors == []
 
 
-def test_runs_end_well_and_repeat(postgres_server: PostgresServer) -> None:
-    """Alone in its process, a run goes the same way as after others."""
+def test_runs_pass_and_repeat(postgres_server: PostgresServer) -> None:
+    """A run takes the same path alone in its process as after others."""
     url = postgres_server.url("postgres")
     shown = simulate(str(FIRST), str(COUNT), "--digest", "--postgres", url)
     assert shown.returncode == 0, shown.stdout + shown.stderr

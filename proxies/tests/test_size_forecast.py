@@ -1,4 +1,4 @@
-"""A forecast is held against what came of it."""
+"""Compare forecasts with actual sizes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def aim(rows):
 
 
 def expected_range(targets, sample) -> tuple[int, int, int]:
-    """Low, expected, high; where the sample suffices."""
+    """Return low, expected and high, where the sample suffices."""
     said = forecast(targets, sample)
     assert said.low is not None
     assert said.bytes is not None
@@ -55,7 +55,7 @@ def split(rows, seed: int):
         pytest.param([row for row in OTHERS if row[0] != "alpha"], id="none with alpha"),
     ],
 )
-def test_the_interval_holds_over_random_halves_and_is_no_wider_than_need_be(rows):
+def test_the_interval_holds_over_random_halves_and_is_no_wider_than_needed(rows):
     held, widths, errors = 0, [], []
     for seed in range(100):
         known, unknown = split(rows, seed)
@@ -65,12 +65,12 @@ def test_the_interval_holds_over_random_halves_and_is_no_wider_than_need_be(rows
         widths.append((high - low) / came)
         errors.append(abs(expected - came) / came)
     assert 84 <= held <= 97, "a 90 % interval that always holds is too wide"
-    # The interval that would have held 90 of these 100 times, had one known them beforehand.
+    # The interval that, known beforehand, would have held for 90 of these 100.
     needed = 2 * sorted(errors)[89]
     assert statistics.median(widths) < 1.25 * needed
 
 
-def test_a_larger_library_is_foretold_more_closely():
+def test_a_larger_library_is_forecast_more_closely():
     known, unknown = split(KNOWN, 1)
     low, expected, high = expected_range(aim(unknown), learn(known))
     larger_low, larger, larger_high = expected_range(aim(unknown * 40), learn(known * 40))
@@ -85,11 +85,11 @@ def test_opaque_originals_with_alpha_are_told_from_transparent_ones():
 
 
 @pytest.mark.parametrize("size", [0, 1, 2])
-def test_what_cannot_be_known_is_not_said(size):
+def test_too_small_a_sample_gives_no_forecast(size):
     assert forecast(aim(KNOWN), learn(KNOWN[:size])) == Forecast(size)
 
 
-def test_nothing_to_make_costs_nothing():
+def test_nothing_to_make_takes_no_bytes():
     assert forecast(aim([]), learn(KNOWN)) == Forecast(len(KNOWN), 0, 0, 0)
     assert forecast(aim([]), learn([])) == Forecast(0, 0, 0, 0)
 

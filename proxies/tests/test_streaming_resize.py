@@ -1,4 +1,4 @@
-"""JPEGs that are resized while they are decoded: the pixels of the whole, in the memory of a part."""
+"""JPEGs resized during decoding: the pixels of a full decode, in a fraction of its memory."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from proxies.tests.rendering import FAST, SMALL, made, needs_simd, photograph, p
 
 MIRRORED = Image.Transpose.FLIP_LEFT_RIGHT
 ROWS = 24
-PROFILE = replace(NOVA, shorter_side=300)  # nothing is reduced by the decoder
+PROFILE = replace(NOVA, shorter_side=300)  # the decoder does not scale it down
 NOISE = Image.frombytes("L", (512, 512), random.Random(7).randbytes(512 * 512))
 
 
 def textured(size: tuple[int, int], mode: str) -> Image.Image:
-    """Detail everywhere, and nowhere so strong that a resizer's overshoots are cut off at black or white."""
+    """Return detail everywhere, but too weak for a resizer's overshoots to be clipped at black or white."""
     slope = Image.linear_gradient("L").resize(size)
     whole = Image.merge("RGB", (slope, NOISE.resize(size), slope.rotate(180)))
     return whole.point([64 + level // 2 for level in range(256)] * 3).convert(mode)
@@ -54,7 +54,7 @@ def _in_bands(monkeypatch):
 
 @dataclass(frozen=True)
 class Case:
-    """A picture, the part of it that is resized, to what share of its sides, and in what pieces."""
+    """An image, the crop that is resized, the scale of each side, and the sizes of the pieces."""
 
     size: tuple[int, int]
     mode: str
@@ -78,7 +78,7 @@ CASES = st.builds(
 
 
 @given(case=CASES, resizer=st.sampled_from(["auto", "pillow"]))
-def test_bands_give_the_pixels_of_the_whole(case, resizer):
+def test_bands_give_the_pixels_of_a_full_decode(case, resizer):
     data = saved(image=textured(case.size, case.mode), quality=90)
     whole, image = opened(data, case.scale), opened(data, case.scale)
     whole.load()
@@ -96,7 +96,7 @@ def test_bands_give_the_pixels_of_the_whole(case, resizer):
     assert (got.mode, got.size) == (wanted.mode, wanted.size)
     assert wanted_by in (got_by, "none")
     apart = np.abs(np.asarray(got, dtype="i2") - np.asarray(wanted, dtype="i2"))
-    # Both passes round to whole levels, and which of them comes first may depend on the shape.
+    # Both passes round to whole levels, and their order may depend on the shape.
     assert apart.max() <= 2
 
 
@@ -104,7 +104,7 @@ def test_bands_give_the_pixels_of_the_whole(case, resizer):
 @pytest.mark.parametrize("resizer", ["auto", "pillow"])
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_the_proxy_is_that_of_the_picture_held_whole(monkeypatch, mode, orientation, resizer):
+def test_the_proxy_equals_that_of_a_full_decode(monkeypatch, mode, orientation, resizer):
     data = saved(image=textured((640, 480), mode), quality=95, exif=exif(orientation))
     by_bands = made(data, PROFILE, resizer)
     monkeypatch.setattr(pixel_sources, "LARGEST_WHOLE", 10**9)
@@ -116,7 +116,7 @@ def test_the_proxy_is_that_of_the_picture_held_whole(monkeypatch, mode, orientat
 @pytest.mark.usefixtures("_in_bands")
 @pytest.mark.parametrize("colour", ["black", "white", "gray"])
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_even_pictures_are_whole(mode, colour):
+def test_uniform_images_are_complete(mode, colour):
     rendered = made(saved(image=Image.new("RGB", (640, 480), colour).convert(mode)), PROFILE)
     with Image.open(io.BytesIO(rendered.data)) as proxy:
         assert np.ptp(np.asarray(proxy.convert("RGB"), dtype=int) - ImageColor.getrgb(colour)) <= 1
@@ -126,7 +126,7 @@ def test_even_pictures_are_whole(mode, colour):
 @pytest.mark.usefixtures("_in_bands")
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("paper", [False, True], ids=["", "half of it white paper"])
-def test_rows_are_forgotten_once_they_have_been_used(monkeypatch, mode, paper):
+def test_rows_are_released_after_use(monkeypatch, mode, paper):
     most = whole = 0
     resize_next = streaming_resize._Bands._resize_next
 
@@ -148,7 +148,7 @@ def test_rows_are_forgotten_once_they_have_been_used(monkeypatch, mode, paper):
 
 
 @pytest.mark.usefixtures("_in_bands")
-def test_a_system_that_takes_no_memory_back_gets_the_same_proxy(monkeypatch):
+def test_a_system_that_cannot_release_memory_gets_the_same_proxy(monkeypatch):
     data = saved(image=textured((640, 480), "RGB"), quality=95)
     wanted = made(data, PROFILE)
     monkeypatch.delattr(mmap, "MADV_DONTNEED")
@@ -159,7 +159,7 @@ def test_a_system_that_takes_no_memory_back_gets_the_same_proxy(monkeypatch):
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("fault", ["cut", "cut and ended", "hole", "overwritten"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.97])
-def test_damage_is_found_as_in_a_picture_held_whole(monkeypatch, mode, fault, share):
+def test_damage_is_found_as_in_a_full_decode(monkeypatch, mode, fault, share):
     data = saved(image=textured((640, 480), mode), quality=95)
     at = round(len(data) * share)
     damaged = {
@@ -169,7 +169,7 @@ def test_damage_is_found_as_in_a_picture_held_whole(monkeypatch, mode, fault, sh
         "overwritten": data[:at] + b"\xff\xd9" * 8 + data[at + 16 :],
     }[fault]
     by_bands = outcome(damaged)
-    # What breaks off in the last row of blocks is not always seen, whichever way it is decoded.
+    # Neither way of decoding always detects a cut in the last row of blocks.
     assert isinstance(by_bands, str) or share > 0.9
     monkeypatch.setattr(pixel_sources, "LARGEST_WHOLE", 10**9)
     whole = outcome(damaged)
@@ -201,12 +201,12 @@ class TestLikeness:
 
     @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
     @pytest.mark.parametrize("orientation", [1, 6])
-    def test_a_right_proxy_is_kept(self, mode, orientation):
+    def test_a_correct_proxy_is_kept(self, mode, orientation):
         data = saved(image=photograph().convert(mode), exif=exif(orientation))
         assert made(data, PROFILE).provenance["resizer"] == FAST
 
     @needs_simd
-    def test_a_fault_of_the_fast_resizer_costs_speed_only(self, monkeypatch):
+    def test_a_bug_in_the_fast_resizer_costs_only_speed(self, monkeypatch):
         data = saved(image=photograph())
         right = made(data, PROFILE, "pillow")
         resize_simd = resizing._resize_simd
@@ -218,6 +218,6 @@ class TestLikeness:
 
 
 @pytest.mark.usefixtures("_in_bands")
-def test_a_progressive_picture_is_held_whole(monkeypatch):
+def test_a_progressive_image_is_fully_decoded(monkeypatch):
     monkeypatch.setattr(pixel_sources, "resize_while_decoding", None)
     assert made(saved(image=photograph(), progressive=True), SMALL).format == "JPEG"

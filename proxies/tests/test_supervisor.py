@@ -1,4 +1,4 @@
-"""The supervisor in this process, with any command for its cluster; and what passes between the two."""
+"""The supervisor in this process, with an arbitrary command as its cluster, and how the two communicate."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from proxies.processes.stop_signals import Signals
 from proxies.queue.supervisor import Stall, State, Status, Supervisor, Times
 from proxies.tests.driving import SOON, assert_gone
 
-# -- Leftovers, where no kernel helps ----------------------------------------------------------
+# -- Leftover processes, without the kernel's help ---------------------------------------------
 
 
 class Silence:
-    """A report to nobody, that says how long the queue is, and asks for a stop when it has heard enough."""
+    """A report that keeps what it gets, fakes the queue's length, and asks for a stop when it has enough."""
 
     def __init__(self, enough: Callable[[list[Status]], bool], tasks_waiting: int | None = None) -> None:
         self.tasks_waiting = tasks_waiting
@@ -43,7 +43,7 @@ def has_waited(times: int) -> Callable[[list[Status]], bool]:
 
 @pytest.fixture
 def supervise(tmp_path) -> Callable[..., Silence]:
-    """A function that has a supervisor, in this process, run any command until enough was said."""
+    """Return a function that supervises any command, in this process, until ``enough`` holds."""
 
     def run(
         *source: str, enough: Callable[[list[Status]], bool], waiting: int | None = None, **times: float
@@ -63,7 +63,7 @@ def supervise(tmp_path) -> Callable[..., Silence]:
 
 @pytest.fixture
 def sleeper() -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
-    """A function that starts a process which looks like one of a cluster's."""
+    """Yield a function that starts a process which looks like one of a cluster's."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start_sleeper(folder: str) -> subprocess.Popen[bytes]:
@@ -76,8 +76,8 @@ def sleeper() -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
         process.wait()
 
 
-def test_leftovers_of_a_dead_supervisor_are_killed_and_nobody_else(supervise, sleeper, tmp_path):
-    dead = this_process().rpartition(":")[0] + ":1"  # our pid, but of another process
+def test_only_leftovers_of_a_dead_supervisor_are_killed(supervise, sleeper, tmp_path):
+    dead = this_process().rpartition(":")[0] + ":1"  # our pid, but another process
     alive = identity_of(os.getppid())
     leftover = sleeper(f"{tmp_path}/{dead}")
     others = [
@@ -92,7 +92,7 @@ def test_leftovers_of_a_dead_supervisor_are_killed_and_nobody_else(supervise, sl
     assert list(tmp_path.iterdir()) == []
 
 
-# -- Back-off, stalls and signals, looked at closely -------------------------------------------
+# -- Back-off, stalls and signals in detail ----------------------------------------------------
 
 
 def waits_told(log: pytest.LogCaptureFixture) -> list[str]:
@@ -103,7 +103,7 @@ def waits_told(log: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
-def test_failures_in_a_row_are_tried_again_later_each_time(supervise, caplog):
+def test_repeated_failures_are_retried_after_growing_delays(supervise, caplog):
     report = supervise("raise SystemExit(0)", enough=has_waited(5), first_back_off=0.05)
     waits = [status for status in report.said if status.state is State.WAITING]
     assert waits_told(caplog) == ["0.05 s.", "0.1 s.", "0.2 s.", "0.4 s.", "0.8 s."]
@@ -121,9 +121,7 @@ def test_failures_in_a_row_are_tried_again_later_each_time(supervise, caplog):
         ),
     ],
 )
-def test_a_failure_after_some_work_is_the_first_one_again(
-    supervise, monkeypatch, caplog, source, healthy_after
-):
+def test_a_failure_after_some_work_counts_as_the_first(supervise, monkeypatch, caplog, source, healthy_after):
     monkeypatch.setattr("proxies.queue.supervisor.HEALTHY_AFTER", healthy_after)
     supervise(source, "raise SystemExit(1)", enough=has_waited(3), first_back_off=0.01)
     assert waits_told(caplog) == ["0.01 s."] * 3
@@ -138,12 +136,12 @@ def test_a_cluster_that_will_not_stop_is_killed_with_all_its_processes(supervise
         "import os, pathlib, signal, time",
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
         "child = os.fork()",
-        "if not child: os.setsid()",  # out of the group and the session, as no process of django-q2's is
+        "if not child: os.setsid()",  # leaves the group and the session, unlike any process of django-q2
         f"pathlib.Path({str(tmp_path)!r}, f'pid-{{os.getpid()}}').touch()",
         "time.sleep(60)",
         enough=lambda said: len(pids()) == 2,
     )
-    assert time.monotonic() - began < 60, "nobody waited for it to end by itself"
+    assert time.monotonic() - began < 60, "it waited for the cluster to end by itself"
     assert_gone(pids(), seconds=5)
 
 
@@ -190,8 +188,8 @@ def test_a_cluster_that_never_starts_is_replaced(supervise, monkeypatch):
     assert "has finished none of them" in report.said[-1].message
 
 
-def test_signals_that_are_ignored_stay_so():
-    """As nohup does it with HUP, and a shell with INT in the background."""
+def test_ignored_signals_stay_ignored():
+    """nohup ignores HUP, and a shell ignores INT for background processes."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Signals() as signals:
@@ -207,7 +205,7 @@ def test_signals_that_are_ignored_stay_so():
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_pulse_counts(tmp_path):
+def test_a_control_directory_counts(tmp_path):
     folder = ControlDir(tmp_path / "host:12:3.00")
     folder.reset()
     assert (
@@ -245,7 +243,7 @@ def test_a_pulse_counts(tmp_path):
     )
 
 
-def test_a_pulse_whose_folder_is_gone_is_still_and_stays_gone(tmp_path):
+def test_a_deleted_control_directory_reads_as_empty_and_stays_deleted(tmp_path):
     folder = ControlDir(tmp_path / "host:12:3.00")
     folder.note_taken(1)
     folder.note_done()

@@ -1,4 +1,4 @@
-"""What the sweeper finds, it puts in order; what is alive, it leaves alone."""
+"""The sweeper repairs what it finds, and leaves running work alone."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def batch() -> Batch:
     ],
     ids=["dead", "dead for the third time", "elsewhere", "elsewhere, late", "alive", "alive, late"],
 )
-def test_items_are_taken_back_from_the_dead_and_the_late(batch, holder, lease_left, attempts, after):
+def test_items_of_dead_or_late_holders_are_requeued(batch, holder, lease_left, attempts, after):
     item = next(iter(Claim(batch, lambda: False)))
     until = now() + timedelta(seconds=lease_left)
     BatchItem.objects.filter(pk=item.pk).update(
@@ -90,9 +90,15 @@ def test_items_are_taken_back_from_the_dead_and_the_late(batch, holder, lease_le
         (WorkerSlot.State.RUNNING, timedelta(seconds=5), DEAD, True),
         (WorkerSlot.State.RUNNING, timedelta(minutes=6), ELSEWHERE, True),
     ],
-    ids=["rung just now", "ring lost", "at work elsewhere", "at work and dead", "at work for too long"],
+    ids=[
+        "just notified",
+        "notification lost",
+        "running elsewhere",
+        "running and dead",
+        "running for too long",
+    ],
 )
-def test_lost_lanes_are_rung_anew_under_a_new_generation(batch, state, age, holder, freed):
+def test_lost_slots_are_notified_again_with_a_new_generation(batch, state, age, holder, freed):
     WorkerSlot.objects.all().delete()
     WorkerSlot.objects.create(number=0, generation=7, state=state, changed_at=now() - age, holder=holder)
     sweep()
@@ -101,13 +107,13 @@ def test_lost_lanes_are_rung_anew_under_a_new_generation(batch, state, age, hold
     assert worker_slots.enter(0, 7) == (not freed and state == WorkerSlot.State.NOTIFIED)
 
 
-def test_work_that_nobody_was_told_of_is_rung_for(batch):
+def test_workers_are_notified_of_queued_work(batch):
     WorkerSlot.objects.all().delete()
     assert sweep().notified > 0
     assert OrmQ.objects.count() == WorkerSlot.objects.filter(state=WorkerSlot.State.NOTIFIED).count() > 0
 
 
-def test_nothing_is_rung_for_where_nothing_waits(batch):
+def test_nothing_is_notified_without_queued_work(batch):
     lifecycle.cancel(batch)
     WorkerSlot.objects.all().delete()
     assert sweep().notified == 0
@@ -124,7 +130,7 @@ def test_a_proxy_whose_maker_died_is_made_again(batch):
     assert BatchItem.objects.get(batch__standing=Batch.UPLOADS).file_id == source.pk
 
 
-def test_what_a_dead_maker_put_for_a_deleted_original_is_removed():
+def test_the_file_of_a_dead_maker_for_a_deleted_original_is_removed():
     proxies_storage().put("proxy_image/gone_5_nova.png", b"left")
     leases.acquire(5, "nova", stem="proxy_image/gone_5_nova")
     ProxyLease.objects.update(holder=DEAD)
@@ -133,7 +139,7 @@ def test_what_a_dead_maker_put_for_a_deleted_original_is_removed():
     assert not DiscardedProxy.objects.exists()
 
 
-def test_removals_that_were_cut_short_are_made_good():
+def test_interrupted_removals_are_completed():
     for name in ("original/a.jpg", "proxy_image/b_1_nova.jpg"):
         proxies_storage().put(name, b"left")
     DiscardedFile.objects.create(storage_alias="originals", name="original/a.jpg")
@@ -145,7 +151,7 @@ def test_removals_that_were_cut_short_are_made_good():
     assert not DiscardedProxy.objects.exists()
 
 
-def test_temporaries_of_dead_writers_are_swept(tmp_path):
+def test_temporary_files_of_dead_writers_are_removed(tmp_path):
     incoming = tmp_path / "media" / ".incoming"
     incoming.mkdir(parents=True)
     left = incoming / "left.part"
@@ -156,7 +162,7 @@ def test_temporaries_of_dead_writers_are_swept(tmp_path):
     assert [path.name for path in incoming.iterdir()] == ["young.part"]
 
 
-def test_a_batch_that_was_never_wholly_written_is_ended(batch):
+def test_a_batch_that_was_not_fully_written_is_cancelled(batch):
     Batch.objects.filter(pk=batch.pk).update(started_at=None, holder=DEAD)
     sweep()
     batch.refresh_from_db()
@@ -164,14 +170,14 @@ def test_a_batch_that_was_never_wholly_written_is_ended(batch):
     assert "before it was whole" in batch.paused_reason
 
 
-def test_a_batch_whose_last_item_nobody_looked_after_is_completed(batch):
+def test_a_batch_with_no_open_items_is_completed(batch):
     batch.items.update(state=BatchItem.State.DONE, outcome="created")
     sweep()
     batch.refresh_from_db()
     assert batch.state == Batch.State.COMPLETED
 
 
-def test_a_step_that_fails_is_logged_and_keeps_no_other_from_being_done(batch, caplog):
+def test_a_failing_step_is_logged_and_the_others_still_run(batch, caplog):
     item = next(iter(Claim(batch, lambda: False)))
     BatchItem.objects.filter(pk=item.pk).update(lease_holder=DEAD)
     WorkerSlot.objects.update(state=WorkerSlot.State.IDLE)
@@ -183,8 +189,8 @@ def test_a_step_that_fails_is_logged_and_keeps_no_other_from_being_done(batch, c
     assert "_end_dead_leases failed" in caplog.text
 
 
-def test_the_workers_are_woken_even_where_a_sweep_is_ended(batch, monkeypatch):
-    """By the queue's time limit, for example, while a storage does not answer."""
+def test_workers_are_notified_even_if_a_sweep_is_aborted(batch, monkeypatch):
+    """For example by the queue's time limit, while a storage does not answer."""
     WorkerSlot.objects.update(state=WorkerSlot.State.IDLE)
 
     def hang(self: LocalStorage, older_than: timedelta) -> int:

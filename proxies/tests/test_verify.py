@@ -1,4 +1,4 @@
-"""Proxies that do not show their originals are found, made again, or refused."""
+"""Proxies that do not show their originals are detected, and made again or refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TestLikeness:
 
     @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "RGBA"])
     @pytest.mark.parametrize("orientation", [1, 6])
-    def test_a_right_proxy_is_kept(self, mode, orientation):
+    def test_a_correct_proxy_is_kept(self, mode, orientation):
         image = photograph().convert(mode)
         if mode == "RGBA":
             image.putalpha(Image.linear_gradient("L").resize(image.size))
@@ -42,7 +42,7 @@ class TestLikeness:
         ],
         ids=["mirrored", "turned", "channels exchanged", "grey", "gamma"],
     )
-    def test_a_fault_of_the_fast_resizer_costs_speed_only(self, monkeypatch, fault):
+    def test_a_bug_in_the_fast_resizer_costs_only_speed(self, monkeypatch, fault):
         data = saved(image=photograph())
         right = made(data, self.PROFILE, "pillow")
         resize_simd = resize._resize_simd
@@ -50,7 +50,7 @@ class TestLikeness:
         monkeypatch.setattr(resize, "_resize_simd", lambda *arguments: fault(resize_simd(*arguments)))
         assert made(data, self.PROFILE).data == right.data
 
-    def test_a_fault_of_both_is_refused(self, monkeypatch):
+    def test_a_bug_in_both_is_refused(self, monkeypatch):
         def turned(image, size, box, resizer):
             small, by = resize.resize(image, size, box, resizer)
             return small.transpose(Image.Transpose.ROTATE_180), by

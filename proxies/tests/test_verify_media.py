@@ -1,4 +1,4 @@
-"""verify_media: every row against its file, every file against its row, and what a repair does."""
+"""verify_media compares every row with its file and every file with its row, and repairs the mismatches."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _a_data_folder(settings: Any, tmp_path: Path) -> None:
 
 @pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.s3)])
 def place(request: pytest.FixtureRequest, settings: Any, folders: Any) -> str:
-    """Both storages are in folders, or in a bucket."""
+    """Put both storages in folders, or in a bucket."""
     if request.param == "bucket":
         bucket: S3Bucket = request.getfixturevalue("bucket")
         backend = "media_files.storage.s3.BucketStorage"
@@ -80,7 +80,7 @@ def flip(storage: MediaStorage, name: str) -> None:
 
 
 def damage(library: list[MediaFile]) -> list[Proxy]:
-    """One original and one proxy missing, one of each with other bytes, one of each cut off."""
+    """Remove one original and one proxy, overwrite one of each, and flip a bit in one of each."""
     proxies = list(Proxy.objects.order_by("pk"))
     for storage, names in [
         (originals(), [str(file.file.name) for file in library]),
@@ -153,7 +153,7 @@ def test_outdated_proxies_are_found_and_made_again(library: list[MediaFile]) -> 
     assert [item.file_id for item in BatchItem.objects.all()] == [proxy.source_id]
 
 
-def test_a_video_proxy_can_only_be_given_again(library: list[MediaFile]) -> None:
+def test_a_video_proxy_cannot_be_repaired(library: list[MediaFile]) -> None:
     proxy = create_proxy_file(library[0], b"a film", extension="mp4")
     proxies_storage().delete(str(proxy.image.name))
     assert brief(verify("--repair", code=1)[0]) == {("proxy", "missing", "none", proxy.pk)}
@@ -165,7 +165,7 @@ UNKNOWN += [("proxies", "proxy_video/lost_9_proxy.mp4")]
 
 
 @pytest.mark.parametrize("options", [[], ["--repair"], ["--delete-unknown"]])
-def test_a_file_without_a_row_stays_without_both_options(
+def test_a_file_without_a_row_is_kept_without_both_options(
     library: list[MediaFile], options: list[str]
 ) -> None:
     for alias, name in UNKNOWN:
@@ -178,31 +178,33 @@ def test_a_file_without_a_row_stays_without_both_options(
     assert all(media_storage(alias).exists(name) for alias, name in UNKNOWN)
 
 
-def test_with_both_it_is_deleted_and_nothing_else(library: list[MediaFile]) -> None:
+def test_with_both_options_only_that_file_is_deleted(library: list[MediaFile]) -> None:
     ours = [("originals", "elsewhere/of-another-program.jpg"), ("proxies", "elsewhere.txt")]
     for alias, name in [*UNKNOWN, *ours]:
         media_storage(alias).put(name, b"somebody's")
     found, _ = verify("--repair", "--delete-unknown", code=1)
     assert {row["action"] for row in found} == {"delete"}
     assert not any(media_storage(alias).exists(name) for alias, name in UNKNOWN)
-    assert all(media_storage(alias).exists(name) for alias, name in ours), "not under our prefixes"
+    assert all(media_storage(alias).exists(name) for alias, name in ours), (
+        "files outside our prefixes must be kept"
+    )
     assert verify("--deep", code=0)[0] == []
 
 
-def test_a_young_file_without_a_row_is_left_alone(library: list[MediaFile]) -> None:
+def test_a_new_file_without_a_row_is_left_alone(library: list[MediaFile]) -> None:
     proxies_storage().put("proxy_image/new_9_nova.jpg", b"its row is being written")
     ended = run("verify_media", "--repair", "--delete-unknown")
     assert (ended.code, "Nothing is wrong." in ended.out) == (0, True)
 
 
-def test_a_file_whose_removal_is_noted_is_left_to_the_sweeper(library: list[MediaFile]) -> None:
+def test_a_file_with_a_removal_note_is_left_to_the_sweeper(library: list[MediaFile]) -> None:
     originals().put("original/ab/x/noted.jpeg", b"to be removed")
     DiscardedFile.objects.create(storage_alias="originals", name="original/ab/x/noted.jpeg")
     assert verify(code=0)[0] == []
 
 
 @pytest.mark.parametrize("place", ["folder"], indirect=True)
-def test_temporaries_are_reported_and_removed(library: list[MediaFile], folders: dict[str, Path]) -> None:
+def test_temporary_files_are_reported_and_removed(library: list[MediaFile], folders: dict[str, Path]) -> None:
     left = folders["proxies"] / ".incoming" / "cut-short.part"
     left.write_bytes(b"half a proxy")
     proxies_storage().put(".probe/left", b"a probe")
@@ -215,7 +217,7 @@ def test_temporaries_are_reported_and_removed(library: list[MediaFile], folders:
     assert files_in(folders["proxies"]) == sorted(str(proxy.image.name) for proxy in Proxy.objects.all())
 
 
-def test_an_interrupted_run_resumes_and_its_totals_are_those_of_the_whole(
+def test_an_interrupted_run_resumes_and_reports_the_totals_of_the_whole(
     library: list[MediaFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damage(library)
@@ -243,7 +245,7 @@ def test_an_interrupted_run_resumes_and_its_totals_are_those_of_the_whole(
 
 
 def test_memory_does_not_grow_with_the_library(library: list[MediaFile], monkeypatch: Any) -> None:
-    """Each statement and each listing takes a page, whatever the number of rows."""
+    """Each statement and each listing reads one page, whatever the number of rows."""
     monkeypatch.setattr(verification, "PAGE", 2)
     pages = list(verification.Verification().pages())
     assert all(page.checked <= 2 for page in pages)

@@ -1,4 +1,4 @@
-"""The worker, killed in every part of it: afterwards nothing is left behind, and the queue is worked off."""
+"""Kill every process of a worker: nothing is left behind, and the queue is still processed."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from proxies.queue.supervisor import GRACE, TICK, State
 from proxies.queue.supervisor_report import LAST_WORD
 from proxies.tests.driving import OTHER_PROCESSES, SOON, RunningWorker, assert_gone
 
-# honcho kills what has not stopped 5 s after its TERM.
+# honcho kills a process that has not stopped 5 s after TERM.
 HONCHO_WAITS = 5.0
-# More than a cluster needs that has nothing in hand, on any machine.
+# More than an idle cluster needs to stop, on any machine.
 LONG_GRACE = 15.0
 
 
 @pytest.fixture(scope="module")
 def library(installer) -> Iterator[Any]:
-    """One installation for the tests of this file: each starts a worker of its own."""
+    """One installation for the tests of this file: each test starts its own worker."""
     installation = installer.make("sqlite")
     yield installation
     installation.close()
@@ -34,11 +34,11 @@ def library(installer) -> Iterator[Any]:
 
 @pytest.fixture
 def start(library) -> Iterator[Callable[..., RunningWorker]]:
-    """A function that starts workers, which are gone after the test."""
+    """Yield a function that starts workers; kill them after the test."""
     started: list[RunningWorker] = []
 
     def start_worker(*arguments: str, installation: Any = library, workers: int = 2) -> RunningWorker:
-        # A short grace, so that a cluster which can no longer stop by itself is soon replaced.
+        # A short grace period, so that a cluster which can no longer stop by itself is soon replaced.
         arguments = arguments or ("--grace", "1")
         started.append(RunningWorker(installation, *arguments, workers=workers))
         return started[-1]
@@ -54,7 +54,7 @@ def pids_of(parts: dict[str, psutil.Process]) -> list[int]:
 
 
 def assert_replaced(worker: RunningWorker, old: dict[str, psutil.Process]) -> None:
-    """The old cluster is gone as a whole, a new one works, and the supervisor has told about it."""
+    """Assert that the old cluster is gone, a new one works, and the supervisor has reported it."""
     worker.wait_for(lambda: "Restarting in" in worker.read_output(), what="the supervisor to notice")
     assert_gone(pids_of(old), seconds=5)
     assert len(worker.parts()) == worker.workers + OTHER_PROCESSES
@@ -90,7 +90,7 @@ def test_a_busy_worker_that_is_killed(start):
 
 
 def test_the_supervisor_that_is_killed(start):
-    """On Linux the kernel ends the cluster with it, down to the worker in the middle of a task."""
+    """On Linux the kernel ends the cluster with it, even a worker in the middle of a task."""
     first = start()
     parts = first.parts()
     first.keep_busy()
@@ -100,21 +100,23 @@ def test_the_supervisor_that_is_killed(start):
     second = start()
     second.assert_works()
     second.wait_for(second.row, what="the row")
-    assert first.row() == {}, "the dead supervisor's row"
-    assert len(list(second.installation.folder.glob("workers/*"))) == 1, "the dead supervisor's folder"
+    assert first.row() == {}, "the dead supervisor's row is left"
+    assert len(list(second.installation.folder.glob("workers/*"))) == 1, (
+        "the dead supervisor's folder is left"
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_clusters_own_group(start, number):
-    """What no supervisor can keep away: here a bare qcluster hangs for ever."""
+    """The supervisor cannot prevent this signal. A bare qcluster would hang forever."""
     worker = start()
     parts = worker.parts()
     os.killpg(parts["main"].pid, number)
     assert_replaced(worker, parts)
 
 
-def test_a_cluster_that_stops_without_being_asked(start):
-    """It ends in good order and with exit code 0, and is a failure all the same."""
+def test_a_cluster_that_stops_unasked(start):
+    """A clean end with exit code 0 is still a failure."""
     worker = start()
     parts = worker.parts()
     parts["main"].terminate()
@@ -126,8 +128,8 @@ def test_a_cluster_that_stops_without_being_asked(start):
 STALLED_AFTER = "6"
 
 
-def test_a_cluster_that_stands_still(start):
-    """Work is there and nobody has died, yet nothing is done."""
+def test_a_cluster_that_hangs(start):
+    """There is work and no process has died, yet nothing gets done."""
     worker = start("--stalled-after", STALLED_AFTER, "--grace", "1")
     parts = worker.parts()
     for number in range(worker.workers):
@@ -136,12 +138,12 @@ def test_a_cluster_that_stands_still(start):
     worker.wait_for(lambda: "has finished none of them" in worker.read_output(), what="the stall")
     assert_replaced(worker, parts)
     assert "did not stop in time (1 s" in worker.read_output()
-    # The broker delivers again what the dead cluster had taken, but only after `retry` seconds.
+    # The broker redelivers what the dead cluster had taken, but only after `retry` seconds.
     assert not worker.is_done(task)
 
 
-def test_a_pusher_that_takes_nothing(start):
-    """The tasks stay in the broker, which the supervisor asks."""
+def test_a_pusher_that_hangs(start):
+    """The tasks stay in the broker, whose length the supervisor reads."""
     worker = start("--stalled-after", STALLED_AFTER, "--grace", "1")
     parts = worker.parts()
     parts["pusher"].suspend()
@@ -150,7 +152,7 @@ def test_a_pusher_that_takes_nothing(start):
     worker.wait_for(lambda: worker.is_done(task), what="the task that lay in the broker")
 
 
-# -- Told to stop ------------------------------------------------------------------------------
+# -- Stopped -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -177,12 +179,12 @@ def test_a_stop(start, number, group, busy):
     assert worker.row()["state"] == State.STOPPED
 
 
-def test_honcho_has_no_reason_to_kill_a_worker_that_is_busy():
+def test_honcho_does_not_kill_a_busy_worker():
     assert GRACE + TICK + LAST_WORD < HONCHO_WAITS
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_other_ways_to_say_stop(start, number):
+def test_other_stop_signals(start, number):
     worker = start()
     worker.parts()
     assert worker.stop(number) < SOON
@@ -199,7 +201,7 @@ def test_a_stop_while_the_cluster_starts(start):
 
 
 def test_a_task_may_end_early_when_a_stop_is_asked(start):
-    """So its work is recorded, and the stop does not wait for the whole slice."""
+    """Its work is then recorded, and the stop does not wait for the whole tick."""
     worker = start("--grace", str(LONG_GRACE))
     worker.parts()
     task = worker.put(
@@ -216,8 +218,8 @@ def test_a_task_may_end_early_when_a_stop_is_asked(start):
 # -- Without its database, and on others -------------------------------------------------------
 
 
-def test_a_worker_outlives_its_database(start, tmp_path):
-    """Here it has no tables yet, as while an installation is being set up."""
+def test_a_worker_survives_without_its_database(start, tmp_path):
+    """Here the database has no tables yet, as during an installation."""
     (tmp_path / "novaproxy.sqlite3").touch()
     with closing(Installation(tmp_path)) as installation:
         worker = start(installation=installation)
@@ -230,7 +232,7 @@ def test_a_worker_outlives_its_database(start, tmp_path):
         assert worker.read_output().count("The database does not answer") == 1
 
 
-def test_a_database_that_is_not_there_at_all(start, install):
+def test_a_database_that_does_not_exist(start, install):
     installation = install()
     installation.environment["DATABASE_URL"] = "postgres://nobody@127.0.0.1:1/none"
     worker = start(installation=installation)

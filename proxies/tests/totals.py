@@ -1,4 +1,4 @@
-"""Reading the last line that a command prints with ``--json``."""
+"""Read the last line that a command prints with ``--json``."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from proxies.outcomes import Outcome
 
 
 def outcomes(totals: dict[str, Any]) -> dict[str, int]:
-    """The counts that are not zero."""
+    """Return the non-zero counts."""
     return {outcome.value: totals[outcome] for outcome in Outcome if totals[outcome]}

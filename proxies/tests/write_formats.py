@@ -1,4 +1,4 @@
-"""Measures every kind of picture and writes the table of `docs/formats.md` anew.
+"""Measure every kind of image and rewrite the table of `docs/formats.md`.
 
 Run as ``python -m proxies.tests.write_formats``.
 """
@@ -31,7 +31,7 @@ class Row:
 
 
 def rows_of_document(text: str) -> list[Row]:
-    """The table's rows as they stand in the document."""
+    """Return the table's rows as the document has them."""
     table = text.partition(BEGIN)[2].partition(END)[0].strip().splitlines()[len(HEAD) :]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
     return [Row(kind, maker, outcome) for kind, maker, outcome, *_ in cells]
@@ -47,7 +47,7 @@ def _row(kind: Kind) -> str:
 
 
 def main() -> None:
-    """Replaces the table in the document."""
+    """Replace the table in the document."""
     text = DOCUMENT.read_text()
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
     table = "\n".join([BEGIN, "", *HEAD, *map(_row, KINDS), "", END])

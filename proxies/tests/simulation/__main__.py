@@ -8,7 +8,7 @@ import sys
 
 def main() -> int:
     if os.environ.get("PYTHONHASHSEED") != "0":
-        # Sets of strings are then in the same order in each process.
+        # Sets of strings then have the same order in each process.
         command = [sys.executable, "-m", "proxies.tests.simulation", *sys.argv[1:]]
         os.execve(sys.executable, command, os.environ | {"PYTHONHASHSEED": "0"})  # noqa: S606 - ourselves
     from proxies.tests.simulation import playing

@@ -1,4 +1,4 @@
-"""Who works on the library: workers, people at a door, and commands."""
+"""The actors that work on the library: workers, API users and commands."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from proxies.tests.simulation.storage import MemoryStorage
 
 SWEEP_EVERY = 60.0
 MOST_ERRORS = 25
-"""Failures of tasks and requests after which a run is taken never to come to rest."""
+"""Failed tasks and requests after which a run is assumed never to settle."""
 EXPECTED = (MediaError, WrongState, CommandError, AnalysisError)
-"""Named errors: what a door answers, and no fault of ours."""
+"""Named errors: expected responses of the API and the commands, not bugs."""
 
 
 class Cast:
     """The programs that the processes of a run follow.
 
     Attributes:
-        surprises: errors without a name that no fault of the simulation's making explains.
+        surprises: unnamed errors that no injected fault explains.
     """
 
     def __init__(self, world: World, queue: Queue, seed: int, folder: Path) -> None:
@@ -58,11 +58,11 @@ class Cast:
         self.errors = 0
         self.service: Service | None = None
         self.faults: Any = None
-        # Swarm testing: each run leaves some of the operations out, so that others come in numbers.
+        # Swarm testing: each run omits some of the operations, so that others become frequent.
         chosen = [name for name in OPERATIONS if self.dice.random() < 0.45] or list(OPERATIONS)
         self.operations = [name for name in chosen for _ in range(OPERATIONS[name])]
         self.with_models = self.dice.random() < 0.4
-        # Nothing goes wrong in a run that is quiet: what its plans promise is what they do.
+        # Nothing fails in a quiet run: its plans must come true exactly.
         self.is_quiet = self.dice.random() < 0.08
         if not self.with_models:
             self.operations = [name for name in self.operations if "analy" not in name] or ["upload"]
@@ -70,7 +70,7 @@ class Cast:
     # -- Workers ---------------------------------------------------------------------------------
 
     def worker(self) -> None:
-        """Sweep, then work on slices as they come, and sweep each minute."""
+        """Sweep, then run ticks as they arrive, and sweep each minute."""
         world = self.world
         assert world.current is not None
         process = world.current.process
@@ -90,7 +90,7 @@ class Cast:
                 world.block(waiter, max(0.1, swept_at + SWEEP_EVERY - world.clock.monotonic))
 
     def _safely(self, task: Callable[[], Any]) -> Any:
-        """As django-q2 does: a task that fails is a result like any other."""
+        """Run a task as django-q2 does: a failed task is a result like any other."""
         before = self._faults()
         try:
             return task()
@@ -98,10 +98,10 @@ class Cast:
             self._judge(error, before)
             return None
 
-    # -- The door --------------------------------------------------------------------------------
+    # -- The API ---------------------------------------------------------------------------------
 
     def door(self, count: int) -> Callable[[], None]:
-        """Return a program of so many requests, of which a killed process's successor does the rest."""
+        """Return a program of ``count`` requests; if its process is killed, the successor does the rest."""
         left = [count]
 
         def serve() -> None:
@@ -117,7 +117,7 @@ class Cast:
                     OPERATIONS_BY_NAME[name](self)
                 except EXPECTED as error:
                     self.world.note("answered", type(error).__name__)
-                except Exception as error:  # noqa: BLE001 - as a web server answers 500
+                except Exception as error:  # noqa: BLE001 - a web server answers 500
                     self._judge(error, before)
                 close_old_connections()
                 self.world.sleep(self.dice.choice([0.0, 0.1, 2.0]))
@@ -125,7 +125,7 @@ class Cast:
         return serve
 
     def quiet_door(self) -> None:
-        """Upload, wait, plan a batch and start it: what it promised is held against it in the end."""
+        """Upload, wait, plan a batch and start it: at the end, the plan is compared with the result."""
         for name in self.dice.sample(SOUND, self.dice.randrange(4)):
             add_file(io.BytesIO(library.CONTENTS[name]), name)
         self.world.sleep(300.0)
@@ -168,7 +168,7 @@ class Cast:
         return self.dice.choice(rows) if rows else None
 
     def _add(self, name: str, content: bytes) -> None:
-        """Add a file; one that was lost before is there again, for its bytes have come again."""
+        """Add a file; a lost original with the same content counts as restored."""
         lost = dict(self.lost)
         row, _ = add_file(io.BytesIO(content), name)
         stored = str(row.file.name)
@@ -220,13 +220,13 @@ class Cast:
         register_in_place("archive", name)
 
     def lose_original(self) -> None:
-        """Somebody removes a file behind our back."""
+        """Remove a file without the application's knowledge."""
         if (row := self._file()) is not None and row.managed:
             self.lost[str(row.file.name)] = self.world.steps
             MemoryStorage.files["originals"].pop(str(row.file.name), None)
 
     def damage_proxy(self) -> None:
-        """Somebody truncates a proxy, or removes it, behind our back."""
+        """Truncate or remove a proxy without the application's knowledge."""
         files = MemoryStorage.files["proxies"]
         names = sorted(name for name in files if name.startswith("proxy_image/"))
         if names:
@@ -238,7 +238,7 @@ class Cast:
                 files[name] = rest
 
     def demand_proxy(self) -> None:
-        """Ask for a proxy, as one that is about to send it: damaged ones are made again."""
+        """Request a proxy as if about to send it: damaged proxies are recreated."""
         names = sorted(self.damaged)
         row = Proxy.objects.filter(image__in=names).select_related("source").first() if names else None
         source = row.source if row is not None else self._file()
@@ -286,7 +286,7 @@ class Cast:
     # -- Commands --------------------------------------------------------------------------------
 
     def command(self) -> Callable[[], None]:
-        """Return a program: one command, run again until it is through, as a person does after Ctrl-C."""
+        """Return a program: one command, run again until it completes, as a person does after Ctrl-C."""
         choices = ["import_media", "create_image_proxies", "create_image_proxies"]
         if self.with_models and self.dice.random() < 0.5:
             return self.limited_analyses
@@ -361,13 +361,13 @@ OPERATIONS = {
     "damage_proxy": 1, "demand_proxy": 2, "start_batch": 2, "pause": 2,
     "resume": 2, "cancel": 1, "retry_failed": 2, "analyze": 3, "start_analyses": 2,
 }  # fmt: skip
-"""What people do at the door, and how often."""
+"""What API users do, and how often."""
 
 OPERATIONS_BY_NAME: dict[str, Callable[[Cast], None]] = {name: getattr(Cast, name) for name in OPERATIONS}
 
 
 SOUND = sorted(set(library.CONTENTS) - {"damaged.jpg"})
-"""Names of what can be decoded, which a plan has to foresee."""
+"""Names of decodable files, for which a plan must be right."""
 
 
 def _hashes() -> dict[str, str]:

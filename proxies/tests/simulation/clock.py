@@ -1,4 +1,4 @@
-"""The virtual clock: every look at the time and every sleep of the code under test goes here."""
+"""The virtual clock: all time reads and sleeps of the code under test use it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TICK = 0.002
 
 
 class Clock:
-    """Two clocks, as a machine has them.
+    """A monotonic clock and a wall clock, as on a real machine.
 
     Attributes:
         monotonic: seconds; never goes back.
@@ -43,17 +43,17 @@ class Clock:
         self.monotonic += TICK
 
     def set_wall(self, seconds: float) -> None:
-        """Set the time of day by so many seconds, as a person or NTP does."""
+        """Move the time of day by ``seconds``, as a person or NTP does."""
         self.offset += seconds
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass for everybody, as while the whole machine was suspended."""
+        """Let time pass for everyone, as when the whole machine was suspended."""
         self.monotonic += seconds
 
 
 @contextmanager
 def clock_in_place(clock: Clock, sleep: Any) -> Iterator[None]:
-    """Have `time` and `django.utils.timezone.now` show ``clock`` while the block runs."""
+    """Have `time` and `django.utils.timezone.now` use ``clock`` inside the block."""
     from django.utils import timezone
 
     class VirtualDatetime(dt.datetime):
@@ -82,7 +82,7 @@ def database_clock(sql: str, clock: Clock) -> str:
 
 @contextmanager
 def dice_in_place(seed: int) -> Iterator[None]:
-    """Have random names, tokens and delays follow from the seed."""
+    """Derive random names, tokens and delays from the seed."""
     import os
 
     source = random.Random(f"entropy {seed}")

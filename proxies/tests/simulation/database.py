@@ -14,7 +14,7 @@ from proxies.tests.simulation.scheduler import Fiber, Killed, World
 
 
 class PerFiber:
-    """In place of the thread-local that holds Django's connections: one set for each simulated thread."""
+    """Replacement for the thread-local that holds Django's connections: one set per simulated thread."""
 
     def __init__(self) -> None:
         object.__setattr__(self, "_outside", {})
@@ -40,7 +40,7 @@ class PerFiber:
 
 
 def drop_connections(fiber: Fiber) -> None:
-    """The fiber's process has ended; what it had not committed is rolled back."""
+    """Close the connections of a fiber whose process has ended, and roll back what it had not committed."""
     for wrapper in fiber.connections.values():
         if wrapper.connection is not None:
             wrapper.connection.close()
@@ -48,7 +48,7 @@ def drop_connections(fiber: Fiber) -> None:
 
 
 def break_connections(fiber: Fiber) -> None:
-    """The database has gone for a moment: SQLite rolls back, a connection to a server is closed."""
+    """Interrupt the database: SQLite rolls back, a connection to a server is closed."""
     for wrapper in fiber.connections.values():
         if wrapper.connection is not None and wrapper.vendor == "sqlite":
             wrapper.connection.rollback()
@@ -59,7 +59,7 @@ def break_connections(fiber: Fiber) -> None:
 
 
 def statement_at_a_point(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-    """Run a statement at a scheduling point; where another holds SQLite's lock, let the others run."""
+    """Run a statement at a scheduling point; while another fiber holds SQLite's lock, let the others run."""
     fiber = present.fiber()
     if fiber is None:
         return execute(sql, params, many, context)
@@ -76,8 +76,8 @@ def statement_at_a_point(execute: Callable[..., Any], sql: str, params: Any, man
         except Exception as error:
             if "database is locked" not in str(error):
                 raise
-            # In reality SQLite waits for 20 s. Whoever holds the lock here and does not let go of it stops
-            # everybody, which ends the run.
+            # Real SQLite waits for 20 s. A process that holds the lock here and never releases it blocks all
+            # others, which ends the run.
             context["connection"].errors_occurred = False
             world.block(_has_moved_on(world, seen))
 
@@ -89,7 +89,7 @@ def _has_moved_on(world: World, seen: int) -> Callable[[], bool]:
 @lru_cache(maxsize=4096)
 def _shortened(sql: str) -> str:
     if "SAVEPOINT" in sql:
-        return sql.partition(" ")[0]  # its name is made of the thread's number
+        return sql.partition(" ")[0]  # its name contains the thread's number
     short = " ".join(sql.split())
     return short if len(short) < 90 else f"{short[:45]}...{short[-42:]}"
 
@@ -101,7 +101,7 @@ def _refuse_the_dead() -> None:
 
 
 def install(patches: ExitStack) -> None:
-    """Put scheduling points about commits and hooks; give each simulated thread its connections."""
+    """Add scheduling points around commits and hooks; give each simulated thread its own connections."""
     from django.db import connections
     from django.db.backends.base.base import BaseDatabaseWrapper
 

@@ -1,4 +1,4 @@
-"""What the seed lets go wrong, and where."""
+"""The faults that the seed injects, and where."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SECONDS_OF_OUTAGE = (0.0, 0.0, 3.0, 40.0)
 
 @dataclass
 class Faults:
-    """Strikes a few times in a run, at points that the seed chooses.
+    """Inject a few faults into a run, at points that the seed chooses.
 
     Attributes:
-        left: how many strikes there are still to be.
-        struck: what happened, for people.
-        incidents: how often something that a decoder may have done ended or broke a process.
+        left: remaining faults.
+        struck: descriptions of the injected faults.
+        incidents: how often a fault that a decoder could have caused ended or broke a process.
         losses: how often an answer may have been lost with a process or with the database.
     """
 
@@ -47,7 +47,7 @@ class Faults:
 
     def _arm(self) -> None:
         self._at = self.world.steps + int(self.dice.expovariate(1 / 150))
-        # Hooks, commits and writes are few among statements, and worth as many strikes.
+        # Hooks, commits and writes are rare among statements, and deserve as many faults.
         self._kinds = self.dice.choice(
             [
                 ANYWHERE,
@@ -61,7 +61,7 @@ class Faults:
         )
 
     def strike(self, kind: str, fiber: Fiber) -> None:
-        """Have something go wrong at this point, if it is time for it."""
+        """Inject a fault at this point, if one is due."""
         self._outage(kind)
         if self.left <= 0 or self.world.steps < self._at or kind not in self._kinds:
             return
@@ -161,17 +161,17 @@ def _may_be_interrupted(fault: str, fiber: Fiber) -> bool:
 
 
 def _may_be_decoding(fiber: Fiber) -> bool:
-    """Whether the process decodes, or has just counted the attempt to."""
+    """Return whether the process is decoding, or has just counted the attempt to."""
     process = fiber.process
     return process.in_render is not None or '"attempts"' in process.last_statement
 
 
 class Curse:
-    """A file that breaks its process whenever it is worked on: in the lease, or in the decoder.
+    """A file that breaks its process whenever it is processed: in the lease, or in the decoder.
 
     Attributes:
-        file_id: of the file.
-        kind: ``lease`` or ``render`` for an exception without a name, ``killer`` for a process killed.
+        file_id: the file's id.
+        kind: ``lease`` or ``render`` for an exception without a name, ``killer`` for a killed process.
     """
 
     def __init__(self, world: World, file_id: int, kind: str) -> None:
@@ -195,7 +195,7 @@ class Curse:
 
 
 def curse(world: World, seed: int) -> Curse | None:
-    """Return the curse of a run, which one of eight has: on one of the first files."""
+    """Return the curse of a run, on one of the first files; one run in eight has one."""
     dice = random.Random(f"curse {seed}")
     if dice.random() > 1 / 8:
         return None
@@ -203,7 +203,7 @@ def curse(world: World, seed: int) -> Curse | None:
 
 
 def draw(world: World, seed: int, *, is_eventful: bool) -> Faults:
-    """Return the faults of a run: none in one of six, so that what was promised can be held against it."""
+    """Return the faults of a run: none in one run of six, so that its plans can be checked exactly."""
     dice = random.Random(f"faults {seed}")
     count = dice.choice([0, 1, 1, 2, 3, 4]) if is_eventful else 0
     allowed = tuple(fault for fault in ALL if dice.random() < 0.7) or ALL

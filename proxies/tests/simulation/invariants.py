@@ -1,4 +1,4 @@
-"""What must hold after every run, whatever went wrong in it."""
+"""The invariants that hold after every run, whatever went wrong in it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOTES = (ProxyLease, DiscardedFile, DiscardedProxy)
 
 
 def violations(cast: Cast, paid: list[Paid], decodes: Counter[int]) -> Iterator[str]:
-    """Yield all that must not be, once the workers and the sweeper have had their time."""
+    """Yield all violations, once the workers and the sweeper have had time to recover."""
     yield from (f"surprise: {surprise}" for surprise in cast.surprises)
     yield from _originals(cast)
     yield from _proxies(cast)
@@ -34,7 +34,7 @@ def violations(cast: Cast, paid: list[Paid], decodes: Counter[int]) -> Iterator[
 
 
 def is_at_rest() -> bool:
-    """Whether nothing is left to be done, as far as the ledger tells."""
+    """Return whether the ledger shows no remaining work."""
     unfinished = BatchItem.objects.unfinished().exclude(batch__state=Batch.State.CANCELLED)
     running = Batch.objects.filter(standing=None, state=Batch.State.RUNNING)
     notes = [model._default_manager.all() for model in NOTES]
@@ -47,7 +47,7 @@ def _sha256(content: bytes) -> str:
 
 
 def _originals(cast: Cast) -> Iterator[str]:
-    """Every row has its bytes, and every file its row or note."""
+    """Check that every row has its bytes, and every file its row or note."""
     files = MemoryStorage.files["originals"]
     named = set(DiscardedFile.objects.filter(storage_alias="originals").values_list("name", flat=True))
     for row in MediaFile.objects.filter(managed=True):
@@ -66,7 +66,7 @@ def _originals(cast: Cast) -> Iterator[str]:
 
 
 def _proxies(cast: Cast) -> Iterator[str]:
-    """Every proxy's row has its bytes, every file a row or note; every image that needs one has one."""
+    """Check that every proxy row has its bytes, every file a row or note, every image its needed proxy."""
     files = MemoryStorage.files["proxies"]
     named = set(DiscardedProxy.objects.values_list("name", flat=True))
     for proxy in Proxy.objects.select_related("source"):
@@ -83,7 +83,7 @@ def _proxies(cast: Cast) -> Iterator[str]:
 
 
 def _wanting(cast: Cast) -> Iterator[str]:
-    """An image that needs a proxy has a current one, or the reason why not is known."""
+    """Check that an image that needs a proxy has an up-to-date one, or a known reason why not."""
     from proxies.render_job import reasons_of
 
     profile = conf().nova
@@ -96,18 +96,18 @@ def _wanting(cast: Cast) -> Iterator[str]:
             continue
         proxy = proxies.get(row.pk)
         is_current = proxy is not None and proxy.is_current(row, profile)
-        was_damaged = any(f"_{row.pk}_nova." in name for name in cast.damaged)  # made again on demand
+        was_damaged = any(f"_{row.pk}_nova." in name for name in cast.damaged)  # recreated on demand
         if not is_current and not was_damaged and row.pk not in excused:
             yield f"file {row.pk} has no current proxy, and nobody will make it"
 
 
 def _left_over(cast: Cast) -> Iterator[str]:
-    """Nothing that was begun is left half-way."""
+    """Check that nothing is left half-done."""
     curse = cast.world.curse
     for model in NOTES:
         rows: Any = model._default_manager.all()
         if curse is not None and model is DiscardedProxy:
-            rows = rows.exclude(source_id=curse.file_id)  # whoever takes its lease fails
+            rows = rows.exclude(source_id=curse.file_id)  # every attempt to acquire its lease fails
         if left := list(rows[:3]):
             yield f"{model.__name__} left: {', '.join(map(str, left))}"
     for place, written in MemoryStorage.written.items():
@@ -118,7 +118,7 @@ def _left_over(cast: Cast) -> Iterator[str]:
 
 
 def _items(cast: Cast, decodes: Counter[int]) -> Iterator[str]:
-    """Every item ends, nobody waits for ever, and no file is blamed that did nothing."""
+    """Check that every item ends, nothing waits forever, and no file is blamed without cause."""
     for batch in Batch.objects.filter(standing=None, state=Batch.State.RUNNING):
         yield f"batch {batch.pk} is running for ever"
     for item in BatchItem.objects.exclude(state=BatchItem.State.DONE).select_related("batch"):
@@ -141,7 +141,7 @@ def _items(cast: Cast, decodes: Counter[int]) -> Iterator[str]:
 
 
 def _counts(cast: Cast) -> Iterator[str]:
-    """An ended batch shows what became of its files, and that is what its plan promised."""
+    """Check that an ended batch shows its files' outcomes, and that they match its plan."""
     from proxies.batches.counts import counts_of
 
     for batch in Batch.objects.filter(standing=None, finished_at__isnull=False):
@@ -158,7 +158,7 @@ def _counts(cast: Cast) -> Iterator[str]:
 
 
 def _failures() -> Iterator[str]:
-    """A file fails only by what is wrong with its bytes."""
+    """Check that a file fails only because of its own bytes."""
     for failure in ProxyFailure.objects.select_related("source"):
         source = failure.source
         if (
@@ -169,7 +169,7 @@ def _failures() -> Iterator[str]:
 
 
 def _money(cast: Cast, paid: list[Paid]) -> Iterator[str]:
-    """Every paid answer is kept or accounted for, none is paid twice, and budgets hold."""
+    """Check that every paid answer is kept or accounted for, none is paid twice, and budgets hold."""
     asked = Counter(call.sha256 for call in paid)
     for sha256, calls in asked.items():
         rows = Analysis.everything.filter(sha256=sha256, reused_from=None)
@@ -192,7 +192,7 @@ def _money(cast: Cast, paid: list[Paid]) -> Iterator[str]:
             yield f"batch {batch.pk} has a budget of {budget} and cost {cost}"
         row = Spending.objects.filter(batch=batch).first()
         counted = dollars(row.nano_dollars) if row else Decimal(0)
-        # A call whose process was killed is counted at its expected cost.
+        # A call whose process was killed is counted at its estimated cost.
         if counted < cost and not cast.faults.losses:
             yield f"batch {batch.pk} cost {cost} and says {counted}"
     if not cast.faults.losses and cast.world.curse is None and (lost := _lost_answers(paid)):
@@ -208,5 +208,5 @@ def _lost_answers(paid: list[Paid]) -> int:
 
 
 def _is_present(sha256: str) -> bool:
-    """Whether no file of these bytes has gone, which takes its answers with it."""
+    """Return whether a file with these bytes still exists; deleting it would have deleted its answers."""
     return MediaFile.objects.filter(sha256=sha256).exists() or Proxy.objects.filter(sha256=sha256).exists()

@@ -1,4 +1,4 @@
-"""States of the database that runs begin with: kept once, restored before each run."""
+"""Initial states of the database: saved once, restored before each run."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from django.db import connection, connections
 
 
 class Kept(Protocol):
-    """The kept states of one database."""
+    """The saved states of one database."""
 
     def keep(self, name: str) -> None:
-        """Keep the database's present state under a name."""
+        """Save the database's present state under a name."""
 
     def restore(self, name: str) -> None:
-        """Restore a kept state."""
+        """Restore a saved state."""
 
 
 def kept_states() -> Kept:
-    """Return the keeper of the configured database, whose tables exist."""
+    """Return the saved states of the configured database, whose tables exist."""
     return _SqliteFiles() if connection.vendor == "sqlite" else _PostgresSchemas()
 
 
@@ -48,9 +48,9 @@ class _SqliteFiles:
 
 
 class _PostgresSchemas:
-    """Copies of the tables in a schema for each state.
+    """Copies of the tables, one schema per state.
 
-    Tables are truncated and filled in a fixed order, because the place of a row in its file decides the
+    Tables are truncated and filled in a fixed order, because the position of a row in its file decides the
     order of rows that a query without ORDER BY returns.
     """
 
@@ -65,7 +65,7 @@ class _PostgresSchemas:
     def keep(self, name: str) -> None:
         script = [
             f"TRUNCATE {', '.join(map(_quoted, self._tables))} RESTART IDENTITY",
-            # What ANALYZE found outlives a TRUNCATE; the catalogue's own tables keep theirs.
+            # The results of ANALYZE survive a TRUNCATE; the catalogue's own tables keep theirs.
             "DELETE FROM pg_statistic WHERE starelid >= 16384",
         ]
         with connection.cursor() as cursor:
@@ -85,7 +85,7 @@ class _PostgresSchemas:
 
     def restore(self, name: str) -> None:
         with connection.cursor() as cursor:
-            # Without the checks of foreign keys, tables may be filled in any order.
+            # Without foreign key checks, tables can be filled in any order.
             cursor.execute("SET session_replication_role = replica")
             cursor.execute(self._scripts[name])
         connections.close_all()

@@ -1,4 +1,4 @@
-"""The files of a run: small enough to be decoded in a millisecond, and each different from all others."""
+"""The files of a run: small enough to be decoded in a millisecond, and all different."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 @lru_cache(maxsize=64)
 def scan(number: int, *, transparent: bool = False) -> bytes:
-    """A TIFF, which needs a proxy because models read none: a JPEG, or a PNG where it is transparent."""
+    """Return a TIFF, which models cannot read: its proxy is a JPEG, or a PNG if it is transparent."""
     picture = _picture(number)
     if transparent:
         picture.putalpha(128)
@@ -21,13 +21,13 @@ def scan(number: int, *, transparent: bool = False) -> bytes:
 
 @lru_cache(maxsize=64)
 def small_picture(number: int) -> bytes:
-    """A PNG that needs no proxy."""
+    """Return a PNG that needs no proxy."""
     return _saved(_picture(number), "PNG")
 
 
 @lru_cache(maxsize=64)
 def damaged_picture(number: int) -> bytes:
-    """A turned JPEG with a sound header, of which the end is missing."""
+    """Return a rotated JPEG with a valid header and a truncated end."""
     picture = _picture(number)
     upright = picture.getexif()
     upright[0x0112] = 6
@@ -36,7 +36,7 @@ def damaged_picture(number: int) -> bytes:
 
 @lru_cache(maxsize=64)
 def given_proxy(number: int) -> bytes:
-    """A JPEG as somebody else makes a proxy."""
+    """Return a JPEG to use as an external proxy."""
     return _saved(_picture(number), "JPEG")
 
 
@@ -56,4 +56,4 @@ CONTENTS = {
     **{f"small-{number}.png": small_picture(number) for number in range(2)},
     "damaged.jpg": damaged_picture(7),
 }
-"""Contents by the names that they are uploaded under."""
+"""Contents by upload name."""

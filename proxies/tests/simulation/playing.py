@@ -1,4 +1,4 @@
-"""The simulation's command line, and what sets a process up for it."""
+"""The simulation's command line, and the set-up of its process."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathlib import Path
 from proxies.tests.simulation import mutants, proof, sharing, threads
 
 NOT_INSTALLED = 69
-"""How the process ends where PostgreSQL is asked for and is not installed: EX_UNAVAILABLE."""
+"""Exit code where PostgreSQL is requested but not installed: EX_UNAVAILABLE."""
 POSTGRES_HELP = "run on PostgreSQL: on the server at URL, as a superuser, or on one started for it"
 
 
 def set_up() -> None:
-    """Have Django run on the simulation's settings in this process."""
+    """Set up Django with the simulation's settings in this process."""
     os.environ["DJANGO_SETTINGS_MODULE"] = "proxies.tests.simulation.settings"
     threads.install_before_django()
     import django
@@ -32,7 +32,7 @@ def set_up() -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what the command line asks; return 0 if all is well, 1 if a run failed."""
+    """Run the command line; return 0 if all is well, 1 if a run failed."""
     parser = ArgumentParser(prog="python -m proxies.tests.simulation", description=__doc__)
     parser.add_argument("seed", type=int, nargs="?")
     parser.add_argument("count", type=int, nargs="?", help="this many seeds from there, without their traces")
@@ -61,7 +61,7 @@ def play(options: Namespace) -> int:
         mutants.apply(options.mutant)
     if options.postgres is None:
         return _play(options)
-    # Thread pools that the server's modules import by name must be the real ones' stand-ins as well.
+    # The server's modules import thread pools by name, so those must be replaced first.
     threads.install_before_django()
     from novaproxy_site.tests.servers import ServerMissing
     from proxies.tests.simulation.server import simulated_on_postgres

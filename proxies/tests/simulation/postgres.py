@@ -1,8 +1,8 @@
-"""PostgreSQL in a simulated run, where a statement that waits for a lock lets the other processes run.
+"""PostgreSQL in a simulated run: a statement that waits for a lock lets the other processes run.
 
-PostgreSQL's own processes run beside the simulation. For a run to repeat exactly, they may do so only while
-the simulation waits for them: after each statement, every statement that it may have released from its lock
-is awaited until it has ended or waits for the next lock.
+PostgreSQL's own processes run beside the simulation. For a run to repeat exactly, they may run only while
+the simulation waits for them: after each statement, the simulation waits until every statement that it may
+have unblocked has ended or waits for its next lock.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from proxies.tests.simulation import present
 from proxies.tests.simulation.scheduler import Fiber, NoRest, World
 
 OPTIONS = "-c jit=off -c deadlock_timeout=1ms -c max_parallel_workers_per_gather=0"
-"""Options of each connection. A deadlock is found before the statement that closes it lets others run."""
+"""Connection options. A deadlock is detected before the statement that closes it lets others run."""
 
 PATIENCE = 0.02
-"""Seconds after which a statement is assumed to wait for a lock: long enough that, even on a busy machine,
-PostgreSQL has looked for a deadlock by then."""
+"""Seconds after which a statement is assumed to wait for a lock: long enough for PostgreSQL to have checked
+for a deadlock by then, even on a busy machine."""
 LONGEST_WAIT = 60.0
 """Seconds after which a statement that waits for no lock has failed."""
 
@@ -50,7 +50,7 @@ class _Waiter:
 class Locks:
     """The statements that wait for locks, watched over a connection of the simulation's own.
 
-    The connection is to another database, so that its snapshots keep no old row of the run's database alive.
+    That connection uses another database, so that its snapshots keep no old row of the run's database alive.
     """
 
     def __init__(self, admin: psycopg.Connection[Any]) -> None:
@@ -58,7 +58,7 @@ class Locks:
         self._waiters: list[_Waiter] = []
 
     def drive(self, generator: Any, connection: psycopg.Connection[Any], world: World, fiber: Fiber) -> Any:
-        """Consume a generator of psycopg's; while its statement waits for a lock, let others run."""
+        """Consume a psycopg generator; while its statement waits for a lock, let others run."""
         try:
             wanted = next(generator)
             until = _monotonic() + LONGEST_WAIT
@@ -76,7 +76,7 @@ class Locks:
             self.settle()
 
     def close(self, connection: psycopg.Connection[Any]) -> None:
-        """Close a connection, and wait until what its backend held is released."""
+        """Close a connection, and wait until its backend has released its locks."""
         if connection.closed:
             return
         backend = connection.pgconn.backend_pid
@@ -93,14 +93,14 @@ class Locks:
         while has_changed:
             has_changed = False
             for waiter in self._waiters:
-                # One that has ended may have released another, which was looked at before it.
+                # A statement that has ended may have released another, which was checked before it.
                 has_changed |= not waiter.has_ended and self._settle_one(waiter)
 
     def _settle_one(self, waiter: _Waiter) -> bool:
         """Return whether the statement has ended."""
         backend = waiter.connection.pgconn.backend_pid
         until = _monotonic() + LONGEST_WAIT
-        # The socket would not do: an error is sent before the locks of its transaction are released.
+        # The socket is no evidence: an error is sent before the transaction's locks are released.
         while self._is_active(backend):
             if self._blocking(backend):
                 return False
@@ -114,14 +114,14 @@ class Locks:
         world.note("locked")
         process = fiber.process
         try:
-            # A signal is delivered to a process that waits; the main thread then wakes.
+            # A signal is delivered to a waiting process; its main thread then wakes.
             world.block(lambda: waiter.has_ended or bool(process.signals and fiber is process.fibers[0]))
         finally:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
 
     def _waits_for_others(self, backend: int) -> bool:
-        """Return whether a backend waits for a lock, but not in a circle, which PostgreSQL breaks."""
+        """Return whether a backend waits for a lock, unless in a deadlock, which PostgreSQL breaks."""
         reached: set[int] = set()
         ahead = self._blocking(backend)
         while new := ahead - reached:
@@ -129,7 +129,7 @@ class Locks:
             ahead = {other for each in new for other in self._blocking(each)}
         if not reached or backend in reached:
             return False
-        # A circle may have been broken during the look; what it held up then runs until it is settled.
+        # A deadlock may have been broken during the check; the statements it blocked then run until settled.
         self.settle()
         return bool(self._blocking(backend))
 
@@ -150,7 +150,7 @@ class Locks:
 
 
 def _poll(connection: psycopg.Connection[Any], wanted: waiting.Wait, seconds: float) -> waiting.Ready:
-    """Return for what the socket is ready, of what is wanted, within so many seconds."""
+    """Return which of the wanted events the socket is ready for, within ``seconds``."""
     poll = select.poll()
     poll.register(connection.pgconn.socket, _EVENTS[wanted])
     events = poll.poll(seconds * 1000)
@@ -183,7 +183,7 @@ def watch_locks(admin_url: str) -> Iterator[None]:
 
 
 def install(patches: ExitStack) -> None:
-    """Have connections to PostgreSQL wait at scheduling points, where the run is on PostgreSQL."""
+    """Have PostgreSQL connections wait at scheduling points, where the run uses PostgreSQL."""
     if not _locks:
         return
     locks = _locks[0]
@@ -191,7 +191,7 @@ def install(patches: ExitStack) -> None:
     def wait(generator: Any, fileno: int, interval: float = 0.0, timeout: float | None = None) -> Any:
         fiber = present.fiber()
         connection = _connection_of(fiber, fileno) if fiber is not None else None
-        # With a time-out, psycopg waits for a statement to end that it has cancelled.
+        # With a timeout, psycopg waits for a statement that it has cancelled.
         if fiber is None or connection is None or timeout is not None:
             return _wait(generator, fileno, interval, timeout)
         return locks.drive(generator, connection, present.get(), fiber)
@@ -204,7 +204,7 @@ def install(patches: ExitStack) -> None:
 
 
 def _connection_of(fiber: Fiber, fileno: int) -> psycopg.Connection[Any] | None:
-    """Return the open connection of a thread with that socket; None while Django sets it up."""
+    """Return a thread's open connection with that socket; None while Django sets it up."""
     for wrapper in fiber.connections.values():
         connection: psycopg.Connection[Any] | None = wrapper.connection
         if connection is not None and not connection.closed and connection.pgconn.socket == fileno:

@@ -1,4 +1,4 @@
-"""The run at hand, which whatever stands in for the machine asks who is running."""
+"""The current run, from which the simulated parts learn which process is running."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ def leave() -> None:
 
 
 def get() -> World:
-    """Return the run at hand. There is one."""
+    """Return the current run. There must be one."""
     return _run[0]
 
 
 def fiber() -> Fiber | None:
-    """Return the simulated thread that runs; None outside of all."""
+    """Return the simulated thread that is running; None outside the simulation."""
     return _run[0].current if _run else None
 
 
 def process() -> Process | None:
-    """Return the simulated process that runs; None outside of all."""
+    """Return the simulated process that is running; None outside the simulation."""
     running = fiber()
     return running.process if running is not None else None
 
 
 def point(kind: str, detail: str = "") -> None:
-    """Pass a scheduling point, if a simulated thread runs."""
+    """Pass a scheduling point, if a simulated thread is running."""
     if fiber() is not None:
         _run[0].point(kind, detail)

@@ -1,4 +1,4 @@
-"""Processes of the code under test, as processes of the simulation: forks, signals, pids and /proc."""
+"""Simulated processes for the code under test: forks, signals, pids and /proc."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _real_pid = os.getpid()
 
 
 class Child:
-    """In place of a `multiprocessing` process."""
+    """Replacement for a `multiprocessing` process."""
 
     def __init__(self, target: Callable[..., Any], args: tuple[Any, ...] = (), **options: Any) -> None:
         self._target, self._arguments = target, args
@@ -77,11 +77,11 @@ class PipeEnd:
         return bool(self._messages)
 
     def close(self) -> None:
-        """Nothing to be freed."""
+        """Do nothing: there is nothing to free."""
 
 
 class Context:
-    """In place of `multiprocessing.get_context`."""
+    """Replacement for `multiprocessing.get_context`."""
 
     Process = Child
 
@@ -92,7 +92,7 @@ class Context:
 
 
 class ProcStat:
-    """What psutil says of a simulated process."""
+    """What psutil reports about a simulated process."""
 
     def __init__(self, pid: int | None = None) -> None:
         found = _found(pid)
@@ -108,7 +108,7 @@ class ProcStat:
 
 
 class ProcPath:
-    """The few files of /proc by which a process is told from every other."""
+    """The few files of /proc that identify a process."""
 
     def __init__(self, path: Any) -> None:
         self._path = str(path)
@@ -131,7 +131,7 @@ class ProcPath:
 
 
 def _found(pid: int | None) -> Process | None:
-    """Return the living process of that pid on the machine of the one that asks."""
+    """Return the living process with that pid on the caller's machine."""
     process = present.process()
     if process is None:
         return None
@@ -178,7 +178,7 @@ def _stop_is_asked() -> bool:
 
 
 def install(patches: ExitStack) -> None:
-    """Have the code under test meet simulated processes."""
+    """Have the code under test see simulated processes."""
     from proxies.batches import local_runner
     from proxies.processes import identity, liveness
 
@@ -192,7 +192,7 @@ def install(patches: ExitStack) -> None:
         (signal, "signal", _set_handler),
         (socket, "gethostname", _gethostname),
         (multiprocessing, "get_context", lambda method=None: Context()),
-        # A poll each fifth of a second would fill a run with nothing else.
+        # A poll every 0.2 s would fill a run with nothing else.
         (local_runner, "_LOOK_AGAIN", 5.0),
         (identity, "Path", ProcPath),
         (identity, "psutil", seen_psutil),
@@ -203,5 +203,5 @@ def install(patches: ExitStack) -> None:
             patches.enter_context(mock.patch.object(module, "stop_is_asked", _stop_is_asked))
     for identities in (liveness, identity):
         for name, value in list(vars(identities).items()):
-            if hasattr(value, "cache_clear"):  # remembered by pid; but each process has its own memory
+            if hasattr(value, "cache_clear"):  # cached per pid; but each process has its own memory
                 patches.enter_context(mock.patch.object(identities, name, value.__wrapped__))

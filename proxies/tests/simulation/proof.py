@@ -14,7 +14,7 @@ def prove(seeds: int, names: Sequence[str] = ()) -> int:
     """Play each mutant at its seed, or search for another one; return 0 if nine of ten have one.
 
     Args:
-        seeds: search from 1 to this seed, where the known one shows no difference any more.
+        seeds: search from 1 to this seed where the known one no longer shows a difference.
         names: mutants; by default all that have a known seed.
     """
     chosen = list(names) or [name for name, mutant in MUTANTS.items() if mutant.seed is not None]

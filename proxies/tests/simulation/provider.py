@@ -1,4 +1,4 @@
-"""The model service at the other end of the wire: its calls cost money, take time, and go wrong."""
+"""The simulated model service: its calls cost money, take time, and fail."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Paid:
     """A call that the service has billed.
 
     Attributes:
-        sha256: of the picture that was sent.
+        sha256: of the image that was sent.
         batch: its batch; None for a single request.
-        forced: whether it was to be asked again though it was answered.
+        forced: whether it was requested again although an answer existed.
         cost: US dollars.
     """
 
@@ -48,9 +48,9 @@ class Service:
     """Bedrock's Converse.
 
     Attributes:
-        paid: what was billed.
-        asked: who asked about which picture.
-        trouble: how often a request goes wrong.
+        paid: the billed calls.
+        asked: who requested which image.
+        trouble: how often a request fails.
     """
 
     def __init__(self, world: World, seed: int) -> None:
@@ -124,7 +124,7 @@ _clients: dict[str, Any] = {}
 
 @contextmanager
 def service_in_place(service: Service) -> Iterator[None]:
-    """Have the project's calls reach ``service``."""
+    """Send the project's calls to ``service`` inside the block."""
     from botocore.httpsession import URLLib3Session
 
     from analysis.providers import aws
@@ -133,8 +133,9 @@ def service_in_place(service: Service) -> Iterator[None]:
     make, carry_out = aws._client, AnalysisService.carry_out
 
     def client(name: str, settings: Any, pid: int) -> Any:
-        # Creating one takes a tenth of a second. It keeps no state but the counter of botocore's own retries,
-        # which with one try is never looked at.
+        # Creating a client takes 0.1 s. Its only state is the counter of botocore's own retries, which is
+        # never
+        # read when there is only one try.
         if name not in _clients:
             with mock.patch.object(aws, "ATTEMPTS", 1):
                 _clients[name] = getattr(make, "__wrapped__", make)(name, settings, pid)

@@ -12,7 +12,7 @@ from proxies.tests.simulation.scheduler import World
 
 
 class Queue:
-    """In place of django-q2: rows of the database, or a list beside it, as a broker is."""
+    """Replacement for django-q2: rows of the database, or a list beside it, like a broker."""
 
     def __init__(self, world: World, seed: int, *, in_database: bool) -> None:
         self.world, self.in_database = world, in_database
@@ -22,7 +22,7 @@ class Queue:
         self.messages: list[tuple[int, int]] = []
 
     def notify(self, slot: int, generation: int) -> None:
-        """Put a slice into the queue: in the caller's transaction, where the queue is the database."""
+        """Enqueue a tick: in the caller's transaction, where the queue is the database."""
         from django_q.models import OrmQ
 
         from proxies.batches.worker_slots import QueueDown
@@ -37,7 +37,7 @@ class Queue:
         self.rings += 1
 
     def take(self) -> tuple[int, int] | None:
-        """Take the next slice. A faithless queue loses it, or keeps it for another time."""
+        """Take the next tick. An unreliable queue loses it, or delivers it again later."""
         fate = self.dice.random() if self.world.faults is not None else 1.0
         message = self._take_row(fate) if self.in_database else self._take_message(fate)
         return None if fate < self.faithless / 2 else message
@@ -64,7 +64,7 @@ class Queue:
         return message
 
     def waiter(self) -> Callable[[], bool]:
-        """Return what says whether something may have come in since now."""
+        """Return a function that says whether something may have arrived since now."""
         seen = self.rings
         return lambda: self.rings != seen or bool(self.messages)
 
@@ -74,5 +74,5 @@ class Queue:
 
 
 def set_broker(queue: Queue) -> None:
-    """Have the code under test know where the queue is."""
+    """Point the code under test to the queue."""
     settings.NOVAPROXY_BROKER = queue.broker

@@ -1,4 +1,4 @@
-"""Faster ways to the same SQL, because building statements is most of what a run costs.
+"""Faster ways to the same SQL, because building statements takes most of a run's time.
 
 Each does what Django does in the usual case, and leaves the others to Django. The trace of a seed is the same
 with and without them.
@@ -16,24 +16,24 @@ _whole_rows: dict[Any, list[Any]] = {}
 
 
 def install() -> None:
-    """Take the place of two of Django's methods, for the life of this process."""
+    """Replace two of Django's methods for the life of this process."""
     expressions.BaseExpression.copy = _copy  # type: ignore[method-assign]
     expressions.Expression.copy = _copy  # type: ignore[method-assign]
     SQLCompiler.get_select = _select_of  # type: ignore[method-assign]
 
 
 def _copy(self: Any) -> Any:
-    """Copy an expression without the detour by `copy.copy` and the pickle protocol."""
+    """Copy an expression without going through `copy.copy` and the pickle protocol."""
     made = object.__new__(type(self))
     made.__dict__.update(self.__dict__)
     made.__dict__.pop(
         "convert_value", None
-    )  # as `BaseExpression.__getstate__` does: it is bound to the original
+    )  # like `BaseExpression.__getstate__`: it is bound to the original
     return made
 
 
 def _select_of(self: Any, with_col_aliases: bool = False) -> Any:
-    """Return the columns of a model's whole row, which are the same each time."""
+    """Return the columns of a model's whole row, which never change."""
     query = self.query
     is_plain = query.default_cols and not (
         with_col_aliases

@@ -1,4 +1,4 @@
-"""One run of the simulation: from its seed to what is wrong after it."""
+"""One run of the simulation: from its seed to its violations."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from proxies.tests.simulation.scheduler import LONGEST_RUN, Machine, NoRest, Pro
 from proxies.tests.simulation.storage import MemoryStorage
 
 NOTES_ARE_DUE = 6.1 * 3600
-"""Seconds after which the sweeper takes up the note of a file that was being stored."""
+"""Seconds after which the sweeper processes the note of a file that was being stored."""
 SMALLER = 12
-"""Pixels of the shorter side, by the settings of a worker that was not upgraded yet."""
+"""Pixels of the shorter side in the settings of a worker that is not upgraded yet."""
 OURS = ("media_files", "proxies", "analysis", "novaproxy_site")
 
 
 @dataclass
 class Outcome:
-    """What became of a run.
+    """The result of a run.
 
     Attributes:
-        violations: what must not be; empty where all is well.
-        digest: a hash of the way that the run took.
+        violations: broken invariants; empty if all is well.
+        digest: a hash of the run's trace.
         trace: its scheduling points.
         struck: the faults, in words.
     """
@@ -50,7 +50,7 @@ class Outcome:
 
 
 class Stage:
-    """What runs share: a migrated database, and a small library in it whose proxies are made."""
+    """What runs share: a migrated database, and a small library in it whose proxies exist."""
 
     def __init__(self) -> None:
         from django.core.management import call_command
@@ -89,7 +89,7 @@ class Stage:
         self.decodes = play.decodes
 
     def reset(self, *, furnished: bool) -> None:
-        """Put database and storage back to their beginning."""
+        """Reset database and storage to their initial state."""
         self.kept.restore("furnished" if furnished else "empty")
         MemoryStorage.files.clear()
         for place in ("originals", "proxies", "archive"):
@@ -101,7 +101,7 @@ class Stage:
 
 
 class _Play:
-    """A run in the making."""
+    """A run in progress."""
 
     def __init__(self, stage: Stage, seed: int) -> None:
         self.world = World(seed)
@@ -111,7 +111,7 @@ class _Play:
         self.decodes: Counter[int] = Counter()
         self.seed = seed
         self.target = settings.NOVAPROXY_TARGET
-        # One machine; or two containers that share their host's name, and whose pids are alike.
+        # One machine; or two containers that share a host name, with equal pids.
         first = Machine("photos", 10, 6)
         second = Machine("photos", 11, 6) if self.world.dice.random() < 0.4 else first
         self.machines = [first, second]
@@ -120,7 +120,7 @@ class _Play:
         self.world.on_exit = self._replace
         self.world.enter_process = self._apply_settings
         self._has_other_settings = False
-        # As in a rolling upgrade: the second worker makes smaller proxies than the rest, until it is stopped.
+        # A rolling upgrade: until it is stopped, the second worker makes smaller proxies than the rest.
         self.is_upgrading = self.world.dice.random() < 0.12
 
     @contextmanager
@@ -173,7 +173,7 @@ class _Play:
         return watched
 
     def note_doubles(self, process: Process, file_id: int) -> None:
-        """Two living processes never make one proxy at a time, while the clock goes as it should."""
+        """Record a violation if two living processes make one proxy at a time while the clock is right."""
         others = [each for each in self.world.processes if each.alive and each is not process]
         struck = self.world.faults
         if any(each.in_render == file_id for each in others) and not (struck and struck.jumps):
@@ -182,7 +182,7 @@ class _Play:
     # -- Processes -------------------------------------------------------------------------------
 
     def start(self, name: str, machine: Machine, program: Callable[[], Any]) -> None:
-        """Start a process; when it is ended before its time, another follows it."""
+        """Start a process; if it ends early, start a successor."""
         self._successors[name] = program
         self.world.spawn(name, machine, program)
 
@@ -197,7 +197,7 @@ class _Play:
         self.cast.worker()
 
     def end_upgrade(self) -> None:
-        """Stop what has other settings; its successor has ours."""
+        """Stop the processes with other settings; their successors have ours."""
         self.is_upgrading = False
         for process in self.world.processes:
             if process.alive and process.has_other_settings:
@@ -216,7 +216,7 @@ class _Play:
         return any(process.alive and process.name == name for process in self.world.processes)
 
     def is_through(self, name: str) -> bool:
-        """Whether a program has come to its own end."""
+        """Return whether a program has completed."""
         return not any(
             process.alive and process.name.split("+")[0] == name for process in self.world.processes
         )
@@ -238,15 +238,17 @@ class _Play:
     # -- The end ---------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Let the workers and the sweeper do what they can, with nothing going wrong any more."""
+        """Let the workers and the sweeper finish, without further faults."""
         self.world.faults, self.service.trouble = None, 0.0
         self.world.run(self._is_idle)
         for wait in (61.0, 700.0, 61.0, 700.0, 700.0, NOTES_ARE_DUE, 61.0):
-            # A process in whose call an hour passes at once would be taken for dead, its call repeated.
+            # If an hour passed at once during a process's call, the process would be taken for dead and its
+            # call
+            # repeated.
             self.world.run(lambda: self._is_idle() and not self._is_calling())
             self.world.clock.pass_time(wait)
             self._run_for(1.0)
-            # What was paused since they last looked, as by its budget, is resumed, too.
+            # Also resume what has been paused since, for example by its budget.
             _resume_all(self)
             if invariants.is_at_rest():
                 return
@@ -266,11 +268,11 @@ _stage: list[Stage] = []
 
 
 def stage() -> Stage:
-    """Return the stage of this process, made when it is first asked for."""
+    """Return the stage of this process, created on first use."""
     if not _stage:
         _stage.append(Stage())
         gc.collect()
-        gc.freeze()  # what is loaded by now stays, and need not be looked through after each run
+        gc.freeze()  # what is loaded by now stays, so garbage collection can skip it after each run
     return _stage[0]
 
 
@@ -324,7 +326,7 @@ def _perform(play: _Play) -> list[str]:
 
 
 def _resume_all(play: _Play) -> None:
-    """As people do in the end: what was paused goes on, what a command left is run again."""
+    """Resume what was paused and rerun interrupted commands, as people do in the end."""
     from proxies.batches import lifecycle
     from proxies.batches.lifecycle import WrongState
     from proxies.models import Batch
@@ -347,7 +349,7 @@ def _resume_all(play: _Play) -> None:
 
 @lru_cache(maxsize=1)
 def _caches(modules: int) -> list[Any]:
-    """Return what our modules remember between calls, looked for again when there are more modules."""
+    """Return our modules' caches, collected again when more modules are loaded."""
     found = []
     for name, module in list(sys.modules.items()):
         if name.split(".")[0] in OURS and ".tests" not in name:

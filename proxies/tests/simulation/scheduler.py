@@ -1,4 +1,4 @@
-"""Simulated processes, of which one runs at a time, and the points at which the seed decides who goes on."""
+"""Simulated processes, of which one runs at a time, and the points at which the seed decides which."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from greenlet import getcurrent, greenlet
 from proxies.tests.simulation.clock import Clock
 
 LONGEST_RUN = 5_000
-"""Scheduling points after which a run is taken not to come to rest."""
+"""Scheduling points after which a run is assumed never to settle."""
 
 
 class Killed(BaseException):
-    """The simulated process has been killed: its code unwinds, and no statement of it has an effect."""
+    """The simulated process has been killed: its code unwinds, and its statements have no effect."""
 
 
 class NoRest(BaseException):
-    """Nobody can go on, or the run does not come to its end."""
+    """No process can continue, or the run does not end."""
 
 
 class Machine:
-    """A machine or container: its name, and where its pids have their meaning."""
+    """A machine or container: its name, and the namespace of its pids."""
 
     def __init__(self, hostname: str, space: int, first_pid: int) -> None:
         self.hostname, self.space = hostname, space
@@ -42,7 +42,7 @@ class Process:
 
     Attributes:
         takes_interrupts: whether Ctrl-C may reach it.
-        exits: whether something may end it by a SystemExit, such as the queue's time-out.
+        exits: whether something, such as the queue's timeout, may end it by a SystemExit.
         in_render: what it is decoding, if anything.
     """
 
@@ -115,7 +115,7 @@ class World:
         self.drop_connections: Callable[[Fiber], None] = lambda fiber: None
         self.break_connections: Callable[[Fiber], None] = lambda fiber: None
         self.enter_process: Callable[[Process], None] = lambda process: None
-        # How the seed schedules: seldom or often, evenly or by priorities that change now and then.
+        # How the seed schedules: rarely or often, evenly or by priorities that change now and then.
         self.switch_rate = self.dice.choice([0.02, 0.08, 0.2, 0.4])
         self.by_priority = self.dice.random() < 0.4
         self._unwinding: list[Process] = []
@@ -138,7 +138,7 @@ class World:
         return fiber
 
     def kill(self, process: Process, exitcode: int = -9) -> None:
-        """End a process at once: its connections are gone, and its threads do nothing any more."""
+        """End a process at once: its connections are closed, and its threads stop."""
         if not process.alive:
             return
         process.alive, process.exitcode = False, exitcode
@@ -149,7 +149,7 @@ class World:
         self.on_exit(process)
 
     def send(self, process: Process, number: int) -> None:
-        """Deliver a signal: at the next point of the process's main thread, or at once where it kills."""
+        """Deliver a signal: at the next point of the process's main thread, or at once if it kills."""
         if not process.alive:
             return
         if number == signal.SIGKILL or (
@@ -165,7 +165,7 @@ class World:
         self.trace.append((self.current.name if self.current else "hub", kind, detail))
 
     def point(self, kind: str, detail: str = "") -> None:
-        """A scheduling point: another may go on, something may fail, the process may end."""
+        """Pass a scheduling point: another fiber may run, something may fail, the process may end."""
         fiber = self.current
         if fiber is None:
             return
@@ -192,7 +192,7 @@ class World:
             raise Killed
 
     def block(self, is_ready: Callable[[], bool] | None, seconds: float | None = None) -> bool:
-        """Wait until ``is_ready()``, or for so long; return whether it became ready."""
+        """Wait until ``is_ready()``, or for ``seconds``; return whether it became ready."""
         fiber = self.current
         if fiber is None:
             raise NoRest("The simulation itself waits.")
@@ -236,10 +236,10 @@ class World:
     # -- The hub -----------------------------------------------------------------------------------
 
     def run(self, until: Callable[[], bool]) -> None:
-        """Run the processes until ``until()``, which is asked between two turns.
+        """Run the processes until ``until()``, which is checked between two turns.
 
         Raises:
-            NoRest: they do not come to it.
+            NoRest: they never get there.
         """
         while True:
             self._unwind()
@@ -256,7 +256,7 @@ class World:
             pass
         except NoRest:
             raise
-        except BaseException as error:  # noqa: BLE001 - what ends a process is the run's affair
+        except BaseException as error:  # noqa: BLE001 - the run handles whatever ends a process
             self.note("ended", type(error).__name__)
             if fiber is fiber.process.fibers[0]:
                 self.kill(fiber.process, 1)
@@ -302,6 +302,6 @@ class World:
                     self.fibers.remove(fiber)
 
     def digest(self) -> str:
-        """Return a hash of the trace: two runs with the same hash went the same way."""
+        """Return a hash of the trace: two runs with the same hash took the same path."""
         text = "\n".join(" ".join(entry) for entry in self.trace)
         return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Where the simulation takes the place of the machine."""
+"""Install the simulation's replacements for the machine."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from proxies.tests.simulation.scheduler import World
 
 
 def _storage_gate(phase: str, operation: str, place: str, name: str) -> None:
-    """What each call of a storage in memory goes through."""
+    """Make each call of a storage in memory a scheduling point."""
     present.point("storage", f"{phase} {operation} {place} {name}")
 
 
 @contextmanager
 def in_place(run: World) -> Iterator[None]:
-    """Have the code under test meet the simulated machine while the block runs."""
+    """Have the code under test use the simulated machine inside the block."""
     from django.db import connections
 
     from proxies.tests.simulation.storage import MemoryStorage

@@ -1,4 +1,4 @@
-"""The PostgreSQL server of a simulation: one that runs already, or one that is started for it."""
+"""The PostgreSQL server of a simulation: an existing one, or one started for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VARIABLE = "NOVAPROXY_TEST_SIMULATION_DATABASE"
 
 @contextmanager
 def simulated_on_postgres(url: str = "") -> Iterator[None]:
-    """Have the simulation of this process run in a database of its own, which is dropped in the end.
+    """Run the simulation of this process in its own database, which is dropped at the end.
 
     Args:
         url: of any database of a server, as a superuser; without it, a server is started.

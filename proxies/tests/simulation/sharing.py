@@ -1,4 +1,4 @@
-"""Many seeds on all cores, each range of them in a process of its own."""
+"""Run many seeds on all cores, each range of them in its own process."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 IN_ONE_PROCESS = 100
-"""Seeds for which a process is started: enough that its start does not matter, and soon over."""
+"""Seeds per process: enough that its start-up time does not matter, few enough to finish soon."""
 
 
 class SimulationBroken(Exception):
-    """A process of the simulation ended by itself, not by a run that failed."""
+    """A process of the simulation ended, but not because a run failed."""
 
 
 def cores() -> int:
@@ -22,10 +22,10 @@ def cores() -> int:
 
 
 def play(*arguments: str) -> tuple[int | None, str]:
-    """Run the simulation in a process; return the first seed that fails, if any, and what was printed.
+    """Run the simulation in a process; return the first failing seed, if any, and the output.
 
     Raises:
-        SimulationBroken: the process failed otherwise.
+        SimulationBroken: the process failed for another reason.
     """
     command = [sys.executable, "-m", "proxies.tests.simulation", *arguments]
     played = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -15,11 +15,11 @@ from media_files.storage.base import OCTETS, Found, MediaStorage, SourceChanged,
 
 
 class MemoryStorage(MediaStorage):
-    """Files by name. What a failed write leaves behind is a temporary, as in a folder.
+    """Files by name. A failed write leaves a temporary file behind, as in a folder.
 
     Attributes:
-        files: the places of all storages, by their names; emptied for each run.
-        gate: what each call goes through: ``gate(phase, operation, place, name)`` may raise.
+        files: the contents of all storages, by name; emptied for each run.
+        gate: called for each call: ``gate(phase, operation, place, name)`` may raise.
     """
 
     files: ClassVar[dict[str, dict[str, bytes]]] = {}
@@ -53,7 +53,7 @@ class MemoryStorage(MediaStorage):
         try:
             self._pass("amid", "put", name)
         except Exception:
-            written.pop()  # the writer takes its temporary away; only a killed one cannot
+            written.pop()  # the writer removes its temporary file; only a killed one cannot
             raise
         written.pop()
         self._here[name] = whole

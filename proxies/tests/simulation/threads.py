@@ -1,4 +1,4 @@
-"""Threads of the code under test, as threads of the simulation: pools, their futures, and the heartbeat."""
+"""Simulated threads for the code under test: pools, their futures, and the heartbeat."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proxies.tests.simulation import present
 
 
 class Future:
-    """What `concurrent.futures.Future` promises, for a task that runs as a simulated thread."""
+    """Replacement for `concurrent.futures.Future`, for a task that runs as a simulated thread."""
 
     def __init__(self) -> None:
         self._state = "pending"
@@ -25,7 +25,7 @@ class Future:
         self._state = "running"
         try:
             self._value = task()
-        except Exception as error:  # noqa: BLE001 - handed to who asks for the result
+        except Exception as error:  # noqa: BLE001 - passed to the caller of `result`
             self._error = error
         finally:
             self._state = "done"
@@ -58,7 +58,7 @@ class Future:
 
 
 class Executor:
-    """In place of a ThreadPoolExecutor: each task is a simulated thread of the process that submits it."""
+    """Replacement for ThreadPoolExecutor: each task is a simulated thread of the submitting process."""
 
     def __init__(self, max_workers: int | None = None, **options: Any) -> None:
         self.max_workers = max_workers
@@ -72,13 +72,13 @@ class Executor:
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Nothing: threads end with their tasks."""
+        """Do nothing: threads end with their tasks."""
 
 
 def wait_for_futures(
     futures: Iterable[Future], timeout: float | None = None, return_when: str = "ALL_COMPLETED"
 ) -> tuple[set[Future], set[Future]]:
-    """`concurrent.futures.wait`."""
+    """Replacement for `concurrent.futures.wait`."""
     given = list(futures)
     enough = any if return_when == "FIRST_COMPLETED" else all
 
@@ -93,7 +93,7 @@ def wait_for_futures(
 
 
 class Thread:
-    """In place of `threading.Thread`."""
+    """Replacement for `threading.Thread`."""
 
     def __init__(self, target: Callable[[], Any], name: str = "thread", **options: Any) -> None:
         self._target, self._name = target, name
@@ -105,7 +105,7 @@ class Thread:
 
 
 class HeartbeatState:
-    """What each process knows of its heartbeat, kept with the process."""
+    """Each process's heartbeat state, stored with the process."""
 
     def __getattr__(self, name: str) -> Any:
         process = present.process()
@@ -119,7 +119,7 @@ class HeartbeatState:
 
 
 def install_before_django() -> None:
-    """Take the place of thread pools, before the code under test imports them by name."""
+    """Replace thread pools before the code under test imports them by name."""
     import concurrent.futures
 
     concurrent.futures.ThreadPoolExecutor = Executor  # type: ignore[misc, assignment]
@@ -127,12 +127,12 @@ def install_before_django() -> None:
 
 
 def install(patches: ExitStack) -> None:
-    """Have heartbeats beat in simulated threads."""
+    """Have heartbeats run in simulated threads."""
     from proxies.processes import heartbeat
 
     for name, value in (
         ("_State", HeartbeatState()),
-        # One thread runs at a time; a lock that waited would stop them all.
+        # Only one thread runs at a time; a real lock would block them all.
         ("_beating", nullcontext()),
         ("threading", mock.Mock(Thread=Thread)),
         ("INTERVAL", 20.0),
