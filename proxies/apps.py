@@ -12,5 +12,5 @@ class ProxiesConfig(AppConfig):
         from proxies.conf import conf
         from proxies.queue import broker
 
-        conf()  # profiles that cannot be end the start, and not the first request
+        conf()  # invalid profiles fail at startup instead of at the first request
         post_migrate.connect(broker.keep_schedule, sender=self)

@@ -1,4 +1,4 @@
-"""Queue settings that would lose or double work are refused at start."""
+"""System checks that refuse queue settings which would lose or repeat work."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from proxies.batches.runner import TICK_SECONDS
 
 @register
 def check_queue_times(**kwargs: Any) -> list[CheckMessage]:
-    """A task must have ended, or been ended, before the broker delivers it a second time."""
+    """Check that a task has ended, or been killed, before the broker delivers it again."""
     queue = settings.Q_CLUSTER
     timeout, retry = queue.get("timeout"), queue.get("retry", 60)
     messages: list[CheckMessage] = []
-    # The guard ends a task when its time is exactly 0, from which it takes its cycle again and again.
+    # The guard ends a task when its remaining time is exactly 0; it subtracts its cycle each time.
     if not timeout or timeout < 10 * TICK_SECONDS or timeout % queue.get("guard_cycle", 0.5):
         messages.append(
             Error(
@@ -26,7 +26,7 @@ def check_queue_times(**kwargs: Any) -> list[CheckMessage]:
             )
         )
         return messages
-    # Tasks wait in a cluster's memory while their clock runs.
+    # Tasks wait in a cluster's memory while their time limit is already running.
     waiting = queue.get("queue_limit", queue["workers"] ** 2) / queue["workers"] + 1
     if retry <= waiting * timeout:
         messages.append(
@@ -49,7 +49,7 @@ def check_queue_times(**kwargs: Any) -> list[CheckMessage]:
 
 @register
 def check_embedded_database(**kwargs: Any) -> list[CheckMessage]:
-    """SQLite takes one writer at a time, which two workers do not notice and eight do."""
+    """Warn about SQLite with many workers: it allows one writer at a time, which slows eight but not two."""
     engine = settings.DATABASES["default"]["ENGINE"]
     if not engine.endswith("sqlite3") or settings.NOVAPROXY_WORKERS <= 4:
         return []

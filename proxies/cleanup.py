@@ -1,4 +1,4 @@
-"""Removing the files of proxies that no row names."""
+"""Delete proxy files that no row refers to."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from proxies.processes import leases
 
 
 def discard_proxy_file(source_id: int, profile: str, name: str | None) -> None:
-    """Have a proxy's file removed once the current transaction has been committed."""
+    """Delete a proxy's file after the current transaction has been committed."""
     if name:
         note = DiscardedProxy.objects.create(source_id=source_id, profile=profile, name=name)
         removal_notes.remove_after_commit(note, resolve)
 
 
 def remove(note: DiscardedProxy) -> bool:
-    """Resolve the note now, or leave it for the sweeper. False where it is left."""
+    """Resolve the note now, or leave it to the sweeper; return False if it is left."""
     return removal_notes.remove(note, resolve)
 
 
 def resolve(note: DiscardedProxy) -> bool:
-    """Make file and row agree about a name, under the lease that guards it; then delete the note.
+    """Make file and row of a name consistent, under the lease that guards it; then delete the note.
 
-    A row that names the file keeps it if it holds the row's bytes. Otherwise a write was cut short: both go,
-    and the proxy is made again when it is needed. False where another process holds the lease.
+    If a row refers to the file and the file has the row's bytes, both are kept. Otherwise a write was
+    interrupted: both are deleted, and the proxy is made again when needed. Return False if another process
+    holds the lease.
 
     Raises:
-        MediaError: the storage does not answer; the note stays.
+        MediaError: the storage does not respond; the note is kept.
     """
     token = leases.acquire(note.source_id, note.profile) if note.claim() else None
     if token is None:
@@ -41,13 +42,13 @@ def resolve(note: DiscardedProxy) -> bool:
             proxies_storage().delete(note.name)
         elif not _holds_its_bytes(proxy):
             with transaction.atomic():
-                # Its file is noted with it, and removed after this lease has been released.
+                # This also adds a note for its file, which is deleted after this lease is released.
                 proxy.delete()
                 note.delete()
                 leases.release(note.source_id, note.profile, token)
             return True
         elif note.recipe:
-            # What was to be written over it never arrived.
+            # The write that should have replaced it never arrived.
             Proxy.objects.filter(pk=proxy.pk, sha256=proxy.sha256, recipe="").update(recipe=note.recipe)
         note.delete()
     finally:
@@ -56,7 +57,7 @@ def resolve(note: DiscardedProxy) -> bool:
 
 
 def remove_left_over() -> int:
-    """Resolve the notes that earlier removals and writes have left; return how many files are settled."""
+    """Resolve the notes left by earlier deletions and writes; return how many were resolved."""
     return removal_notes.remove_left_over(DiscardedProxy.objects.all(), resolve)
 
 

@@ -1,4 +1,4 @@
-"""The one typed view of what the settings say of proxies."""
+"""Typed access to the settings of proxies."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from django.dispatch import receiver
 
 from proxies.rendering.profiles import NOVA, REKOGNITION, ProxyProfile
 
-# A profile's name is the end of its files' names.
+# A profile's name is used as the suffix of its file names.
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
-# Formats that a proxy may be written in, so that there is one that the reader takes.
+# The formats that proxies are written in; a profile's reader must accept one of them.
 _WRITTEN: Final = frozenset({"JPEG", "PNG"})
 _READ: Final = _WRITTEN | {"GIF", "WEBP"}
-# The least and the most of each number that a profile of the settings may give.
+# The minimum and maximum of each number in a configured profile.
 _RANGES: Final = {
     "shorter_side": (1, 65_535),
     "longest_side": (1, 65_535),
@@ -31,12 +31,12 @@ _RANGES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ProxyConf:
-    """How proxies are made here.
+    """The configuration of proxies.
 
     Attributes:
         profiles: the known profiles by name; ``nova`` is the default everywhere.
-        on_save: whether a saved original gets its proxy by the queue, at once, or not at all.
-        resizer: ``auto`` for the quickest that passes its self-check, ``pillow`` for Pillow's own.
+        on_save: whether a saved original gets its proxy through the queue, at once, or not at all.
+        resizer: ``auto`` for the fastest one that passes its self-check, ``pillow`` for Pillow's own.
     """
 
     profiles: dict[str, ProxyProfile]
@@ -50,7 +50,7 @@ class ProxyConf:
 
 @lru_cache(maxsize=1)
 def conf() -> ProxyConf:
-    """The settings of this moment, read once."""
+    """Return the configuration, read once from the settings."""
     nova = replace(
         NOVA,
         shorter_side=settings.NOVAPROXY_TARGET,
@@ -65,10 +65,10 @@ def conf() -> ProxyConf:
 
 
 def _further(given: Mapping[str, Any]) -> dict[str, ProxyProfile]:
-    """The profiles that the settings add.
+    """Return the profiles that the settings add.
 
     Raises:
-        ImproperlyConfigured: one cannot be read; the message says which, and what is wrong with it.
+        ImproperlyConfigured: one is invalid; the message says which and why.
     """
     if not isinstance(given, Mapping):
         raise ImproperlyConfigured('NOVAPROXY_PROFILES is an object of profiles, as {"small": {...}}.')

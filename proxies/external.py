@@ -1,4 +1,4 @@
-"""Proxies that somebody else made and gives to us, as those of videos."""
+"""External proxies: made by another program and stored here, for example those of videos."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def create_proxy_file(
     width: int | None = None,
     height: int | None = None,
 ) -> Proxy:
-    """Store ``content`` as a proxy of ``source`` and record it; a given one again replaces the older.
+    """Store ``content`` as an external proxy of ``source`` and record it, replacing an older one.
 
-    A video's lies under ``proxy_video/`` with ``extension``; width and height in pixels where the
-    caller knows them. An image's is measured, and stands for the profile ``nova``.
+    A video proxy is stored under ``proxy_video/`` with ``extension``; pass width and height in pixels if
+    known. An image proxy is measured, and belongs to the profile ``nova``.
 
     Raises:
         EmptyFile: there are no bytes.
-        UnsupportedFormat: an image that would itself need a proxy, or that is no JPEG and no PNG.
-        MediaError: an image that may not be kept; or the storage does not answer.
+        UnsupportedFormat: an image that would itself need a proxy, or that is neither JPEG nor PNG.
+        MediaError: the image cannot be accepted, or the storage does not respond.
     """
     stream = cast(BinaryIO, BytesIO(content) if isinstance(content, bytes) else content)
     stream.seek(0)
@@ -74,7 +74,7 @@ def create_proxy_file(
 
 
 def _refuse_unfit(facts: ImageFacts, profile: ProxyProfile) -> None:
-    """Refuse what may not be sent to a model as it is. Its size is the caller's choice."""
+    """Refuse an image that must not be sent to a model as it is. Its size is the caller's choice."""
     faults = [reason for reason in proxy_reasons(facts, profile) if reason != Reason.SHORTER_SIDE]
     if facts.format not in EXTENSIONS or faults:
         found = ", ".join([facts.format, *faults])

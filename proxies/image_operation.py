@@ -46,7 +46,7 @@ class ImageProxyOperation(Operation):
             profile = _profile(parameters)
         except KeyError as missing:
             reason = f"There is no profile {missing} any more. Set it in NOVAPROXY_PROFILES."
-            with suppress(WrongState):  # another worker, or a person, was faster
+            with suppress(WrongState):  # another worker or a person changed it first
                 lifecycle.pause(claim.batch, reason=reason, code="not_configured")
             return
         service = ImageProxyService(profile=profile)
@@ -62,7 +62,7 @@ def _force(parameters: Parameters) -> bool:
 
 
 def _retry(parameters: Parameters) -> bool:
-    """Whether failed files are to be planned as tried again; no batch keeps this parameter."""
+    """Return whether to plan failed files as retried; no batch stores this parameter."""
     return bool(parameters.get("retry_failed", False))
 
 

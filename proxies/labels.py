@@ -1,4 +1,4 @@
-"""The labels of outcomes, reasons and states for pages, and durations in words."""
+"""Texts for pages: a short sentence for each API code, and durations in words."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ PROXY_STATES: Final[dict[str, str]] = {
 
 
 def reasons_text(reasons: list[str]) -> str:
-    """Reasons in one line; a word that is not known here is shown as it is."""
+    """Return reasons in one line; an unknown code is shown as it is."""
     return "; ".join(REASONS.get(reason, reason) for reason in reasons)
 
 
 def work_text(plan: Plan) -> str:
-    """``1 of 3 files needs work``."""
+    """Return a text such as ``1 of 3 files needs work``."""
     needs = "needs" if plan.needs_work == 1 else "need"
     return f"{plan.needs_work:,} of {counted(plan.total, 'file')} {needs} work"
 
 
 def dollars(amount: Decimal | None) -> str | None:
-    """US dollars as the API and lines of JSON show them: ``0.003217``."""
+    """Format US dollars for the API and JSON output: ``0.003217``."""
     return None if amount is None else f"{amount:.6f}"
 
 
@@ -70,7 +70,7 @@ _UNITS: Final = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 def duration(seconds: float | None) -> str:
-    """``2 hours 5 minutes``: the two largest units that count; empty where nothing is known."""
+    """Format a duration by its two largest units, such as ``2 hours 5 minutes``; empty if unknown."""
     if seconds is None:
         return ""
     left = max(0, round(seconds))
@@ -81,5 +81,5 @@ def duration(seconds: float | None) -> str:
             parts.append(counted(count, unit))
             left = rest
         elif parts:
-            break  # hours and seconds without minutes between them say no more than the hours
+            break  # hours and seconds without minutes in between say no more than the hours
     return " ".join(parts[:2]) or "less than a second"

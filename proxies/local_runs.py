@@ -1,4 +1,4 @@
-"""What the commands share that work on a batch by themselves: taking it over, showing how far it is."""
+"""Shared code of the commands that run a batch themselves: take it over, show its progress."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ SECONDS_BETWEEN_QUESTIONS: Final = 1.0
 
 
 class RunsBatches(Tool):
-    """A command that works on batches with processes of its own.
+    """A command that runs batches in its own processes.
 
     Attributes:
-        as_json: whether standard output is for lines of JSON alone.
-        going_on: how to go on with a batch that was stopped, of whose number it may make use.
-        batches: those that this run has worked on, in order.
+        as_json: whether standard output is reserved for lines of JSON.
+        going_on: how to resume a stopped batch; may contain a placeholder for its number.
+        batches: those that this run has processed, in order.
     """
 
     as_json: bool = False
@@ -46,16 +46,16 @@ class RunsBatches(Tool):
         self.batches: list[Batch] = []
 
     def announce(self, scope: Scope) -> None:
-        """Say which earlier batch is resumed, or that one is not."""
+        """Print which earlier batch is resumed, or that one is not."""
         if scope.notice:
             say(self.stderr, scope.notice)
 
     def do(self, operation: str, scope: Scope, plan: Plan, workers: int | None) -> None:
-        """Work on all that the scope covers.
+        """Process all files in the scope.
 
         Raises:
-            UsageError: another command is at work on the batch to be resumed. Nothing is changed then.
-            Interrupted: a batch was paused or ended before.
+            UsageError: another command is running the batch to be resumed. Nothing is changed.
+            Interrupted: a batch was paused or ended before it was done.
         """
         parameters = scope.parameters
         if scope.left is not None:
@@ -83,20 +83,20 @@ class RunsBatches(Tool):
         anew: Mapping[str, Any] | None = None,
         last_item: int | None = None,
     ) -> None:
-        """Work on a batch until it is done, with as many processes; one for each core unless told.
+        """Run a batch until it is done.
 
         Args:
             batch: of a command.
-            workers: the number of processes.
-            anew: parameters to change before the work begins.
+            workers: the number of processes; by default one per core.
+            anew: parameters to change before the work starts.
             last_item: where this run ends; the batch is then paused.
 
         Raises:
-            UsageError: another command is at work on it. Nothing is changed then.
-            Interrupted: it was paused or ended before.
+            UsageError: another command is running it. Nothing is changed.
+            Interrupted: it was paused or ended before it was done.
         """
         take_over(batch)
-        with suppress(WrongState):  # a person was faster
+        with suppress(WrongState):  # a person changed it first
             if anew and batch.state == Batch.State.RUNNING:  # its process was killed
                 lifecycle.pause(batch)
             if batch.state == Batch.State.PAUSED:
@@ -125,12 +125,12 @@ class RunsBatches(Tool):
             raise Interrupted(self._stopped_by(batch))
 
     def _tell_of_wait(self, batch: Batch) -> None:
-        """Say why the command does not end at once."""
+        """Print why the command does not end at once."""
         what = "answers that may be billed" if operations.get(batch.operation).waits else "the files in hand"
         say(self.stderr, f"Waiting for {what}. Press Ctrl-C again to stop at once.")
 
     def _follow(self, batch: Batch, bar: Any) -> Any:
-        """What shows the progress: a bar on a terminal, else a line now and then."""
+        """Return a function that shows the progress: a bar on a terminal, else an occasional line."""
         is_time_to_tell = NowAndThen(SECONDS_BETWEEN_LINES)
         is_time_to_ask = NowAndThen(SECONDS_BETWEEN_QUESTIONS)
         told: set[str] = set()
@@ -150,7 +150,7 @@ class RunsBatches(Tool):
         return show
 
     def _stopped_by(self, batch: Batch) -> str:
-        """What to tell of a batch that was paused or ended while it ran, by somebody or by itself."""
+        """Return the message for a batch that a person or an error paused or ended while it ran."""
         by = f" by {batch.changed_by}" if batch.changed_by else ""
         why = f": {batch.paused_reason.removesuffix('.')}" if batch.paused_reason else ""
         further = f" {self.going_on.format(batch.pk)}" if batch.is_open else ""
@@ -159,7 +159,7 @@ class RunsBatches(Tool):
 
 @contextmanager
 def _interrupted_by_signals() -> Iterator[None]:
-    """Have TERM and HUP end the block as Ctrl-C does, unless they are ignored, as under nohup."""
+    """Make TERM and HUP end the block like Ctrl-C, unless they are ignored, as under nohup."""
     before = {}
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
@@ -185,7 +185,7 @@ def profile_of(parameters: Mapping[str, Any]) -> ProxyProfile:
 
 
 def _changes(scope: Scope) -> dict[str, Any]:
-    """The parameters that this run gives the batch it resumes."""
+    """Return the parameters that this run changes in the batch it resumes."""
     before = scope.left.parameters if scope.left is not None else {}
     return {name: value for name, value in scope.parameters.items() if value != before.get(name)}
 
@@ -194,7 +194,7 @@ def take_over(batch: Batch) -> None:
     """Make this process the one that runs the batch.
 
     Raises:
-        UsageError: another command is at work on it.
+        UsageError: another command is running it.
     """
     try:
         local_runner.take_over(batch)
@@ -203,5 +203,5 @@ def take_over(batch: Batch) -> None:
 
 
 def say(out: OutputWrapper, text: str) -> None:
-    """A line without the colour of errors, wherever it goes."""
+    """Write a line without the colour of errors, to either stream."""
     out.write(text, style_func=str)

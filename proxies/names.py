@@ -17,9 +17,9 @@ def build_image_proxy_filename(
     format: str = "JPEG",
     suffix: str = "nova",
 ) -> str:
-    """``{original_stem}_{source_file_id}_{suffix}.{ext}``, without a folder.
+    """Return ``{original_stem}_{source_file_id}_{suffix}.{ext}``, without a folder.
 
-    The stem is made safe and short; the extension follows ``format``, Pillow's name of the format
-    that is really written.
+    The stem is sanitized and shortened; the extension follows ``format``, Pillow's name of the format
+    that is actually written.
     """
     return f"{safe_stem(source_filename)}_{source_file_id}_{suffix}.{EXTENSIONS[format]}"

@@ -1,4 +1,4 @@
-"""The words of the ledger, which every door shows as they are."""
+"""The outcome codes of the ledger, shown unchanged in the admin, the API and the commands."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """What became of a file; in a plan, what would."""
+    """The outcome for a file; in a plan, the expected one."""
 
     CREATED = "created"
     REPLACED = "replaced"

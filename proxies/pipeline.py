@@ -1,5 +1,5 @@
-"""The assembly line of a batch's proxies: originals are read ahead, proxies stored behind, and the main
-thread, which alone touches the database, renders in between."""
+"""The pipeline that makes a batch's proxies: threads read originals ahead and store finished proxies, while
+the main thread, which alone accesses the database, renders."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from proxies.services import ImageProxyService, ProxyResult, RenderJob
 
 logger = logging.getLogger(__name__)
 
-# Originals read ahead and proxies being stored: enough to hide 100 ms a request behind renders of
-# 50 ms, few enough to hold little in memory (an original above some MB is spooled to disk).
+# Originals read ahead and proxies being stored: enough to hide 100 ms per request behind renders of
+# 50 ms, few enough to use little memory (an original above some MB is spooled to disk).
 AHEAD: Final = 3
 BEHIND: Final = 4
 
 
 @dataclass(slots=True)
 class Piece:
-    """One item on the line."""
+    """One item in the pipeline."""
 
     item: BatchItem
     making: RenderJob
@@ -39,7 +39,7 @@ class Piece:
 
 
 class AssemblyLine:
-    """Brings the items of one `Claim` to their end, whatever that is for each."""
+    """Process the items of one `Claim`, each to its result or failure."""
 
     def __init__(self, service: ImageProxyService, claim: Claim, *, force: bool) -> None:
         self._service = service
@@ -50,10 +50,10 @@ class AssemblyLine:
         self._pool = _pool(os.getpid())
 
     def run(self) -> None:
-        """Until the work gives no more items and the last has been recorded.
+        """Run until the claim yields no more items and the last one has been recorded.
 
-        An exception that no item is to blame for leaves nothing behind: what is on the line is
-        abandoned and, with what was not come to, given back by the caller.
+        An exception that no item caused leaves nothing behind: items in the pipeline are abandoned and, along
+        with those not reached, put back by the caller.
         """
         items = iter(self._claim)
         try:
@@ -67,7 +67,7 @@ class AssemblyLine:
     # -- Before the render -----------------------------------------------------------------------
 
     def _read_ahead(self, items: Iterator[BatchItem]) -> bool:
-        """Fill up what is read ahead; False where nothing is left to render."""
+        """Read further originals ahead; return False if nothing is left to render."""
         while len(self._ahead) < AHEAD and (item := next(items, None)) is not None:
             self._begin(item)
         return bool(self._ahead)
@@ -113,7 +113,7 @@ class AssemblyLine:
         self._behind.append(piece)
 
     def _record_stored(self, *, most_waiting: int) -> None:
-        """Record what has been stored; wait for as many that no more than these still wait."""
+        """Record the stored proxies; wait until at most ``most_waiting`` are still being stored."""
         while self._behind:
             first = self._behind[0]
             if len(self._behind) <= most_waiting and first.stored is not None and not first.stored.done():
@@ -140,7 +140,7 @@ class AssemblyLine:
         self._service.note_failure(item.file_id, error)
 
     def _end_badly(self, piece: Piece, fault: BaseException) -> None:
-        """Sort a fault: one with a name, the database's, or one without a name."""
+        """Handle an exception by its kind: a `MediaError`, a database error, or an unexpected one."""
         self._abandon(piece)
         if isinstance(fault, MediaError):
             self._fail(piece.item, fault)
@@ -148,14 +148,14 @@ class AssemblyLine:
             self._claim.failed(piece.item, fault)
 
     def _abandon(self, piece: Piece) -> None:
-        """Give the proxy's lease back. Where the database does not answer it runs out by itself."""
+        """Release the proxy's lease. If the database does not respond, the lease expires by itself."""
         try:
             self._service.abandon(piece.making)
         except OUTAGES as outage:
             logger.warning("The lease on file %s is left to run out: %s", piece.item.file_id, outage)
 
     def _clear(self) -> None:
-        """Abandon what is still on the line; nothing is, where all went its way."""
+        """Abandon what is still in the pipeline; after a normal run, nothing is."""
         for piece in [*self._ahead, *self._behind]:
             for future in (piece.stream, piece.stored):
                 if future is not None and not future.cancel() and future.exception() is None:
@@ -169,5 +169,5 @@ class AssemblyLine:
 
 @lru_cache(maxsize=1)
 def _pool(pid: int) -> ThreadPoolExecutor:
-    """One pool a process, made after the fork: threads do not survive one."""
+    """Return the process's pool, created after the fork, because threads do not survive a fork."""
     return ThreadPoolExecutor(max_workers=AHEAD + BEHIND, thread_name_prefix="storage")

@@ -1,4 +1,4 @@
-"""The plan of image proxies: sums by SQL over pages of rows, and a forecast of what will be made."""
+"""Plan image proxies: totals by SQL over pages of rows, and a size forecast for the proxies to be made."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _LOSSY_FORMATS: Final = ("JPEG", "WEBP", "HEIF", "AVIF", "JPEG2000")
 def plan_image_proxies(
     selection: Selection, profile: ProxyProfile, *, force: bool = False, retry_failed: bool = False
 ) -> Plan:
-    """The sums over a selection, two queries a page; no file is opened, nothing is written."""
+    """Return the totals over a selection, with two queries per page; opens no file and writes nothing."""
     plan, known = Plan(), 0
     targets = {kind: Target() for kind in Kind}
     for page in selection.pages():
@@ -58,7 +58,7 @@ def plan_image_proxies(
 
 
 def _with_known(of_the_rest: Forecast, known: int) -> Forecast:
-    """The forecast of all proxies to be made, some of whose bytes are known."""
+    """Return the forecast for all proxies to be made, including those whose bytes are known."""
     expected, low, high = of_the_rest.bytes, of_the_rest.low, of_the_rest.high
     if expected is None or low is None or high is None:
         return of_the_rest
@@ -66,12 +66,13 @@ def _with_known(of_the_rest: Forecast, known: int) -> Forecast:
 
 
 def _sums(files: QuerySet[Any], profile: ProxyProfile, *, force: bool) -> Iterable[dict[str, Any]]:
-    """A row for each outcome, kind of original, and whether its proxy's bytes are known.
+    """Return a row for each outcome, kind of original, and whether its proxy's bytes are known.
 
-    The outcome is a group and in no condition of the sums: each mention is worked out anew for each row.
+    The outcome is a group and not in any condition of the sums, because each mention is computed again for
+    each row.
     """
     pixels = _target_pixels(profile)
-    # Without force a current proxy is reused, and there is nothing to ask.
+    # Without force, an up-to-date proxy is reused, so no lookup is needed.
     is_known = has_current_proxy(profile) if force else Value(False)
     reasons = {
         f"reason_{reason}": Count("pk", filter=~FACTS_UNKNOWN & condition)
@@ -116,13 +117,13 @@ def _add_row(plan: Plan, targets: dict[Kind, Target], row: dict[str, Any]) -> No
 
 
 def _add_standing(plan: Plan, files: QuerySet[Any], profile: ProxyProfile) -> int:
-    """Add the bytes of the proxies that stand: kept, or to be replaced.
+    """Add the bytes of the existing proxies: kept, or to be replaced.
 
     Returns:
-        Of those to be replaced, the bytes of the ones that come out as they are: made again by force, of the
-        same original and by the same recipe.
+        Of those to be replaced, the bytes of the ones that will come out identical: made again by force, from
+        the same original and by the same recipe.
     """
-    # One proxy for a file and profile at the most: the join adds no rows.
+    # At most one proxy per file and profile: the join adds no rows.
     stands = Q(proxies__profile=profile.name)
     same = stands & Q(proxies__recipe=profile.recipe, proxies__source_fingerprint=F("fingerprint"))
     rows = (
@@ -142,8 +143,8 @@ def _add_standing(plan: Plan, files: QuerySet[Any], profile: ProxyProfile) -> in
 
 
 def _sample(profile: ProxyProfile) -> dict[Kind, list[Example]]:
-    """The current ones of the newest proxies."""
-    # As a column and no condition: PostgreSQL takes few proxies to be current, and would read all there are.
+    """Return the up-to-date ones among the newest proxies, by kind."""
+    # A column, not a condition: PostgreSQL would assume that few proxies match, and read all of them.
     fits = Q(source_fingerprint=F("source__fingerprint")) & Q(
         source__width__gt=0, width__gt=0, source__bytes__gt=0
     )
@@ -169,7 +170,7 @@ def _sample(profile: ProxyProfile) -> dict[Kind, list[Example]]:
 
 
 def _kind_of(prefix: str) -> Case:
-    """The kind of an original, from its row's format and mode."""
+    """Return the kind of an original, from its row's format and mode."""
     return Case(
         When(**{f"{prefix}mode__in": _ALPHA_MODES}, then=Value(Kind.ALPHA.value)),
         When(**{f"{prefix}format__in": _LOSSY_FORMATS}, then=Value(Kind.LOSSY.value)),
@@ -179,7 +180,7 @@ def _kind_of(prefix: str) -> Case:
 
 
 def _target_pixels(profile: ProxyProfile) -> Combinable:
-    """How many pixels the proxy will have: the original's, scaled down under both caps."""
+    """Return the number of pixels of the proxy: the original's, scaled down to both limits."""
     width, height = Cast("width", FloatField()), Cast("height", FloatField())
     scales: list[Combinable] = [Value(1.0), Value(float(profile.longest_side)) / Greatest(width, height)]
     if profile.shorter_side is not None:

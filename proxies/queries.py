@@ -1,6 +1,6 @@
-"""The rules of `proxies.rendering.render` once more, in SQL: what a plan needs to judge a million rows.
+"""The rules of `proxies.rendering.render` in SQL, so that a plan can evaluate a million rows.
 
-Each reason stands here as a condition on the row's columns; a property test holds the two together.
+Each reason is a condition on the row's columns; a property test keeps the two consistent.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from proxies.rendering.profiles import ProxyProfile
 from proxies.rendering.render import Reason
 
 FACTS_UNKNOWN = Q(width=None)
-# The operation that makes image proxies, as batches and quarantine name it.
+# The name of the operation that makes image proxies, in batches and quarantine.
 IMAGE_PROXY = "image-proxy"
 
 
 def reason_conditions(profile: ProxyProfile) -> dict[Reason, Q]:
-    """For each reason the condition under which a file's row has it; the facts must be known."""
+    """Return for each reason the condition under which a file's row has it; the facts must be known."""
     side = profile.shorter_side
     shorter_side = Q(width__gt=side, height__gt=side) if side is not None else Q(pk__in=[])
     return {
@@ -56,7 +56,7 @@ def reason_conditions(profile: ProxyProfile) -> dict[Reason, Q]:
 
 
 def outcome_is_a_guess(profile: ProxyProfile) -> Q:
-    """Files nothing was read of yet, and those that may need no proxy once they are read again."""
+    """Match files that have not been read yet, and those that may need no proxy once they are read again."""
     conditions = reason_conditions(profile)
     del conditions[Reason.METADATA]
     is_not_walked = Q(has_metadata__isnull=True, format__in=sorted(profile.formats))
@@ -64,7 +64,7 @@ def outcome_is_a_guess(profile: ProxyProfile) -> Q:
 
 
 def needs_proxy(profile: ProxyProfile) -> Q:
-    """Images that have a reason, or whose facts are still to be read."""
+    """Match images that have a reason for a proxy, or whose facts have not been read yet."""
     conditions = [FACTS_UNKNOWN, *reason_conditions(profile).values()]
     return Q(file_type=MediaFile.FileType.IMAGE) & reduce(or_, conditions)
 
@@ -85,7 +85,7 @@ def has_current_proxy(profile: ProxyProfile) -> Exists:
 
 
 def quarantines(operation: str) -> QuerySet[Quarantine]:
-    """For each file of the outer query: its quarantine for this operation, of today's bytes."""
+    """Return for each file of the outer query its quarantine for this operation and its current bytes."""
     return Quarantine.objects.filter(
         source=OuterRef("pk"), operation=operation, fingerprint=OuterRef("fingerprint")
     )
@@ -96,7 +96,7 @@ def is_quarantined(operation: str) -> Exists:
 
 
 def known_failures(profile: ProxyProfile) -> QuerySet[ProxyFailure]:
-    """For each file of the outer query: what was wrong with these bytes when this recipe was last tried."""
+    """Return for each file of the outer query the last failure of its current bytes with this recipe."""
     return ProxyFailure.objects.filter(
         source=OuterRef("pk"),
         profile=profile.name,
@@ -106,9 +106,9 @@ def known_failures(profile: ProxyProfile) -> QuerySet[ProxyFailure]:
 
 
 def outcome_of(profile: ProxyProfile, *, force: bool = False, retry_failed: bool = False) -> Case:
-    """The outcome that a run would have for each file, as far as its row tells.
+    """Return the outcome that a run would have for each file, as far as its row shows.
 
-    With ``retry_failed``, as for a batch whose failed and quarantined files are tried again.
+    With ``retry_failed``, as for a batch whose failed and quarantined files are retried.
     """
     whens = [When(~Q(file_type=MediaFile.FileType.IMAGE), then=_word(Outcome.FAILED))]
     if not retry_failed:
@@ -125,7 +125,7 @@ def outcome_of(profile: ProxyProfile, *, force: bool = False, retry_failed: bool
 def with_outcome(
     files: QuerySet[MediaFile], profile: ProxyProfile, *, force: bool = False, retry_failed: bool = False
 ) -> QuerySet[Any]:
-    """Annotate ``outcome``, why a proxy is needed, and what the ledger says of files that are settled."""
+    """Annotate ``outcome``, why a proxy is needed, and the ledger's columns for settled files."""
     reasons = [
         When(outcome=Outcome.SKIPPED.value, then=Value([NOT_NEEDED], JSONField())),
         When(Q(file_type=MediaFile.FileType.IMAGE) & ~FACTS_UNKNOWN, then=_reasons(profile)),
@@ -146,17 +146,17 @@ def with_settled(
     reasons: Sequence[When] = (),
     failures: QuerySet[ProxyFailure] | None = None,
 ) -> QuerySet[Any]:
-    """Annotate what the ledger says of files that are settled by their ``outcome``.
+    """Annotate the ledger's columns for files that are settled by their ``outcome``.
 
     Args:
         files: annotated with their outcomes.
-        video: what is said of one that is no image.
-        operation: by whose quarantine files are left alone.
-        reasons: why something is to be made of them, for those of which it can be said.
-        failures: what is known of files that failed before, if anything is.
+        video: the message for a file that is not an image.
+        operation: whose quarantined files are skipped.
+        reasons: why files need work, as far as that is known.
+        failures: the earlier failures of files, if known.
     """
     is_video = ~Q(file_type=MediaFile.FileType.IMAGE)
-    # Its own before that of the proxies which it sends.
+    # The operation's own quarantine before that of the proxies that it sends.
     own_first = Case(When(operation=operation, then=Value(0)), default=Value(1))
     held = (
         Quarantine.objects.filter(
@@ -187,7 +187,7 @@ def with_settled(
 
 
 def _reasons(profile: ProxyProfile) -> Combinable:
-    """The reasons of a file whose facts are known, as a list in JSON."""
+    """Return the reasons of a file whose facts are known, as a JSON list."""
     found = [
         Case(When(condition, then=Value(f',"{reason}"')), default=Value(""), output_field=TextField())
         for reason, condition in reason_conditions(profile).items()
@@ -197,7 +197,7 @@ def _reasons(profile: ProxyProfile) -> Combinable:
 
 
 def proxy_state_of(profile: ProxyProfile) -> Case:
-    """Where a file's proxy stands: ``current``, ``not_needed``, ``failed``, ``stale`` or ``missing``."""
+    """Return a file's proxy state: ``current``, ``not_needed``, ``failed``, ``stale`` or ``missing``."""
     return Case(
         When(has_current_proxy(profile), then=Value("current")),
         When(~needs_proxy(profile), then=Value("not_needed")),

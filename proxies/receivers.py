@@ -1,4 +1,4 @@
-"""What follows from a change to an original or to a proxy."""
+"""Signal receivers for changes to originals and proxies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @receiver(post_save, sender=MediaFile)
 def make_proxy_on_save(instance: MediaFile, raw: bool, **kwargs: Any) -> None:
-    """See to the proxy of a saved original, where one is needed and no current one stands."""
+    """Get the proxy of a saved original made if one is needed and none is up to date."""
     mode = conf().on_save
     if raw or mode == "off" or not _lacks_proxy(instance):
         return
@@ -41,7 +41,7 @@ def lock_before_its_proxies(instance: MediaFile, **kwargs: Any) -> None:
 
 @receiver(pre_delete, sender=Proxy)
 def discard_file(instance: Proxy, **kwargs: Any) -> None:
-    """Have the file removed that the row names now: it may have been made again since it was read."""
+    """Delete the file that the row refers to now: it may have been made again since the row was read."""
     _lock_original(instance.source_id)
     today = Proxy.objects.select_for_update().filter(pk=instance.pk).first()
     if today is not None:
@@ -54,12 +54,12 @@ def _lacks_proxy(source: MediaFile) -> bool:
         return False
     proxy = Proxy.objects.filter(source=source, profile=profile.name).first()
     if source.facts is not None and not reasons_of(source, profile):
-        return proxy is not None and not is_kept(proxy, source.fingerprint)  # to be removed
+        return proxy is not None and not is_kept(proxy, source.fingerprint)  # must be deleted
     return proxy is None or not proxy.is_current(source, profile)
 
 
 def _make_now(source_id: int) -> None:
-    """A proxy that fails never fails the save."""
+    """Make the proxy now; a failure never fails the save."""
     try:
         create_image_proxy_internal(source_id)
     except MediaError as error:
@@ -69,9 +69,9 @@ def _make_now(source_id: int) -> None:
 
 
 def _lock_original(source_id: int) -> None:
-    """Lock an original before the rows that refer to it are deleted, as the recording of a proxy does.
+    """Lock an original before the rows that refer to it are deleted, as recording a proxy does.
 
-    In the other order, a delete and the recording of a proxy could wait for each other.
+    In the other order, a deletion and the recording of a proxy could deadlock.
     """
     if connection.features.has_select_for_update:
         MediaFile.objects.select_for_update().filter(pk=source_id).values_list("pk").first()

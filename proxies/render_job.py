@@ -1,4 +1,4 @@
-"""A proxy in the making, what became of it, and what may come between."""
+"""A render job, its result, and its errors."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from proxies.rendering.render import Reason, proxy_reasons
 
 
 class ProxyBusy(StorageError):
-    """Another process is making this very proxy."""
+    """Another process is making the same proxy."""
 
 
 class LeaseLost(StorageError):
-    """The lease ran out while the proxy was being made; what was put may lie over another's bytes."""
+    """The lease expired while the proxy was being made; the stored file may have overwritten another's."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyResult:
-    """What became of one file.
+    """The result for one file.
 
     Attributes:
-        outcome: the contract's word.
+        outcome: the outcome code.
         source: the original's row.
-        reasons: why a proxy was needed; empty where none was.
-        proxy: the row, where there is a current one.
+        reasons: why a proxy was needed; empty if none was.
+        proxy: the row of the up-to-date proxy, if there is one.
     """
 
     outcome: Outcome
@@ -44,23 +44,23 @@ class ProxyResult:
 
     @property
     def reason_codes(self) -> list[str]:
-        """As every door tells them."""
+        """The reasons as the codes that the admin, the API and the commands show."""
         return [NOT_NEEDED] if self.outcome == Outcome.SKIPPED else [reason.value for reason in self.reasons]
 
 
 def reasons_of(source: MediaFile, profile: ProxyProfile) -> list[Reason]:
-    """Why a file needs a proxy, whatever becomes of it; none where nothing was read of it yet."""
+    """Return why a file needs a proxy, regardless of its outcome; empty if it has not been read yet."""
     return [] if source.facts is None else proxy_reasons(source.facts, profile)
 
 
 def is_kept(proxy: Proxy, *fingerprints: str) -> bool:
-    """Whether a proxy is left alone where none is needed: one that was given, of today's bytes."""
+    """Return whether to keep a proxy that is not needed: an external one of the current bytes."""
     return proxy.is_given and proxy.source_fingerprint in fingerprints
 
 
 @dataclass(slots=True)
 class RenderJob:
-    """A proxy in the making: begun under a lease, and not recorded yet."""
+    """A proxy that is being made under a lease and is not recorded yet."""
 
     source: MediaFile
     token: UUID
@@ -74,7 +74,7 @@ class RenderJob:
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Add what is done inside to the time taken: the work, not the waiting for others' work."""
+        """Add the block's duration to the job's time, which covers work, not waiting."""
         began = time.perf_counter()
         try:
             yield

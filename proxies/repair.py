@@ -1,4 +1,4 @@
-"""Render a proxy again whose file is missing or damaged."""
+"""Render proxies again whose files are missing or damaged."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from proxies.stored_file import mark_damaged
 
 
 def make_again(proxy: Proxy, error: SourceMissing) -> Proxy:
-    """Make an image proxy again whose file is missing or damaged, as ``error`` says.
+    """Make an image proxy again whose file is missing or damaged, as reported by ``error``.
 
     Raises:
-        SourceMissing: ``error``, for a proxy that only its giver can make.
+        SourceMissing: ``error``, for an external proxy, which cannot be made here.
         MediaError: its original cannot be read.
     """
     mark_damaged(proxy, error)

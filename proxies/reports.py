@@ -1,4 +1,4 @@
-"""What a run of the command did, or would do: file by file, and in sums."""
+"""Reports of what a command's run did or would do: per file, and in total."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHUNK = 2000
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One file of the report, with the contract's keys."""
+    """One file in the report, with the documented keys."""
 
     file: Any
     outcome: str
@@ -58,7 +58,7 @@ class Line:
 def planned_lines(
     operation: str, files: QuerySet[MediaFile], parameters: dict[str, Any], profile: ProxyProfile
 ) -> Iterator[Line]:
-    """What would become of each file. Reads the rows in chunks; opens no file."""
+    """Yield the expected outcome of each file. Reads the rows in chunks; opens no file."""
     for file in _stream(operation, files, parameters, profile):
         yield _line_of_row(file, profile)
 
@@ -72,10 +72,10 @@ def done_lines(
     *,
     since: datetime | None = None,
 ) -> Iterator[Line]:
-    """What became of each file: by its item where it was worked on, else by its row.
+    """Yield the outcome of each file: from its item if it was processed, else from its row.
 
-    Both are read in the order of the files' ids and joined as they go by. With ``since``, items that finished
-    before belong to an earlier run and are left out.
+    Both are read in the order of file ids and merged while streaming. With ``since``, items that finished
+    earlier belong to an earlier run and are left out.
     """
     items = _items(batches, since)
     item = next(items, None)
@@ -90,7 +90,7 @@ def done_lines(
 
 @dataclass(slots=True)
 class Totals:
-    """The sums over the lines of a run."""
+    """The totals over the lines of a run."""
 
     outcomes: Counter[str]
     reasons: Counter[str]
@@ -124,7 +124,7 @@ class Totals:
 
 
 def planned_totals(plan: Plan) -> dict[str, Any]:
-    """The same keys for a plan, with its forecast."""
+    """Return the same keys for a plan, with its forecast."""
     return {outcome.value: plan.outcomes[outcome] for outcome in Outcome} | plan.as_json()
 
 
@@ -160,7 +160,7 @@ def _proxy(file: Any, profile: str) -> Proxy | None:
 
 
 def savings_percent(original: int | None, sent: int | None) -> float:
-    """How much less has to be sent, in percent of the original's bytes; negative where it is more."""
+    """Return the upload saved, in percent of the original's bytes; negative if more is sent."""
     if not original or sent is None:
         return 0.0
     return round(100 * (1 - sent / original), 1)

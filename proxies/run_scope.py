@@ -1,4 +1,4 @@
-"""Which files one run of a command covers: the same for its plan, its work and its report."""
+"""The files that one run of a command covers: the same for its plan, its work and its report."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from proxies.batches.selection import Selection
 from proxies.models import Batch, BatchItem, BatchItemQuerySet
 from proxies.outcomes import NEEDS_WORK
 
-# Kept with a batch so that only a run with the same limit has the same options; no operation reads it.
+# Stored with a batch so that only a run with the same limit has the same options; no operation reads it.
 LIMIT = "limit"
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a run covers.
+    """The scope of a run.
 
     Attributes:
-        parameters: of the operation, as its batch keeps them.
+        parameters: of the operation, as its batch stores them.
         files: all files that are planned and reported.
         left: the batch of an earlier run that this one resumes, if any.
-        last_item: the last item of ``left`` that this run works on; None for all of them.
+        last_item: the last item of ``left`` that this run processes; None for all of them.
         new_files: the files that get a batch of their own, after ``left``.
         began: when the scope was set; items that finished before belong to an earlier run.
         ignored: an earlier run's batch that this one does not resume, if any.
@@ -49,7 +49,7 @@ class Scope:
 
     @property
     def notice(self) -> str:
-        """Says what becomes of an earlier run's batch; empty where there is none."""
+        """Return a message about an earlier run's batch; empty if there is none."""
         if self.left is not None:
             return f"Resuming {self.left.job_id}, {_files_left(self.left)} left."
         if self.ignored is not None:
@@ -65,14 +65,14 @@ def scope_of(
 ) -> Scope:
     """Return what a run with these options covers.
 
-    A run takes up the batch that an earlier one left if all its options are the same and it has no limit.
-    With ``resume`` it takes up the newest one instead, with the options of that batch, and nothing else.
+    A run resumes the unfinished batch of an earlier one if all its options are the same and it has no limit.
+    With ``resume``, it resumes only the newest unfinished batch, with the options of that batch.
 
     Args:
         operation: its name.
         parameters: of the operation. With ``resume``, only those that were given.
-        limit: the most files that this run works on.
-        resume: whether to resume the newest batch that was left.
+        limit: the maximum number of files that this run processes.
+        resume: whether to resume the newest unfinished batch.
 
     Raises:
         UsageError: there is no batch to resume.
@@ -88,10 +88,10 @@ def scope_of(
         files = _limited(operation, files, parameters, limit)
         return Scope(wanted, files, None, None, files, moment, next(iter(left), None))
     if parameters.get("force"):
-        # Files that this batch has done are not done again, as they would be in a batch of their own.
+        # Files that this batch has done are left out; a separate batch would process them again.
         files = files.exclude(_of_files(_done_before(same, moment)))
     new_files = files.exclude(_of_files(_not_done_before(same, moment)))
-    # What is not given again stays as it was.
+    # Parameters that are not given keep their values.
     kept = {name: same.parameters.get(name) for name in changeable if wanted.get(name) is None}
     return Scope(wanted | kept, files, same, None, new_files, moment, None)
 
@@ -118,7 +118,7 @@ def _resumed(operation: str, left: list[Batch], given: Mapping[str, Any], limit:
 
 
 def _left_behind(operation: str) -> list[Batch]:
-    """The open batches of earlier runs, the newest first."""
+    """Return the open batches of earlier runs, newest first."""
     started = Batch.objects.filter(
         operation=operation,
         executor=Batch.Executor.LOCAL,
@@ -136,7 +136,7 @@ def _is_same(batch: Batch, parameters: Mapping[str, Any], changeable: Sequence[s
 def _limited(
     operation: str, files: QuerySet[MediaFile], parameters: Mapping[str, Any], limit: int | None
 ) -> QuerySet[MediaFile]:
-    """Those up to, in order of ids, the last that still counts; all without a limit."""
+    """Return the files up to the last one within the limit, in order of ids; without a limit, all files."""
     if limit is None:
         return files
     annotated = operations.get(operation).annotate(files, parameters)
@@ -150,7 +150,7 @@ def _done_before(batch: Batch, moment: datetime) -> BatchItemQuerySet:
 
 
 def _not_done_before(batch: Batch, moment: datetime) -> BatchItemQuerySet:
-    """What was unfinished at the moment, whether it still is or not."""
+    """Return the items that were unfinished at ``moment``, whether or not they still are."""
     return BatchItem.objects.filter(batch=batch).exclude(state=BatchItem.State.DONE, finished_at__lt=moment)
 
 

@@ -1,4 +1,4 @@
-"""The one way a proxy comes to be, is reused, is replaced and is removed."""
+"""The service that makes, reuses, replaces and deletes image proxies; all callers use it."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ from proxies.stored_file import is_intact
 
 logger = logging.getLogger(__name__)
 
-# What is wrong may be right tomorrow though the bytes are the same, or is remembered elsewhere.
+# Errors that may go away although the bytes stay the same, or that are recorded elsewhere.
 _NOT_OF_THE_BYTES: Final = (SourceMissing, NotAnImage, Quarantined)
 
 
 class ImageProxyService:
     """Makes image proxies of one profile.
 
-    `create_proxy` is the whole way. A batch takes its steps one by one, so that reading and storing
-    overlap with rendering: `begin`, `fetch`, `render`, `announce`, `store`, `finish`, or `abandon`. `fetch`
-    and `store` touch no database and may run in a thread of their own.
+    `create_proxy` runs all steps. A batch runs them one by one, so that reading and storing overlap with
+    rendering: `begin`, `fetch`, `render`, `announce`, `store`, `finish`, or `abandon`. `fetch` and `store` do
+    not access the database and may run in a separate thread.
     """
 
-    # How often a proxy is made anew because its original changed under the making.
+    # How often a proxy is restarted because its original changed while it was being made.
     MAX_CHANGES: Final = 3
-    # How long a caller waits for another who makes the same proxy, in seconds.
+    # Seconds that a caller waits for another process that is making the same proxy.
     PATIENCE: Final = 20.0
 
     def __init__(
@@ -73,19 +73,19 @@ class ImageProxyService:
         self.profile = chosen
         self.checks_files = checks_files
 
-    # -- The rules, for callers who ask before they act ------------------------------------------
+    # -- The rules, for callers that check before they act ---------------------------------------
 
     def needs_proxy(self, width: int, height: int) -> bool:
-        """Whether the shorter side, in px, is above the target: the size part of `proxy_reasons`."""
+        """Return whether the shorter side, in px, exceeds the target: the size part of `proxy_reasons`."""
         side = self.profile.shorter_side
         return side is not None and min(width, height) > side
 
     def calculate_target_dimensions(self, width: int, height: int) -> tuple[int, int]:
-        """The proxy's width and height in px, for an upright original of this width and height."""
+        """Return the proxy's width and height in px for an upright original of this width and height."""
         return render.calculate_target_dimensions(width, height, self.profile)
 
     def get_optimal_format(self, source: MediaFile | Image.Image | BinaryIO) -> Literal["JPEG", "PNG"]:
-        """``PNG`` where some pixel really is transparent, else ``JPEG``; of a row its file is read."""
+        """Return ``PNG`` if any pixel is actually transparent, else ``JPEG``; for a row, read its file."""
         if isinstance(source, MediaFile):
             with media_storage(source.storage_alias).fetch(str(source.file.name)) as stream:
                 return self.get_optimal_format(stream)
@@ -94,13 +94,13 @@ class ImageProxyService:
         with Image.open(source) as image:
             return render.get_optimal_format(image)
 
-    # -- The whole way ---------------------------------------------------------------------------
+    # -- All steps at once -----------------------------------------------------------------------
 
     def create_proxy(self, source: MediaFile | int, *, force: bool = False) -> ProxyResult:
-        """Make the proxy of ``source``, unless a current one stands or none is needed.
+        """Make the proxy of ``source``, unless an up-to-date one exists or none is needed.
 
         Raises:
-            MediaError: one of the named errors. What stood before stands still.
+            MediaError: one of the named errors. An existing proxy is kept.
         """
         source_id = source if isinstance(source, int) else source.pk
         try:
@@ -110,7 +110,7 @@ class ImageProxyService:
             raise
 
     def look_up(self, source: MediaFile | int) -> ProxyResult | None:
-        """Return what is there without making it: an up-to-date proxy, or that none is needed."""
+        """Return an up-to-date proxy, or that none is needed, without making one; None in other cases."""
         row = MediaFile.objects.filter(pk=source if isinstance(source, int) else source.pk).first()
         if row is None:
             return None
@@ -119,9 +119,9 @@ class ImageProxyService:
         return self._reuse(row, writing.find_proxy(row.pk, self.profile.name))
 
     def note_failure(self, source_id: int, error: MediaError) -> None:
-        """Remember what is the file's own fault, so that it is not tried again unasked; tell who listens."""
+        """Record an error of the file itself, so that it is not retried unless requested; send the signal."""
         with transaction.atomic():
-            # Locked, so that the file cannot be deleted between this look and the row that names it.
+            # Locked, so that the file cannot be deleted before the row that refers to it is written.
             source = MediaFile.objects.select_for_update(no_key=True).filter(pk=source_id).first()
             if source is not None and not error.transient and not isinstance(error, _NOT_OF_THE_BYTES):
                 ProxyFailure.objects.update_or_create(
@@ -161,7 +161,7 @@ class ImageProxyService:
         )
 
     def _begin_patiently(self, source_id: int, *, force: bool) -> ProxyResult | RenderJob:
-        """Begin, and where another is making the same proxy, wait for that one."""
+        """Begin; if another process is making the same proxy, wait for it."""
         until = time.monotonic() + self.PATIENCE
         while True:
             try:
@@ -171,16 +171,16 @@ class ImageProxyService:
                     raise
                 time.sleep(0.1)
 
-    # -- Its steps -------------------------------------------------------------------------------
+    # -- The steps -------------------------------------------------------------------------------
 
     def begin(self, source_id: int, *, force: bool = False) -> ProxyResult | RenderJob:
-        """Settle the file at once if its row tells enough, else take the lease.
+        """Return the result if it follows from the file's row, else acquire the lease and return a job.
 
         Raises:
-            SourceMissing: the row is gone.
+            SourceMissing: the row was deleted.
             NotAnImage: it is a video.
             Quarantined: it has ended its process too often.
-            ProxyBusy: another holds the lease.
+            ProxyBusy: another process holds the lease.
         """
         failures = ProxyFailure.objects.filter(source=OuterRef("pk"), profile=self.profile.name)
         rows = MediaFile.objects.annotate(
@@ -196,7 +196,7 @@ class ImageProxyService:
         if token is None:
             raise ProxyBusy(f"Another process is making the proxy of file {source_id}. Ask again shortly.")
         before = writing.find_proxy(source_id, self.profile.name)
-        # Whoever held the lease until now may have made it.
+        # The previous holder of the lease may have made it.
         try:
             settled = None if force or before is None else self._reuse(source, before)
         except BaseException:
@@ -208,14 +208,14 @@ class ImageProxyService:
         return RenderJob(source, token, self._reasons(source), source.failed_before, before=before)
 
     def fetch(self, making: RenderJob) -> BinaryIO:
-        """One read of the original. No database is touched.
+        """Read the original, once. Does not access the database.
 
         Raises:
-            SourceMissing, StorageError, SourceChanged: as the storage says.
-            DamagedFile: it has not the size that its row records.
+            SourceMissing, StorageError, SourceChanged: raised by the storage.
+            DamagedFile: its size differs from the one recorded in its row.
         """
         source = making.source
-        # Ours never change under their name; those registered in place may.
+        # Managed files never change under their name; those registered in place may.
         etag = "" if source.managed else source.etag
         name = str(source.file.name)
         with making.timed():
@@ -223,10 +223,10 @@ class ImageProxyService:
             return fetch_whole(media_storage(source.storage_alias), name, size=size, etag=etag)
 
     def render(self, making: RenderJob, stream: BinaryIO) -> Rendered | None:
-        """The pixels; None where the first full read shows that no proxy is needed.
+        """Render the proxy; return None if the first full read shows that none is needed.
 
         Raises:
-            MediaError: what is wrong with the file.
+            MediaError: the file cannot be rendered.
         """
         with making.timed():
             facts = making.source.facts
@@ -237,15 +237,15 @@ class ImageProxyService:
             return render.render(stream, facts, self.profile, limits=limits(), resizer=conf().resizer)
 
     def announce(self, making: RenderJob, rendered: Rendered) -> None:
-        """Note the name that `store` is about to write. Not in a transaction."""
+        """Record the name that `store` is about to write. Do not call this in a transaction."""
         name = f"{self._stem(making.source)}.{EXTENSIONS[rendered.format]}"
         making.note = writing.announce(making.source.pk, self.profile.name, name, before=making.before)
 
     def store(self, making: RenderJob, rendered: Rendered) -> None:
-        """One write of the announced proxy, whole or not at all. No database is touched.
+        """Write the announced proxy, in one atomic write. Does not access the database.
 
         Raises:
-            StorageError: as the storage says.
+            StorageError: raised by the storage.
         """
         assert making.note is not None  # noqa: S101 - `announce` comes first
         content_type = f"image/{rendered.format.lower()}"
@@ -259,12 +259,12 @@ class ImageProxyService:
         *,
         within: Callable[[ProxyResult], None] | None = None,
     ) -> ProxyResult:
-        """One transaction: the proxy's row, the lease's end, and what ``within`` adds to it.
+        """Write the proxy's row, release the lease and call ``within``, all in one transaction.
 
         Raises:
-            SourceChanged: the original is another than the one that was read.
-            SourceMissing: it is gone; what was put has been removed.
-            LeaseLost: the making took so long that another may have begun.
+            SourceChanged: the original was replaced since it was read.
+            SourceMissing: it was deleted; the stored proxy has been deleted, too.
+            LeaseLost: making it took so long that another process may have started.
         """
         try:
             with transaction.atomic():
@@ -272,20 +272,20 @@ class ImageProxyService:
                 if within is not None:
                     within(result)
         except IntegrityError as error:
-            # Between our look and our commit the original's row went.
+            # The original's row was deleted between our check and our commit.
             if MediaFile.objects.filter(pk=making.source.pk).exists():
                 raise
             raise self._gone(making) from error
         return result
 
     def abandon(self, making: RenderJob) -> None:
-        """Give the lease back without a proxy, and leave no row that speaks of bytes we wrote over."""
+        """Release the lease without a proxy, and leave no row that describes overwritten bytes."""
         writing.abandon(making.source.pk, self.profile.name, making.token, making.note)
 
-    # -- Inside ----------------------------------------------------------------------------------
+    # -- Internals -------------------------------------------------------------------------------
 
     def _stem(self, source: MediaFile) -> str:
-        """The proxy's name in its storage, up to the extension."""
+        """Return the proxy's name in its storage, without the extension."""
         filename = build_image_proxy_filename(
             source.original_name or source.file.name or "", source.pk, suffix=self.profile.suffix
         )
@@ -295,9 +295,9 @@ class ImageProxyService:
         return reasons_of(source, self.profile)
 
     def _read_facts(self, making: RenderJob, stream: BinaryIO) -> ImageFacts:
-        """Read the whole original, and decide by what is in it why it needs a proxy.
+        """Read the whole original, and determine from its content why it needs a proxy.
 
-        Bytes other than those that the row speaks of change neither the row nor the reasons.
+        If the bytes are not those that the row describes, neither the row nor the reasons change.
         """
         read = read_facts(stream, limits())
         if read.image is None:
@@ -308,11 +308,11 @@ class ImageProxyService:
         return read.image
 
     def _lacks_a_walk(self, making: RenderJob) -> bool:
-        """Whether it is not known yet what the original holds beside its pixels, and that matters."""
+        """Return whether the original's metadata is not known yet and could affect the result."""
         return making.source.has_metadata is None and Reason.METADATA in making.reasons
 
     def _settle(self, source: Any, *, force: bool) -> ProxyResult | None:
-        """The outcome, where the rows tell it without opening a file."""
+        """Return the result if the rows determine it without opening a file, else None."""
         if source.file_type != MediaFile.FileType.IMAGE:
             raise not_an_image(source)
         if source.held is not None:
@@ -331,7 +331,7 @@ class ImageProxyService:
         return ProxyResult(Outcome.REUSED, source, self._reasons(source), proxy)
 
     def _remove_unneeded(self, source: MediaFile, *fingerprints: str) -> None:
-        """Remove the proxy of a file that needs none, unless somebody gave it for these very bytes."""
+        """Delete the proxy of a file that needs none, unless it is an external one for these bytes."""
         proxy = writing.find_proxy(source.pk, self.profile.name)
         if proxy is not None and not is_kept(proxy, source.fingerprint, *fingerprints):
             proxy.delete()
@@ -351,7 +351,7 @@ class ImageProxyService:
             )
         if making.new_facts is not None:
             today.set_facts(making.new_facts)
-            # Not by save(): nothing changed that its listeners should act on.
+            # Not with save(): its signal receivers have nothing to react to.
             MediaFile.objects.filter(pk=today.pk).update(
                 **{name: getattr(today, name) for name in MediaFile.FACT_FIELDS}
             )
@@ -377,7 +377,7 @@ class ImageProxyService:
             "provenance": rendered.provenance,
             "seconds": round(making.seconds, 4),
         }
-        assert making.note is not None  # noqa: S101 - what was rendered was announced
+        assert making.note is not None  # noqa: S101 - `announce` came before
         proxy, is_new = writing.record(making.note, source, values)
         outcome = Outcome.CREATED if is_new else Outcome.REPLACED
         transaction.on_commit(
@@ -391,7 +391,7 @@ class ImageProxyService:
 
 
 def not_an_image(source: MediaFile) -> NotAnImage:
-    """The error for a video where an image is asked for."""
+    """Return the error for a video where an image is required."""
     return NotAnImage(
         f"{source} is a video ({source.content_type}). Image proxies are made of images; "
         "a video's proxy is recorded with create_proxy_file()."
@@ -399,7 +399,7 @@ def not_an_image(source: MediaFile) -> NotAnImage:
 
 
 def create_image_proxy_internal(source_id: int, *, force: bool = False, profile: str = "nova") -> ProxyResult:
-    """Make the proxy of one file by its id: what saving a file leads to.
+    """Make the proxy of one file by its id, as saving a file does.
 
     Raises:
         MediaError: one of the named errors.

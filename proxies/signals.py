@@ -1,4 +1,4 @@
-"""What others may listen to. All are sent after the commit.
+"""Signals for other apps. All are sent after the commit.
 
 ``proxy_ready`` (source, proxy, outcome), ``proxy_failed`` (source_id, error), and ``batch_finished`` (batch).
 """

@@ -1,4 +1,4 @@
-"""Whether a proxy's file is the one that its row records."""
+"""Check that a proxy's stored file is the one that its row records."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ logger = logging.getLogger(__name__)
 
 
 def is_intact(proxy: Proxy) -> bool:
-    """Return whether the proxy's file is stored with its size and ETag: one look-up, nothing is read.
+    """Return whether the proxy's file is stored with its size and ETag, by one lookup without reading it.
 
     Raises:
-        StorageError: the storage does not answer.
+        StorageError: the storage does not respond.
     """
     try:
         proxies_storage().check_stored(
@@ -29,7 +29,7 @@ def is_intact(proxy: Proxy) -> bool:
 def mark_damaged(proxy: Proxy, error: MediaError) -> None:
     """Mark a proxy whose file is missing or damaged as outdated, so that it is made again.
 
-    One that was made again meanwhile stays as it is.
+    A proxy that was made again meanwhile is not changed.
     """
     logger.warning("The proxy of file %s must be made again: %s", proxy.source_id, error)
     written = Proxy.objects.filter(pk=proxy.pk, created_at=proxy.created_at, sha256=proxy.sha256)

@@ -6,10 +6,10 @@ from proxies.batches import runner, sweeper
 
 
 def run_slice(slot: int, generation: int) -> int:
-    """Work for a second or two in a worker slot, and return how many items were claimed.
+    """Run a tick of a second or two in a worker slot, and return how many items were started.
 
     Args:
-        lane: the number of the worker slot.
+        slot: the number of the worker slot.
         generation: of the slot; a job of an older generation returns at once.
     """
     return runner.run_tick(slot, generation)

@@ -1,7 +1,7 @@
-"""The comparison of all rows with all stored files, both ways.
+"""Compare all rows with all stored files, in both directions.
 
-It runs in steps, each in pages: of rows by their ids, or of names as a storage lists them. So memory does not
-grow with the library, and an interrupted run resumes at the page it had reached.
+The comparison runs in steps, each in pages: of rows by id, or of names as a storage lists them. So memory use
+does not grow with the library, and an interrupted run resumes at the page it had reached.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from proxies.stored_file import mark_damaged
 
 Row = TypeVar("Row", MediaFile, Proxy)
 
-# Rows or names compared at once; a query takes as many parameters.
+# Rows or names compared at once; a query has this many parameters.
 PAGE: Final = 500
-# Look-ups under way at once: in a bucket each takes some 20 ms.
+# Concurrent lookups: in a bucket each takes some 20 ms.
 _LOOK_UPS: Final = 16
-# What we write below each storage's folder or prefix.
+# The folders that NovaProxy writes below each storage's folder or prefix.
 PREFIXES: Final = {"originals": ("original",), "proxies": tuple(FOLDERS.values())}
 
 
 class Kind(StrEnum):
-    """What was found to be wrong with: a row's file, or a file without a row."""
+    """The subject of a finding: a row's file, or a file without a row."""
 
     ORIGINAL = "original"
     PROXY = "proxy"
@@ -49,7 +49,7 @@ class Kind(StrEnum):
 
 
 class State(StrEnum):
-    """How it is wrong."""
+    """What is wrong with it."""
 
     MISSING = "missing"
     WRONG_SIZE = "wrong_size"
@@ -59,7 +59,7 @@ class State(StrEnum):
 
 
 class Action(StrEnum):
-    """What a repair does about it."""
+    """How a repair handles it."""
 
     NONE = "none"
     MAKE_AGAIN = "make_again"
@@ -68,15 +68,15 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong.
+    """One problem found.
 
     Attributes:
-        kind: of what.
-        state: how.
-        action: what a repair does, or has done, about it.
-        id: the row's; None for a file without a row.
+        kind: the kind of its subject.
+        state: what is wrong.
+        action: how a repair handles it, or has handled it.
+        id: the row's id; None for a file without a row.
         path: the file's name in its storage.
-        bytes: recorded in the row, or found.
+        bytes: the size recorded in the row, or found.
     """
 
     kind: Kind
@@ -89,14 +89,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What was compared at once.
+    """The result of one page.
 
     Attributes:
         step: the name of the step that it belongs to.
-        after: the id up to which the step is done; 0 where a step resumes at its beginning only.
+        after: the id up to which the step is done; 0 if the step can only be resumed at its beginning.
         checked: how many rows or files were compared.
-        bytes: their sizes together.
-        findings: what is wrong.
+        bytes: their total size.
+        findings: the problems found.
     """
 
     step: str
@@ -112,9 +112,9 @@ class Verification:
 
     Attributes:
         deep: read every file that has a row, and compare its SHA-256.
-        repair: remove temporaries, and mark damaged proxies so that `make_again` has them made again.
+        repair: delete temporaries, and mark damaged proxies so that `make_again` gets them made again.
         delete_unknown: with ``repair``, delete files without a row.
-        guard: leave younger files without a row alone, because the row may be about to be written.
+        guard: ignore younger files without a row, because the row may be about to be written.
     """
 
     deep: bool = False
@@ -125,10 +125,10 @@ class Verification:
     STEPS: ClassVar = ("originals", "proxies", "files", "temporaries")
 
     def pages(self, step: str = STEPS[0], after: int = 0) -> Iterator[Page]:
-        """Compare page by page, from ``step`` on and in it after the id ``after``.
+        """Compare page by page, starting in ``step`` after the id ``after``.
 
         Raises:
-            StorageError: a storage does not answer.
+            StorageError: a storage does not respond.
         """
         run = {
             "originals": self._originals,
@@ -187,7 +187,7 @@ class Verification:
     def _state(
         self, storage: MediaStorage, name: str, size: int | None, sha256: str, etag: str
     ) -> State | None:
-        """Compare one stored file with its row. Touches no database."""
+        """Compare one stored file with its row. Does not access the database."""
         try:
             stored = storage.stat(name)
             if size is not None and stored.bytes != size:
@@ -214,7 +214,7 @@ class Verification:
                     yield Page("files", 0, len(files), sum(file.bytes for file in files), findings)
 
     def _without_row(self, files: Sequence[Found]) -> list[Found]:
-        """Return those that are old enough and that no row and no note of a removal names."""
+        """Return the files that are old enough and that no row and no removal note refers to."""
         youngest = time.time() - self.guard.total_seconds()
         names = [file.name for file in files if file.modified_at <= youngest]
         known = {
@@ -233,7 +233,7 @@ class Verification:
 
     def _temporaries(self, after: int) -> Iterator[Page]:
         youngest = time.time() - self.guard.total_seconds()
-        # Two aliases may lead to one folder.
+        # Two aliases may refer to the same folder.
         storages = {(it := media_storage(alias)).label: it for alias in probe.configured_aliases()}
         for storage in storages.values():
             probes = [file for file in storage.walk(probe.FOLDER) if file.modified_at <= youngest]
@@ -249,7 +249,7 @@ class Verification:
 
 
 def make_again() -> list[Batch]:
-    """Start a batch for each profile with outdated proxies, among them those that a run marked as damaged."""
+    """Start a batch for each profile with outdated proxies, including those that a run marked as damaged."""
     batches = []
     for name, profile in conf().profiles.items():
         outdated = Proxy.objects.stale(profile).filter(file_type=Proxy.FileType.IMAGE)

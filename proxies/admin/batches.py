@@ -1,4 +1,4 @@
-"""Batches in the admin: the list, the page that shows one alive, its items, and the buttons."""
+"""Batches in the admin: the list, the live page of a batch, its items, and the buttons."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ _IN_HAND: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A button of the batch's page.
+    """A button on the batch's page.
 
     Attributes:
-        label: what it says.
-        hint: what it does, for whoever is about to press it.
-        act: the function behind it.
-        asks_why: whether a reason may be given.
-        takes_anew: whether some of the parameters may be given anew with it.
-        done: what is said afterwards.
+        label: its text.
+        hint: its effect, as a tooltip.
+        act: the function it calls.
+        asks_why: whether the user may give a reason.
+        takes_anew: whether the user may change some of the parameters with it.
+        done: the message afterwards.
     """
 
     label: str
@@ -84,7 +84,7 @@ CHANGES: Final[dict[str, Change]] = {
 
 
 class BatchAdmin(TitledList, ShownByTemplate, Kept, BatchModelAdmin):
-    """Batches: seen at a glance, watched, paused, resumed, cancelled, tried again."""
+    """Batches: overview, progress, pause, resume, cancel and retry."""
 
     list_title = "Batches"
     page_template = "proxies/batch.html"
@@ -92,7 +92,7 @@ class BatchAdmin(TitledList, ShownByTemplate, Kept, BatchModelAdmin):
     list_display_links = ["batch"]
     list_filter = ["state", ("created_at", AddedFilter)]
     list_select_related = ["created_by"]
-    # The uploads first, which are always there, then the newest.
+    # Uploads, which always exist, first; then the newest.
     ordering = [F("standing").desc(nulls_last=True), "-id"]
     sortable_by = ()
     list_per_page = 25
@@ -159,7 +159,7 @@ class BatchAdmin(TitledList, ShownByTemplate, Kept, BatchModelAdmin):
         }
 
     def progress_view(self, request: HttpRequest, pk: int) -> JsonResponse:
-        """What the page shows anew every few seconds, rendered by the templates that rendered it first."""
+        """Return the parts of the page that refresh every few seconds, rendered by the page's templates."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         context = self._live_context(request, self._batch(pk))
@@ -177,7 +177,7 @@ class BatchAdmin(TitledList, ShownByTemplate, Kept, BatchModelAdmin):
 
     @method_decorator(require_POST)
     def act_view(self, request: HttpRequest, pk: int, name: str) -> HttpResponse:
-        """Press one of the buttons."""
+        """Handle one of the buttons."""
         if not request.user.has_perm("proxies.change_batch"):
             raise PermissionDenied
         batch, change = self._batch(pk), CHANGES.get(name)
@@ -229,7 +229,7 @@ class BatchAdmin(TitledList, ShownByTemplate, Kept, BatchModelAdmin):
 
 
 class OutcomeFilter(admin.SimpleListFilter):
-    """By outcome: what is done, so that the ledger's index serves."""
+    """Filter done items by outcome. The state is part of the query so that the ledger's index is used."""
 
     title = "outcome"
     parameter_name = "outcome"
@@ -244,7 +244,7 @@ class OutcomeFilter(admin.SimpleListFilter):
 
 
 class BatchItemAdmin(TitledList, Kept, ItemModelAdmin):
-    """The files of a batch one by one; read-only."""
+    """The files of a batch; read-only."""
 
     list_title = "Files of a batch"
     list_display = ["file_name", "status", "why", "in_batch", "attempts", "finished"]
@@ -261,7 +261,7 @@ class BatchItemAdmin(TitledList, Kept, ItemModelAdmin):
         css = {"all": ["media_files/admin.css", "proxies/admin.css"]}
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """Reached from a batch, not from the index."""
+        """Hide the list from the index: it is reached from a batch."""
         return False
 
     def has_view_permission(self, request: HttpRequest, obj: BatchItem | None = None) -> bool:
@@ -302,10 +302,10 @@ class BatchItemAdmin(TitledList, Kept, ItemModelAdmin):
 
 
 def _given_anew(batch: Batch, posted: QueryDict) -> dict[str, Any]:
-    """Those of the batch's parameters that the form brings.
+    """Return the batch's parameters that the form changes.
 
     Raises:
-        ValidationError: one of them is not what it should be.
+        ValidationError: one of them is invalid.
     """
     form = changes_form(batch, posted)
     if form is None:
@@ -316,7 +316,7 @@ def _given_anew(batch: Batch, posted: QueryDict) -> dict[str, Any]:
 
 
 def state_badge(batch: Batch, progress: Progress) -> SafeString:
-    """A batch's state; one that is done and has failures does not look as one without."""
+    """Return a badge of a batch's state; a completed batch with failures looks different from one without."""
     if batch.standing:
         return badge("always_on")
     if batch.state == Batch.State.COMPLETED and progress.failed:
@@ -331,7 +331,7 @@ def _moment_text(moment: datetime) -> str:
 
 
 def _progress(batch: Batch) -> Progress:
-    """The progress of a row of the list, looked up once for all its columns."""
+    """Return the progress of a row of the list, computed once for all its columns."""
     known: Progress | None = getattr(batch, "_shown_progress", None)
     if known is None:
         known = progress_of(batch)
@@ -340,7 +340,7 @@ def _progress(batch: Batch) -> Progress:
 
 
 def _outcome_rows(batch: Batch, progress: Progress) -> list[tuple[str, int, str, str]]:
-    """(outcome, files, what it means, the URL of their list)."""
+    """Return rows of (outcome, files, explanation, URL of their list)."""
     happened = page_of(batch.operation).happened
     return [
         (outcome.value, count, happened[outcome], _items_url(batch, outcome=outcome))
@@ -355,12 +355,12 @@ def _items_url(batch: Batch, *, outcome: Outcome | None = None) -> str:
 
 
 def _again_url(request: HttpRequest, batch: Batch) -> str:
-    """Where what failed of a standing batch can be tried again: by a batch of its own."""
+    """Return the URL of the page that retries a standing batch's failures in a new batch."""
     operation = operations.get(batch.operation)
     return filter_url(operation, "proxy_state=missing") if request.user.has_perm(operation.permission) else ""
 
 
 def _named(items: QuerySet[BatchItem]) -> QuerySet[BatchItem]:
-    """With ``file_name``, None where the file is gone: a join would leave those out."""
+    """Annotate ``file_name``, None if the file was deleted; a join would omit those items."""
     names = MediaFile.objects.filter(pk=OuterRef("file_id")).values("original_name")[:1]
     return items.annotate(file_name=Subquery(names))

@@ -1,4 +1,4 @@
-"""What the admin shows of an operation: its label, its form and its templates."""
+"""The presentation of an operation in the admin: its label, its form and its templates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class OperationPage:
         label: the name on buttons and in lists.
         description: one sentence for the person who is about to start it.
         switches: a sentence for each of its parameters that can be switched on.
-        plan_template: the part of the preview page that shows what a run adds up to.
+        plan_template: the part of the preview page that shows the totals of a run.
         started_template: the same part of the page of a batch, whose plan is JSON.
         planned: what each outcome means in the preview.
         happened: what each outcome means once a file is done.
@@ -43,7 +43,7 @@ class OperationPage:
 
 
 def profile_field(help_text: str) -> forms.Field:
-    """Return the choice of a profile, ``nova`` first; an empty choice means ``nova``."""
+    """Return a field to choose a profile, ``nova`` first; an empty choice means ``nova``."""
     names = sorted(conf().profiles, key=lambda name: (name != "nova", name))
     return forms.ChoiceField(
         choices=[(name, name) for name in names], required=False, initial="nova", help_text=help_text
@@ -54,12 +54,12 @@ _pages: Final[dict[str, OperationPage]] = {}
 
 
 def register(operation: str, page: OperationPage) -> None:
-    """Show an operation on a page of its own and in the list's actions."""
+    """Show an operation on its own page and in the list's actions."""
     _pages[operation] = page
 
 
 def page_of(operation: str) -> OperationPage:
-    """Return an operation's page; for one that registered none, a page with its code as label."""
+    """Return an operation's page; if none is registered, a page with its code as label."""
     return _pages.get(operation) or OperationPage(operation)
 
 

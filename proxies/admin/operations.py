@@ -1,6 +1,6 @@
-"""Every operation as an action of the files' list: the page that shows the plan, and the start.
+"""Operations as actions in the list of files: the preview page, and the start of a batch.
 
-Generic over `Operation`: one that registers gets its action, its page and its permission by that.
+Generic over `Operation`: each registered operation gets its action, its page and its permission.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ IDS, FILTER = "ids", "filter"
 
 
 class NothingSelected(Exception):
-    """The address names no files, or names them in a way that nobody can read."""
+    """The URL selects no files, or selects them in an invalid way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The files that the page is about.
+    """The files selected for an operation.
 
     Attributes:
-        selection: what the engine works on.
-        filters: how they were chosen, as (what, value) for the reader; empty for single files, or for all.
-        is_filter: whether a filter stands for them, which may find others a minute later.
-        list_query: the query string of the list that they were chosen in.
+        selection: the files to process.
+        filters: how they were chosen, as (name, value) for display; empty for single files, or for all.
+        is_filter: whether they are selected by a filter, which may match other files a minute later.
+        list_query: the query string of the list in which they were chosen.
     """
 
     selection: Selection
@@ -58,7 +58,7 @@ class Chosen:
 
 
 class OperationsMixin(FileModelAdmin):
-    """The files' list with an action for each operation that the user may start."""
+    """Adds an action to the list of files for each operation that the user may start."""
 
     change_list_template = "proxies/file_change_list.html"
 
@@ -90,7 +90,7 @@ class OperationsMixin(FileModelAdmin):
     # -- The page ----------------------------------------------------------------------------------
 
     def operation_view(self, request: HttpRequest, name: str) -> HttpResponse:
-        """Show the plan (GET); start the batch and go to its page (POST)."""
+        """Show the preview (GET); start the batch and redirect to its page (POST)."""
         operation = self._operation(request, name)
         try:
             chosen = self._chosen(request)
@@ -163,7 +163,7 @@ class OperationsMixin(FileModelAdmin):
         return Chosen(Selection(MediaFile.objects.all(), ids), [], is_filter=False)
 
     def _chosen_by_filter(self, request: HttpRequest, query: str) -> Chosen:
-        """Whatever the list itself shows for this query string, on all its pages."""
+        """Return all files that the list shows for this query string, on all its pages."""
         as_list = copy.copy(request)
         as_list.GET = QueryDict(query)
         try:
@@ -180,7 +180,7 @@ class OperationsMixin(FileModelAdmin):
         if shown.query:
             filters.insert(0, ("search", f"“{shown.query}”"))
         elif not filters and shown.get_filters_params():
-            filters.append(("as", "chosen in the list"))  # by a link of ours, or typed into the address
+            filters.append(("as", "chosen in the list"))  # by one of our links, or typed into the address bar
         return Chosen(Selection(files), filters, is_filter=True, list_query=query)
 
     def _list_url(self, query: str = "") -> str:
@@ -189,12 +189,12 @@ class OperationsMixin(FileModelAdmin):
 
 
 def operation_url(operation: Operation, ids: list[int]) -> str:
-    """The page of an operation for a handful of files."""
+    """Return the URL of an operation's page for a few files."""
     return _page_url(operation, {IDS: ",".join(map(str, ids))})
 
 
 def filter_url(operation: Operation, query: str) -> str:
-    """The page of an operation for all files that the list shows for a query string."""
+    """Return the URL of an operation's page for all files that the list shows for a query string."""
     return _page_url(operation, {FILTER: query})
 
 
@@ -211,7 +211,7 @@ def _as_action(operation: Operation) -> tuple[Any, str, str]:
 def _open_page(
     operation: Operation, modeladmin: OperationsMixin, request: HttpRequest, files: QuerySet[MediaFile]
 ) -> HttpResponse:
-    """The action: to the page, with the filter where all its files are meant, and else with their ids."""
+    """Redirect to the operation's page, with the filter if all its files are selected, else with ids."""
     if request.POST.get("select_across") != "1":
         ids = ",".join(request.POST.getlist(ACTION_CHECKBOX_NAME))
         return HttpResponseRedirect(_page_url(operation, {IDS: ids}))
@@ -226,7 +226,7 @@ def _allowed(request: HttpRequest) -> list[Operation]:
 
 
 def _options_form(operation: Operation, data: QueryDict) -> forms.Form:
-    """What a person may set; a box that is not ticked is off."""
+    """Return the operation's options form, validated; an unticked checkbox is off."""
     form_class = cast(type[forms.Form], type("OptionsForm", (forms.Form,), page_of(operation.name).fields()))
     form = form_class(data)
     form.full_clean()
@@ -234,10 +234,10 @@ def _options_form(operation: Operation, data: QueryDict) -> forms.Form:
 
 
 def changes_form(batch: Batch, data: QueryDict | None = None) -> forms.Form | None:
-    """What may be given anew when a paused batch goes on, filled with what it has; None for nothing."""
+    """Return a form of the parameters that may change on resume, with current values; None for no such."""
     try:
         operation = operations.get(batch.operation)
-    except UnknownOperation:  # not registered any more
+    except UnknownOperation:  # no longer registered
         return None
     every = page_of(operation.name).fields()
     fields = {name: every[name] for name in every if name in operation.changeable}
@@ -248,7 +248,7 @@ def changes_form(batch: Batch, data: QueryDict | None = None) -> forms.Form | No
 
 
 def _outcome_rows(page: OperationPage, plan: Plan) -> list[tuple[str, int, str]]:
-    """(outcome, files, what it means), work first."""
+    """Return rows of (outcome, files, explanation), those that need work first."""
     known = [*(outcome for outcome in Outcome if outcome in NEEDS_WORK), *Outcome]
     return [
         (outcome.value, plan.outcomes[outcome], page.planned[outcome])

@@ -1,7 +1,7 @@
-"""The admin's parts for proxies: a mixin for files, and the lists of proxies, quarantine and workers.
+"""The admin of proxies: a mixin for files, and the lists of proxies, quarantined files and workers.
 
-Batches have theirs in `admin_batches`, the actions over files in `admin_operations`. Nothing is registered
-here: the site composes.
+For batches see `proxies.admin.batches`, for actions on files `proxies.admin.operations`. Nothing is
+registered here: the site composes the classes.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ if TYPE_CHECKING:
 else:
     AnyModelAdmin = ProxyModelAdmin = QuarantineModelAdmin = WorkerModelAdmin = admin.ModelAdmin
 
-# How much of a file's past its page tells.
+# How many of a file's latest batch items its page shows.
 _LAST_ITEMS = 10
 
 
 def thumbnail(proxy: Proxy | None, name: str) -> SafeString:
-    """A proxy in a box of fixed size, loaded when it comes into view. Never the original, however small."""
+    """Return a proxy in a box of fixed size, loaded lazily. Never the original, however small."""
     if proxy is None or proxy.file_type != Proxy.FileType.IMAGE:
         return format_html('<span class="np-thumb np-thumb-none">{}</span>', "no proxy")
     return format_html(
@@ -67,23 +67,23 @@ def thumbnail(proxy: Proxy | None, name: str) -> SafeString:
 
 
 def badge(word: str, title: str = "", text: str = "") -> SafeString:
-    """A word of the contract with a colour of its own; the colour says nothing that the text does not."""
+    """Return an API code as a coloured badge; the colour conveys nothing that the text does not."""
     return format_html(
         '<span class="np-badge np-{}" title="{}">{}</span>', word, title, text or word.replace("_", " ")
     )
 
 
 class ShownByTemplate(AnyModelAdmin):
-    """A row's page is a template of its own, and no form.
+    """Show a row's page with a template instead of a form.
 
     Attributes:
-        page_template: which.
+        page_template: the template's name.
     """
 
     page_template: str
 
     def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """What the template shows besides what all pages show."""
+        """Return the template's context besides that of all pages."""
         return {"title": str(row)}
 
     def change_view(
@@ -110,7 +110,7 @@ class ShownByTemplate(AnyModelAdmin):
 
 
 class ProxyStateFilter(admin.SimpleListFilter):
-    """By where the file's proxy stands."""
+    """Filter by the state of the file's proxy."""
 
     title = "proxy"
     parameter_name = "proxy_state"
@@ -123,14 +123,14 @@ class ProxyStateFilter(admin.SimpleListFilter):
 
 
 class ProxyFileAdminMixin(OperationsMixin):
-    """What the admin says of a file's proxies, and what can be done about them."""
+    """Adds proxies to the admin of files: their state, and the actions on them."""
 
     @property
     def media(self) -> forms.Media:
         return super().media + forms.Media(css={"all": ["proxies/admin.css"]})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[MediaFile]:
-        # What waits for an analysis, or in a batch that was stopped, is not on its way to a proxy.
+        # A file that waits for an analysis, or in a stopped batch, is not about to get a proxy.
         making = {"batch__operation": ImageProxyOperation.name, "batch__state": Batch.State.RUNNING}
         waits = BatchItem.objects.unfinished().filter(file=OuterRef("pk"), **making)
         return (
@@ -176,7 +176,7 @@ class ProxyFileAdminMixin(OperationsMixin):
 
 
 class ProxyAdmin(TitledList, DeletesInPages, MadeByTheMachine, ProxyModelAdmin):
-    """Proxies: looked at and deleted. They are made through their files."""
+    """Proxies: view and delete. They are made through their files."""
 
     list_title = "Proxies"
     list_display = ["thumbnail", "file", "recipe_state", "facts", "savings", "made"]
@@ -199,7 +199,7 @@ class ProxyAdmin(TitledList, DeletesInPages, MadeByTheMachine, ProxyModelAdmin):
         css = {"all": ["media_files/admin.css", "proxies/admin.css"]}
 
     def has_view_permission(self, request: HttpRequest, obj: Proxy | None = None) -> bool:
-        """To see a proxy is to see its original."""
+        """Require the permission to view originals, because a proxy shows its original."""
         return request.user.has_perm("media_files.view_mediafile")
 
     @admin.display(description="preview")
@@ -261,7 +261,7 @@ class ProxyAdmin(TitledList, DeletesInPages, MadeByTheMachine, ProxyModelAdmin):
 
 
 class QuarantineAdmin(TitledList, MadeByTheMachine, QuarantineModelAdmin):
-    """Files that an operation failed on several times. Releasing one is deleting its row here."""
+    """Files on which an operation failed several times. Deleting a row here releases the file."""
 
     list_title = "Files in quarantine"
     list_display = ["file", "what", "message", "created_at"]
@@ -306,7 +306,7 @@ class QuarantineAdmin(TitledList, MadeByTheMachine, QuarantineModelAdmin):
 
 
 class WorkerStateAdmin(TitledList, Kept, WorkerModelAdmin):
-    """Which workers are alive: what each supervisor last said."""
+    """Workers: the last report of each supervisor."""
 
     list_title = "Workers"
     list_display = [
@@ -334,7 +334,7 @@ class WorkerStateAdmin(TitledList, Kept, WorkerModelAdmin):
 
     @admin.display(description="message")
     def remarks(self, row: Any) -> str:
-        """What went wrong last, and how the worker's settings differ from those of this site."""
+        """Return the last failure, and how the worker's settings differ from those of this site."""
         difference = difference_in_words(row) if row.is_alive else ""
         return " ".join(text for text in (row.message, difference) if text) or "-"
 
@@ -344,7 +344,7 @@ class WorkerStateAdmin(TitledList, Kept, WorkerModelAdmin):
 
 
 def _state_of(row: Any) -> tuple[str, str]:
-    """(word, sentence) for where a file's proxy stands; the row is one of the mixin's query."""
+    """Return the state of a file's proxy as (code, sentence); ``row`` comes from the mixin's query."""
     if row.file_type != MediaFile.FileType.IMAGE:
         return "not_needed", "Image proxies are made of images only."
     state = "queued" if row.is_queued and row.proxy_state != "not_needed" else row.proxy_state
@@ -352,5 +352,5 @@ def _state_of(row: Any) -> tuple[str, str]:
 
 
 def _image_proxy(row: MediaFile) -> Proxy | None:
-    """The proxy for the model, out of those that were prefetched."""
+    """Return the default profile's proxy from the prefetched ones."""
     return next((proxy for proxy in row.proxies.all() if proxy.profile == conf().nova.name), None)

@@ -1,4 +1,4 @@
-"""What the REST API reads and shows of batches."""
+"""Serializers of batches in the REST API."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from proxies.api.proxies import ProfileField
 from proxies.models import Batch, BatchItem
 from proxies.outcomes import Outcome
 
-# Existing callers' words for the states.
+# The states as existing callers expect them.
 STATUSES: Final = {state: state.upper() for state in Batch.State}
 _LARGEST_ID: Final = 2**63 - 1
-# Of a list's wrong values, those that an error repeats, and how much of each.
+# How many of a list's invalid values an error quotes, and how much of each.
 _SHOWN: Final = 3
 _SHOWN_CHARACTERS: Final = 40
 
 
 class IdList(serializers.ListField):
-    """File ids, each positive. Named by the door's own words where they are not."""
+    """A list of positive file ids; an error quotes the invalid values."""
 
     child = serializers.IntegerField(min_value=1, max_value=_LARGEST_ID)
     default_error_messages = {"not_a_list": "Expected a list of file ids, as [1, 2, 3]; got {input_type}."}
 
     def run_child_validation(self, data: list[Any]) -> list[Any]:
-        # Numbers as they should be need no validator each: a hundred thousand of them take seconds.
+        # Skip the validator for valid numbers: running it on a hundred thousand takes seconds.
         if all(type(id_) is int and 0 < id_ <= _LARGEST_ID for id_ in data):
             return data
         ids, others = [], []
@@ -45,17 +45,17 @@ class IdList(serializers.ListField):
 
 
 def _listed(values: list[Any]) -> str:
-    """The first few, each cut short."""
+    """Return the first few values, each truncated."""
     shown = ", ".join(repr(value)[:_SHOWN_CHARACTERS] for value in values[:_SHOWN])
     return f"{shown} and {len(values) - _SHOWN} more" if len(values) > _SHOWN else shown
 
 
 class FilterField(serializers.DictField):
-    """Filters by their names; of a form as ``filter.type=image``."""
+    """Filters by name; in a form as ``filter.type=image``."""
 
     def get_value(self, dictionary: Any) -> Any:
         value = super().get_value(dictionary)
-        # A form that names none gives an empty one, which would be all files.
+        # A form without filters yields an empty dictionary, which would select all files.
         return serializers.empty if isinstance(dictionary, QueryDict) and not value else value
 
 
@@ -81,7 +81,7 @@ class NothingSerializer(StrictSerializer):
 
 
 class ForecastSerializer(serializers.Serializer[Any]):
-    """The 90 % interval of the bytes of the proxies to be made; null where no proxy stands to learn from."""
+    """The 90 % interval of the bytes of the proxies to be made; null if too few exist for an estimate."""
 
     sample = serializers.IntegerField(help_text="How many proxies it was learned from.")
     low = serializers.IntegerField(allow_null=True)
@@ -89,7 +89,7 @@ class ForecastSerializer(serializers.Serializer[Any]):
 
 
 class OutcomesSerializer(serializers.Serializer[Any]):
-    """What would become of the files: how many of each outcome, and their bytes."""
+    """The outcomes of a run: how many files of each, and their bytes."""
 
     created = serializers.IntegerField()
     replaced = serializers.IntegerField()
@@ -102,7 +102,7 @@ class OutcomesSerializer(serializers.Serializer[Any]):
 
 
 class PlanSerializer(OutcomesSerializer):
-    """What would become of the files, in numbers."""
+    """A preview of a run, in numbers."""
 
     reasons = serializers.DictField(child=serializers.IntegerField())
     bytes_proxies = serializers.IntegerField(allow_null=True)
@@ -134,7 +134,7 @@ class DelaySerializer(serializers.Serializer[Any]):
 
 
 class BatchSerializer(serializers.Serializer[Any]):
-    """A batch, and how far it is."""
+    """A batch and its progress."""
 
     id = serializers.IntegerField()
     job_id = serializers.CharField()
@@ -190,7 +190,7 @@ class BatchItemSerializer(serializers.ModelSerializer[BatchItem]):
 
 
 class BatchStatusSerializer(serializers.Serializer[Any]):
-    """What callers of the older interface poll."""
+    """The status that clients of the older API poll."""
 
     job_id = serializers.CharField()
     status = serializers.ChoiceField(choices=sorted(STATUSES.values()))

@@ -1,4 +1,4 @@
-"""Batches through the REST API: planned, started, watched, paused, resumed, cancelled, tried again."""
+"""Batches in the REST API: plan, start, watch, pause, resume, cancel and retry."""
 
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ class BatchFilter(StrictFilterSet):
 
 
 class FilesFilter(ProxyFilterMixin, MediaFileFilter):
-    """Those of GET /api/files, without its paging."""
+    """The filters of GET /api/files, without paging."""
 
     ALSO_KNOWN = frozenset()
 
 
 class ProxyBatchViewSet(StrictAddressMixin, mixins.ListModelMixin, viewsets.GenericViewSet[Batch]):
-    """Batches, by their number or by their ``job_id``."""
+    """Batches, addressed by number or by ``job_id``."""
 
     queryset = Batch.objects.filter(standing=None).select_related("created_by", "changed_by")
     files_filter: type[MediaFileFilter] = FilesFilter
@@ -112,7 +112,7 @@ class ProxyBatchViewSet(StrictAddressMixin, mixins.ListModelMixin, viewsets.Gene
     }
 
     def get_object(self) -> Batch:
-        """Addressed as 12 or as batch-image-proxy-12."""
+        """Return the batch addressed as 12 or as batch-image-proxy-12."""
         key = str(self.kwargs["pk"])
         batch = self.get_queryset().filter(pk=int(key.rpartition("-")[2])).first()
         if batch is None or (not key.isdigit() and key != batch.job_id):
@@ -141,7 +141,7 @@ class ProxyBatchViewSet(StrictAddressMixin, mixins.ListModelMixin, viewsets.Gene
     @extend_schema(request=BatchRequestSerializer, responses={202: AcceptedSerializer, 200: DryRunSerializer})
     @action(detail=False, methods=["post"], url_path="image-proxy")
     def image_proxy(self, request: Request) -> Response:
-        """Make image proxies of many files; with ``dry_run`` only say what would be done."""
+        """Make image proxies of many files; with ``dry_run``, only return a preview."""
         body = BatchRequestSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         wanted = body.validated_data
@@ -156,7 +156,7 @@ class ProxyBatchViewSet(StrictAddressMixin, mixins.ListModelMixin, viewsets.Gene
     )
     @action(detail=True)
     def items(self, request: Request, pk: str) -> Response:
-        """The batch's files one by one, filtered by ``outcome`` or ``state``."""
+        """List the batch's files, optionally filtered by ``outcome`` or ``state``."""
         found = BatchItemFilter(request.query_params, self.get_object().items.all(), request=request)
         if not found.is_valid():
             raise ValidationError(found.errors)
@@ -166,7 +166,7 @@ class ProxyBatchViewSet(StrictAddressMixin, mixins.ListModelMixin, viewsets.Gene
     @extend_schema(responses=BatchStatusSerializer)
     @action(detail=True)
     def status(self, request: Request, pk: str) -> Response:
-        """What callers of the older interface poll."""
+        """Return the status that clients of the older API poll."""
         batch = self.get_object()
         progress = progress_of(batch)
         items = BatchItem.objects.filter(batch=batch)
@@ -194,14 +194,14 @@ class ProxyBatchViewSet(StrictAddressMixin, mixins.ListModelMixin, viewsets.Gene
     @extend_schema(request=ReasonSerializer, responses=BatchSerializer)
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, pk: str) -> Response:
-        """Begin no further file."""
+        """Pause the batch: no further file is started."""
         reason = _reason(request)
         return self._change(lambda batch: lifecycle.pause(batch, by=_user(request), reason=reason))
 
     @extend_schema(request=NothingSerializer, responses=BatchSerializer)
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, pk: str) -> Response:
-        """Go on; where the operation lets some of its parameters change, with those that are given."""
+        """Resume the batch, with changed parameters if the operation allows them to change."""
         body = self.resume_body(data=request.data)
         body.is_valid(raise_exception=True)
         anew = body.validated_data
@@ -213,19 +213,19 @@ class ProxyBatchViewSet(StrictAddressMixin, mixins.ListModelMixin, viewsets.Gene
     @extend_schema(request=ReasonSerializer, responses=BatchSerializer)
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
-        """End it as it stands; what was made stays."""
+        """Cancel the batch; finished results are kept."""
         reason = _reason(request)
         return self._change(lambda batch: lifecycle.cancel(batch, by=_user(request), reason=reason))
 
     @extend_schema(request=NothingSerializer, responses=BatchSerializer)
     @action(detail=True, methods=["post"], url_path="retry-failed")
     def retry_failed(self, request: Request, pk: str) -> Response:
-        """Try the failed and quarantined files again, and no others."""
+        """Retry only the failed and quarantined files."""
         _no_body(request)
         return self._change(lambda batch: lifecycle.retry_failed(batch, by=_user(request)))
 
     def start(self, operation: str, wanted: dict[str, Any], parameters: dict[str, Any]) -> Response:
-        """Plan an operation over the files that a body names, and start it unless that is all."""
+        """Plan an operation on the files that the request body selects; start it unless it is a dry run."""
         selection = _selection(wanted, self.files_filter)
         plan = lifecycle.plan(operation, selection, parameters)
         if wanted["dry_run"]:
@@ -275,7 +275,7 @@ class ProxyBatchViewSet(StrictAddressMixin, mixins.ListModelMixin, viewsets.Gene
 
 
 def _selection(wanted: dict[str, Any], files_filter: type[MediaFileFilter]) -> Selection:
-    """The files that a body names, each of which must be there."""
+    """Return the files that the request body selects; each listed file must exist."""
     if "filter" in wanted:
         return Selection(_filtered(wanted["filter"], files_filter))
     ids = sorted(set(wanted["file_ids"]))

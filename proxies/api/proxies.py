@@ -1,4 +1,4 @@
-"""The REST API's parts for proxies and batches; the site composes them with those of originals."""
+"""The REST API of proxies; the site composes these classes with those of originals."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ProxySerializer(serializers.ModelSerializer[Proxy]):
 
 
 class ProxyStatusSerializer(serializers.Serializer[Any]):
-    """The image proxy in one look: its id and size; or that none is needed, or why there is none yet."""
+    """A summary of the image proxy: its id and size, or that none is needed, or why there is none yet."""
 
     state = serializers.ChoiceField(choices=PROXY_STATES)
     id = serializers.IntegerField(required=False)
@@ -64,7 +64,7 @@ class ProxyStatusSerializer(serializers.Serializer[Any]):
 
 
 class ProxyFieldsMixin(serializers.Serializer[Any]):
-    """What a file's row says of its proxies."""
+    """The fields that a file gets from its proxies."""
 
     proxies = ProxySerializer(many=True, read_only=True)
     proxy_state = serializers.ChoiceField(choices=PROXY_STATES, read_only=True)
@@ -114,7 +114,7 @@ class ForceSerializer(StrictSerializer):
 
 
 class MadeProxySerializer(serializers.Serializer[Any]):
-    """What became of a file, and what a model would be sent in its place."""
+    """The outcome for a file, and the proxy that a model would get in its place."""
 
     proxy_id = serializers.IntegerField(allow_null=True)
     source_id = serializers.IntegerField()
@@ -135,7 +135,7 @@ class MadeProxySerializer(serializers.Serializer[Any]):
 
 
 class ProxyActionsMixin(viewsets.GenericViewSet[MediaFile]):
-    """What can be done about a file's proxies."""
+    """The actions on a file's proxies."""
 
     def get_queryset(self) -> QuerySet[MediaFile]:
         return (
@@ -153,7 +153,7 @@ class ProxyActionsMixin(viewsets.GenericViewSet[MediaFile]):
     @extend_schema(request=ForceSerializer, responses={200: MadeProxySerializer, 201: MadeProxySerializer})
     @action(detail=True, methods=["post"], url_path="create-image-proxy")
     def create_image_proxy(self, request: Request, pk: str | None = None) -> Response:
-        """Make this file's image proxy now, and answer when it stands."""
+        """Make this file's image proxy now, and respond when it is ready."""
         body = ForceSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         row = self.get_object()
@@ -182,7 +182,7 @@ class ProxyViewSet(
     mixins.DestroyModelMixin,
     viewsets.GenericViewSet[Proxy],
 ):
-    """Proxies: listed, shown, deleted. They are made through their files."""
+    """Proxies: list, retrieve and delete. They are made through their files."""
 
     queryset = Proxy.objects.all()
     serializer_class = ProxySerializer
@@ -190,7 +190,7 @@ class ProxyViewSet(
     filterset_class = ProxyFilter
     pagination_class = NewestFirst
     permission_classes = [ActionPermissions]
-    # To see a proxy is to see its original.
+    # A proxy shows its original, so viewing it needs the same permission.
     action_permissions = {
         "list": "media_files.view_mediafile",
         "retrieve": "media_files.view_mediafile",
@@ -202,7 +202,7 @@ class ProxyViewSet(
     @extend_schema(responses={(200, "application/octet-stream"): bytes, 304: None})
     @action(detail=True)
     def content(self, request: Request, pk: str | None = None) -> HttpResponseBase:
-        """Send the proxy's bytes; one that is missing or damaged is made again first."""
+        """Return the proxy's bytes; a missing or damaged proxy is made again first."""
         row = self.get_object()
         try:
             return _send(request, row)
@@ -211,7 +211,7 @@ class ProxyViewSet(
 
 
 def _of_last_item(field: str) -> Subquery:
-    """What the ledger said last of a file; nothing where it was never in a batch."""
+    """Return a field of a file's last batch item; null if it was never in a batch."""
     return Subquery(BatchItem.objects.filter(file=OuterRef("pk")).order_by("-id").values(field)[:1])
 
 
@@ -235,7 +235,7 @@ def _content_type(row: Proxy) -> str:
 
 
 def _answer(result: ProxyResult, request: Request) -> dict[str, Any]:
-    """The keys that existing callers read, and ours beside them."""
+    """Return the keys that existing clients read, along with the current ones."""
     source, proxy = result.source, result.proxy
     sent = proxy.bytes if proxy else source.bytes
     return {

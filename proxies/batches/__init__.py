@@ -1,5 +1,5 @@
-"""Work over many files: planned, started, claimed, paused, resumed and swept, whatever the operation.
+"""Batch processing for any operation: plan, start, claim, pause, resume and sweep.
 
 The ledger (`Batch`, `BatchItem`) holds the state; the queue only delivers. Nothing here imports the
-queue: what rings its bell is handed in (`slots.set_notifier`).
+queue: the function that enqueues ticks is injected (`worker_slots.set_notifier`).
 """

@@ -1,4 +1,4 @@
-"""A claim on items of a batch: what its holder may do with them, and nobody else."""
+"""A claim on items of a batch: the operations on them that only the claim's holder may perform."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from proxies.processes.liveness import this_holder
 
 logger = logging.getLogger(__name__)
 
-# How many items are claimed together: few, so that what is claimed and not come to is little.
+# Items claimed together: few, so that few claimed items are put back unprocessed.
 CLAIM: Final = 4
-# Above the 120 s after which the queue ends a task; made anew for each item that is begun.
+# Longer than the 120 s after which the queue ends a task; renewed for each item that is started.
 ITEM_LEASE: Final = timedelta(minutes=5)
-# Killed as often while a file was in hand, the file is taken for the killer.
+# After this many kills while the same file was in work, the file is considered the cause.
 MAX_ATTEMPTS: Final = 3
-# Storage, network or database: tried again after 2, 4, 8 ... s, at most ten minutes apart.
+# Storage, network or database errors: retried after 2, 4, 8 ... s, at most ten minutes apart.
 _FIRST_DELAY: Final = 2.0
 _LONGEST_DELAY: Final = 600.0
 
@@ -43,7 +43,7 @@ UNLEASED: Final[dict[str, Any]] = {
     "lease_until": None,
     "is_charged": False,
 }
-# Without the attempt that the current lease was charged for, if it was.
+# The attempts without the one counted under the current lease, if one was.
 WITHOUT_CHARGE: Final = Case(
     When(is_charged=True, then=F("attempts") - 1), default=F("attempts"), output_field=IntegerField()
 )
@@ -52,8 +52,8 @@ WITHOUT_CHARGE: Final = Case(
 class Claim:
     """Items of one batch under one lease token.
 
-    Every write carries the token: who lost the lease, because he was taken for dead or because the
-    batch was cancelled, changes nothing any more.
+    Every write checks the token: a worker that lost its lease, because it was presumed dead or because the
+    batch was cancelled, can change nothing.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class Claim:
         is_stopping: Callable[[], bool] = stop_is_asked,
         last_item: int | None = None,
     ) -> None:
-        """``is_time_up`` is asked before each item but the first; then no further one is begun.
+        """Prepare a claim; items are claimed while iterating.
 
         Args:
             batch: whose items are claimed.
-            is_time_up: whether to begin no further item.
-            is_stopping: whether this process must end, so that nothing is begun for an item in hand, either.
+            is_time_up: whether to start no further item; called before each item except the first.
+            is_stopping: whether this process must end, so that no further step of an item starts, either.
             last_item: only items up to this id are claimed.
         """
         self.batch = batch
@@ -81,12 +81,12 @@ class Claim:
         self._unsettled: dict[int, BatchItem] = {}
         self._at_risk: set[int] = set()
         self._tried: set[int] = set()
-        # Whether the last attempts of any worker, as far as is known here, failed alike.
+        # Whether the last attempts of all workers, as far as this process knows, failed with the same error.
         self._fails_alike = batch.alike > 0
 
     def __iter__(self) -> Iterator[BatchItem]:
-        """The batch's items one after the other, until none waits, the time is up, or the batch is
-        paused or ended. The first is always given, so that every slice brings its batch on."""
+        """Yield the batch's items one by one until none is waiting, the time is up, or the batch is paused
+        or ended. The first is always yielded, so that every tick makes progress on its batch."""
         while items := self._claim():
             for item in items:
                 if self.taken and self.is_over():
@@ -97,8 +97,8 @@ class Claim:
     def charge(self, item: BatchItem) -> bool:
         """Count an attempt just before work that may kill this process. Return False if the lease was lost.
 
-        The same statement takes the charge from items that survived that work and are still being stored.
-        While the worker is being stopped nothing is counted: the kill that ends a stop is no file's fault.
+        The same statement uncounts the attempts of items that survived that work and are still being stored.
+        While the worker is being stopped, no attempt is counted: a kill that ends a stop is no file's fault.
         """
         survivors = self._at_risk & self._unsettled.keys()
         held = self._held([item.pk, *survivors])
@@ -112,23 +112,24 @@ class Claim:
         )
         self._at_risk = {item.pk}
         self._tried.add(item.pk)
-        # One token holds them all: a lease that was lost was lost for all of them.
+        # All items share one token, so a lost lease is lost for all of them.
         return charged > 0 and (charged > len(survivors) or held.filter(pk=item.pk).exists())
 
     def survived(self, item: BatchItem) -> None:
-        """Take the charge back: what may kill this process is over, and waiting for others begins."""
+        """Uncount the attempt: work that may kill this process is over, and waiting for a service begins."""
         self._at_risk.discard(item.pk)
         self._ours(item).update(attempts=WITHOUT_CHARGE, is_charged=False)
 
     def record(self, item: BatchItem, outcome: Outcome, reasons: list[str]) -> bool:
-        """The item's end, in the transaction of its result. False: lease lost, nothing was written."""
+        """Finish the item, in the transaction of its result. Return False, with nothing written, if the lease
+        was lost."""
         if self._fails_alike:
             repeated_errors.note_progress(self.batch)
             self._fails_alike = False
         return self._settle(item, outcome=outcome.value, reasons=reasons, error="", message="")
 
     def fail(self, item: BatchItem, error: MediaError) -> None:
-        """The item's end by a fault of its file; a fault of something else lets it come back later."""
+        """Finish the item as failed; delay it instead if the error is transient and tries are left."""
         if error.transient and item.transient_failures + 1 < error.most_tries:
             self._put_off(item, error)
         else:
@@ -137,11 +138,11 @@ class Claim:
         self._note(item, error)
 
     def failed(self, item: BatchItem, fault: BaseException) -> None:
-        """Count and delay an item that ended in an exception without a name, before anything else happens.
+        """Count and delay an item that ended in an unexpected exception, before anything else happens.
 
         Raises:
-            BaseException: ``fault`` itself, where the next item would meet it too: the database does not
-                answer, or this process must end.
+            BaseException: ``fault`` itself, if the next item would hit it too: the database does not
+                respond, or this process must end.
         """
         if isinstance(fault, OUTAGES):
             with suppress(*OUTAGES):
@@ -158,9 +159,9 @@ class Claim:
             raise fault
 
     def crashed(self, item: BatchItem, fault: BaseException) -> None:
-        """Count an attempt for a fault without a name; the third quarantines the file.
+        """Count an attempt for an unexpected exception; the third quarantines the file.
 
-        Every failure counts once, whether the item was charged before or not.
+        Every failure counts once, whether its attempt was counted before or not.
         """
         attempts = item.attempts + 1
         cause = f"{type(fault).__name__}: {fault}"
@@ -175,9 +176,9 @@ class Claim:
         self._note(item, error)
 
     def put_back(self, item: BatchItem, *, after: timedelta = timedelta(0), **values: Any) -> None:
-        """Give an item back, uncharged unless ``values`` say so, for any worker to begin ``after`` some time.
+        """Requeue an item for any worker, available ``after`` a delay.
 
-        Without such a time it keeps its place among those that wait.
+        Its attempt is not counted unless ``values`` say so. Without a delay it keeps its place in the queue.
         """
         if after:
             values["available_at"] = now() + after
@@ -186,27 +187,27 @@ class Claim:
         self._forget(item)
 
     def put_back_the_rest(self) -> None:
-        """Give back, uncharged, what was not come to."""
+        """Requeue the items that were not reached, without counting an attempt."""
         for item in list(self._unsettled.values()):
             self.put_back(item)
 
     def _claim(self) -> list[BatchItem]:
-        """Take a few items that wait, of this process's recipe; else such as any process may take."""
+        """Claim a few waiting items of this process's recipe, else of those that any process may take."""
         own = recipes.of_batch(self.batch)
         return self._claim_of(own) or (self._claim_of(recipes.ANY) if own else [])
 
     def _claim_of(self, recipe: str) -> list[BatchItem]:
-        """Take a few items of one recipe, by one conditional UPDATE.
+        """Claim a few items of one recipe with one conditional UPDATE.
 
-        The condition is that nobody holds them, not that they wait, which a planner whose statistics are
-        old would look up in the index of all that wait. (Nor can they be done by now: PostgreSQL has
-        locked the rows, SQLite the database.)
+        The condition is that no process holds them, not that they are queued: for the latter, a planner with
+        outdated statistics would scan the index of all queued items. (They cannot be done by now either:
+        PostgreSQL has locked the rows, SQLite the database.)
         """
         waiting = BatchItem.objects.claimable(recipe).filter(batch=self.batch)
         if self._last_item is not None:
             waiting = waiting.filter(pk__lte=self._last_item)
         if connection.features.has_select_for_update_skip_locked:
-            # Several claimers at one moment pass by each other's rows instead of waiting for them.
+            # Concurrent claims skip each other's rows instead of waiting for them.
             waiting = waiting.select_for_update(skip_locked=True)
         with transaction.atomic():
             ids = list(waiting.values_list("pk", flat=True)[:CLAIM])
@@ -224,7 +225,7 @@ class Claim:
     def _put_off(self, item: BatchItem, error: MediaError) -> None:
         delays.tell(self.batch, error)
         delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2**item.transient_failures)
-        # Spread, so that a storage that comes back is not met by all at once.
+        # Jitter, so that a storage that has just recovered does not get all retries at once.
         delay *= random.uniform(0.8, 1.2)  # noqa: S311 - no secret
         self.put_back(
             item,
@@ -238,13 +239,13 @@ class Claim:
         if repeated_errors.note_failure(self.batch, item.file_id, error):
             self._fails_alike = True
         elif error.blames_file and self._fails_alike:
-            # Its bytes were read and judged: files can be worked on.
+            # Its bytes were read and found faulty, so files can be processed.
             repeated_errors.note_progress(self.batch)
             self._fails_alike = False
 
     def _settle(self, item: BatchItem, **values: Any) -> bool:
         self._forget(item)
-        # The holder stays: who did it is worth knowing.
+        # The holder is kept, to show which process did the work.
         return bool(
             self._ours(item).update(
                 state=BatchItem.State.DONE,
@@ -258,18 +259,18 @@ class Claim:
         )
 
     def _forget(self, item: BatchItem) -> None:
-        """Settled is what is committed: an item whose transaction fails is still to be given back."""
+        """Drop the item from the unsettled ones on commit: if the transaction fails, it must be put back."""
         transaction.on_commit(partial(self._unsettled.pop, item.pk, None))
 
     def _ours(self, item: BatchItem) -> BatchItemQuerySet:
         return self._held([item.pk])
 
     def _held(self, ids: Iterable[int]) -> BatchItemQuerySet:
-        # Only what is running has a token; to ask for the state as well would lead to the index of that.
+        # Only running items have a token; filtering by state as well would make the planner use that index.
         return BatchItem.objects.filter(pk__in=list(ids), lease_token=self._token)
 
     def is_over(self) -> bool:
-        """Whether no further item should be begun."""
+        """Return whether no further item should be started."""
         if self._is_time_up():
             return True
         alike_now = Batch.objects.filter(pk=self.batch.pk, state=Batch.State.RUNNING).values_list("alike")
@@ -279,7 +280,7 @@ class Claim:
 
 
 def quarantine(item: BatchItem, held: BatchItemQuerySet, cause: str, *, attempts: int) -> int:
-    """Quarantine a file whose work failed too often; ``held`` is its item, if it is still ours."""
+    """Quarantine a file that failed too often; ``held`` selects its item if this process still holds it."""
     operation = item.batch.operation
     message = (
         f"The operation {operation} failed on this file {attempts} times ({cause}). It is skipped until "

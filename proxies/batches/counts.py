@@ -1,4 +1,4 @@
-"""How far a batch is: counted from its items, seldom, and kept in its row."""
+"""Counts of a batch's items, computed rarely and cached in its row."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from django.utils.timezone import now
 
 from proxies.models import Batch, BatchItem
 
-# A count is made anew when it is older than this many times what its making took, and than this many
-# seconds: a page that is looked at by ten people counts no more often than one.
+# A count is repeated once it is older than this many times the seconds that it took, and older than this
+# many seconds. Ten people who watch a page cause no more counting than one.
 _AGE_PER_COST: Final = 40
 _LEAST_AGE: Final = 1.0
-# Set when a batch ends or is opened again, so that no count taken before is taken for the final one. (Times
-# would not do: a clock may be set back.)
+# Set when a batch ends or is reopened, so that an earlier count is not mistaken for the final one.
+# (Comparing times would not work: a clock may be set back.)
 UNCOUNTED: Final[dict[str, Any]] = {"counted_at": None}
-# Seconds over which the rate is measured: what happened an hour ago says little about now.
+# Seconds over which the rate is measured: older samples say little about the current rate.
 WINDOW: Final = 60.0
 
 
 def counts_of(batch: Batch, *, exact: bool = False) -> dict[str, int]:
-    """How many items are in each state and of each outcome; at most seconds old unless ``exact``."""
+    """Return the number of items by state and by outcome; at most seconds old, or current if ``exact``."""
     refresh_counts([batch], exact=exact)
     return dict(batch.counts)
 
 
 def refresh_counts(batches: Iterable[Batch], *, exact: bool = False) -> None:
-    """Bring the counts of several batches up to date, by two statements for all of them at the most."""
+    """Bring the counts of several batches up to date, with at most two statements for all of them."""
     stale = [batch for batch in batches if not _is_fresh(batch, exact=exact)]
     if not stale:
         return
@@ -51,7 +51,7 @@ def refresh_counts(batches: Iterable[Batch], *, exact: bool = False) -> None:
     for batch in stale:
         batch.counts, batch.counted_at, batch.counting_seconds = counts[batch.pk], counted_at, seconds
         batch.recent = _recent(batch, counted_at.timestamp())
-    # A batch that ended or was opened again meanwhile stays uncounted: see `UNCOUNTED`.
+    # A batch that ended or was reopened meanwhile stays uncounted: see `UNCOUNTED`.
     is_as_counted = Q()
     for batch in stale:
         is_as_counted |= Q(pk=batch.pk, state=batch.state)
@@ -60,9 +60,9 @@ def refresh_counts(batches: Iterable[Batch], *, exact: bool = False) -> None:
 
 
 def _recent(batch: Batch, moment: float) -> list[tuple[float, int]]:
-    """The samples of the last minute with today's, none nearer than a second to the one before.
+    """Return the samples of the last minute plus the current one, each at least a second after the previous.
 
-    Those that a clock has left in the future, by being set back, are dropped.
+    Samples that lie in the future because a clock was set back are dropped.
     """
     samples = [(at, done) for at, done in batch.recent if moment - WINDOW < at <= moment]
     if samples and moment - samples[-1][0] < _LEAST_AGE:
@@ -74,8 +74,8 @@ def _is_fresh(batch: Batch, *, exact: bool) -> bool:
     if batch.counted_at is None:
         return False
     if not batch.is_open and not batch.counts.get("running"):
-        # Counted after its end, with no item in hand: these counts are final.
+        # Counted after its end, with no item running: these counts are final.
         return True
     age = (now() - batch.counted_at).total_seconds()
-    # Negative where the clock was set back.
+    # Negative if the clock was set back.
     return not exact and 0 <= age < max(_LEAST_AGE, _AGE_PER_COST * batch.counting_seconds)

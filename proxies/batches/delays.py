@@ -1,4 +1,4 @@
-"""Files that wait for something to come back: reported once in the log, and counted for every door."""
+"""Delayed files: logged once, and counted for the admin, the API and the commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from proxies.models import Batch, BatchItem
 
 logger = logging.getLogger(__name__)
 
-# What is waited for, by the code of the error that was met.
+# What files wait for, by error code.
 _THINGS: Final = {
     "storage": "the storage",
     "no_space": "free space in the storage",
@@ -39,10 +39,10 @@ class Delay:
     """Files of a batch that wait for the same thing.
 
     Attributes:
-        error: the code of what they met.
+        error: the code of their error.
         files: how many wait.
-        message: what one of them met, and what to do.
-        item: the number of that one.
+        message: the error of one of them, and what to do.
+        item: the id of that item.
     """
 
     error: str
@@ -52,7 +52,7 @@ class Delay:
 
     @property
     def text(self) -> str:
-        """``16 files wait for space on a disk: ...``"""
+        """A sentence such as ``16 files wait for free space in the storage: ...``"""
         wait = "waits" if self.files == 1 else "wait"
         return (
             f"{counted(self.files, 'file')} {wait} for {_THINGS.get(self.error, self.error)}: {self.message}"
@@ -63,7 +63,7 @@ class Delay:
 
 
 def tell(batch: Batch, error: MediaError) -> None:
-    """Log why files of a batch are delayed: once for each process, batch and kind of error."""
+    """Log why files of a batch are delayed: once per process, batch and error code."""
     kind = (os.getpid(), batch.pk, error.code)
     if kind not in _told:
         _told.add(kind)
@@ -71,7 +71,7 @@ def tell(batch: Batch, error: MediaError) -> None:
 
 
 def delays_of(batches: Iterable[Batch]) -> dict[int, list[Delay]]:
-    """Return what the files of each batch wait for, most files first, by two queries for all of them."""
+    """Return what the files of each batch wait for, most files first, with two queries for all batches."""
     waiting = BatchItem.objects.filter(
         batch__in=list(batches), state=BatchItem.State.QUEUED, available_at__gt=now()
     ).exclude(error="")

@@ -1,4 +1,4 @@
-"""How files enter the ledger: by one INSERT ... SELECT a page, whatever their number."""
+"""Add files to the ledger, with one INSERT ... SELECT per page."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from proxies.outcomes import NEEDS_WORK
 
 
 def insert_items(batch: Batch, files: QuerySet[Any]) -> None:
-    """Add ``files``, annotated by the batch's operation: what needs work waits, the rest is done.
+    """Add ``files``, annotated by the batch's operation: those that need work as queued, the rest as done.
 
-    The queue's columns are those of `BatchItem`; the annotations are ``outcome`` and, of a settled
-    file, ``settled_reasons``, ``settled_error`` and ``settled_message``.
+    The columns are those of `BatchItem`; the annotations are ``outcome`` and, for a settled file,
+    ``settled_reasons``, ``settled_error`` and ``settled_message``.
     """
     to_do = [outcome.value for outcome in NEEDS_WORK]
     moment = Value(now(), DateTimeField())
@@ -45,7 +45,7 @@ def insert_items(batch: Batch, files: QuerySet[Any]) -> None:
     rows = selected.order_by("pk").values_list(*(f"item_{name}" for name in columns))
     try:
         sql, parameters = rows.query.sql_with_params()
-    except EmptyResultSet:  # Django knows beforehand that no row can match
+    except EmptyResultSet:  # Django can tell without a query that no row matches
         return
     with connection.cursor() as cursor:
         quoted = ", ".join(connection.ops.quote_name(name) for name in columns)
@@ -54,12 +54,12 @@ def insert_items(batch: Batch, files: QuerySet[Any]) -> None:
 
 
 def refresh_statistics() -> None:
-    """Have PostgreSQL look at the ledger anew, as one does after loading much.
+    """Refresh PostgreSQL's statistics of the ledger after a bulk load.
 
-    By itself it does so a minute later. Until then its planner believes in the ledger as it was, and of an
-    empty one any index seems as good as the right one. SQLite's planner goes by the indexes alone.
+    Autovacuum would do so about a minute later. Until then the planner uses the old statistics, and for an
+    empty ledger any index looks as good as the right one. SQLite's planner considers only the indexes.
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            # Where a vacuum holds the table, it will look as well.
+            # If a vacuum holds the table, it analyzes the table as well.
             cursor.execute(f"ANALYZE (SKIP_LOCKED) {connection.ops.quote_name(BatchItem._meta.db_table)}")

@@ -1,4 +1,4 @@
-"""A batch's life: started, paused, resumed, cancelled, tried again, finished."""
+"""The lifecycle of a batch: start, pause, resume, cancel, retry, finish."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 
-# Of services' own words, which may be long, and what is to be done.
+# Characters: a reason quotes a service's error, which may be long, and says what to do.
 _LONGEST_REASON: Final = 1000
 _NOT_PAUSED: Final[dict[str, Any]] = {"paused_reason": "", "paused_code": "", "alike": 0, "alike_code": ""}
 
 
 class WrongState(Exception):
-    """The batch's state does not allow what was asked."""
+    """The batch's state does not allow this change."""
 
 
 def plan(operation: str, selection: Selection, parameters: Mapping[str, Any]) -> Plan:
-    """What `start` would do. Reads only; the same for every door.
+    """Return what `start` would do, without writing. Admin, API and commands share this.
 
     Raises:
         UnknownOperation: there is none of that name.
@@ -56,10 +56,10 @@ def start(
     with_settled: bool = True,
     planned: Plan | None = None,
 ) -> Batch:
-    """Write a batch and its items, and ring for it.
+    """Create a batch with its items, and wake workers for it.
 
-    Files whose outcome the rows tell already enter in their final state, unless ``with_settled`` is
-    False. Nobody works on a batch before it is whole.
+    Files whose outcome is known from their rows are added in their final state, unless ``with_settled`` is
+    False. No worker takes items of a batch before it is complete.
 
     Raises:
         UnknownOperation: there is none of that name.
@@ -94,8 +94,8 @@ def start(
 
 
 def add_to_uploads(source_id: int, reasons: Sequence[str] = ()) -> None:
-    """Have a saved file worked on before all batches: an item in the caller's transaction, and a ring
-    after its commit. A file that waits there already does not wait twice."""
+    """Enqueue a saved file ahead of all batches: add an item in the caller's transaction, and wake a worker
+    after the commit. A file that is already waiting there is not added again."""
     batch_id = _uploads_id()
     item = BatchItem(batch_id=batch_id, file_id=source_id, reasons=list(reasons), recipe=conf().nova.recipe)
     BatchItem.objects.bulk_create([item], ignore_conflicts=True)
@@ -103,7 +103,7 @@ def add_to_uploads(source_id: int, reasons: Sequence[str] = ()) -> None:
 
 
 def note_failure(source_id: int, error: MediaError, reasons: Sequence[str] = ()) -> None:
-    """Enter among the uploads a file that was tried at once and failed, for people to see why."""
+    """Record among the uploads a file that was tried at once and failed, so that people can see why."""
     BatchItem.objects.create(
         batch_id=_uploads_id(),
         file_id=source_id,
@@ -125,7 +125,7 @@ def pause(
     code: str = "",
     parameters: Mapping[str, Any] | None = None,
 ) -> None:
-    """No further item is begun; those in hand are finished. ``code`` names an error that paused it.
+    """Pause a batch: no further item starts, running ones finish. ``code`` is the error that paused it.
 
     ``parameters`` are those that led to the error. A batch that was resumed with others keeps running.
 
@@ -141,9 +141,9 @@ def pause(
 
 
 def resume(batch: Batch, *, by: User | None = None, anew: Mapping[str, Any] | None = None) -> None:
-    """Go on with a paused batch; with ``anew`` those of its parameters that its operation lets change.
+    """Resume a paused batch; ``anew`` replaces parameters that its operation allows to change.
 
-    One that was paused because no worker has its recipe goes on with this process's.
+    A batch that was paused because no worker has its recipe resumes with this process's recipe.
 
     Raises:
         WrongState: it is not paused.
@@ -164,10 +164,10 @@ def resume(batch: Batch, *, by: User | None = None, anew: Mapping[str, Any] | No
 
 
 def cancel(batch: Batch, *, by: User | None = None, reason: str = "") -> None:
-    """End a batch as it stands. What was made stays; items in hand are finished.
+    """Cancel a batch. Finished proxies are kept; running items finish.
 
     Raises:
-        WrongState: it has ended already.
+        WrongState: it has already ended.
     """
     _change(
         batch,
@@ -182,7 +182,7 @@ def cancel(batch: Batch, *, by: User | None = None, reason: str = "") -> None:
 
 
 def retry_failed(batch: Batch, *, by: User | None = None) -> int:
-    """Put the failed and quarantined items of a batch back to their beginning; return how many.
+    """Reset the failed and quarantined items of a batch and requeue them; return how many.
 
     Raises:
         WrongState: it was cancelled, or nothing in it has failed.
@@ -210,7 +210,7 @@ def retry_failed(batch: Batch, *, by: User | None = None) -> int:
         )
         if not count:
             raise WrongState(f"Nothing in {batch.job_id} has failed.")
-        # A command at work on its batch makes all of it with its own settings.
+        # A running command makes its whole batch with its own settings.
         if batch.executor == Batch.Executor.QUEUE:
             recipes.adopt(batch)
     refresh_counts([batch], exact=True)
@@ -220,7 +220,7 @@ def retry_failed(batch: Batch, *, by: User | None = None) -> int:
 
 
 def possible_changes(batch: Batch, *, has_failures: bool) -> list[str]:
-    """Which of the changes above the batch's state allows, so that no door offers one in vain."""
+    """Return which of the changes above the batch's state allows, so that pages and API offer only those."""
     if batch.standing:
         return []
     changes = {Batch.State.RUNNING: ["pause", "cancel"], Batch.State.PAUSED: ["resume", "cancel"]}
@@ -229,12 +229,12 @@ def possible_changes(batch: Batch, *, has_failures: bool) -> list[str]:
 
 
 def finish_if_done(batch: Batch) -> bool:
-    """Complete a batch that has no item left to do."""
+    """Complete the batch if no item is left to do; return whether this call completed it."""
     items = BatchItem.objects.filter(batch=batch).unfinished()
     if batch.standing or items.exists():
         return False
     with transaction.atomic():
-        # Whoever puts items back changes the batch's row first: once it is locked, a look at them is final.
+        # Code that requeues items changes the batch's row first, so once it is locked, this check is final.
         unfinished = Batch.objects.filter(pk=batch.pk, state=Batch.State.RUNNING, started_at__isnull=False)
         if unfinished.select_for_update().first() is None or items.exists():
             return False
@@ -245,14 +245,14 @@ def finish_if_done(batch: Batch) -> bool:
 
 
 def finish_stragglers() -> None:
-    """Complete what nobody looked at after its last item, and end what was never wholly written."""
+    """Complete batches not checked after their last item; cancel those whose creation never finished."""
     running = Batch.objects.filter(state=Batch.State.RUNNING, standing=None)
     unfinished = BatchItem.objects.filter(batch=OuterRef("pk")).unfinished()
     for batch in running.filter(~Exists(unfinished), started_at__isnull=False):
         finish_if_done(batch)
     for batch in running.filter(started_at=None):
         if is_dead(batch.holder) or batch.created_at < now() - timedelta(hours=6):
-            # Only if it has not become whole in the meantime.
+            # Only if its creation has not been completed in the meantime.
             Batch.objects.filter(pk=batch.pk, state__in=Batch.OPEN_STATES, started_at=None).update(
                 state=Batch.State.CANCELLED,
                 finished_at=now(),
@@ -262,12 +262,12 @@ def finish_stragglers() -> None:
 
 
 def _lock(batch: Batch) -> None:
-    """Lock the batch's row until the end of the transaction, and read it as it is now."""
+    """Lock the batch's row until the end of the transaction, and reload it."""
     batch.refresh_from_db(from_queryset=Batch.objects.select_for_update())
 
 
 def _executor(batch: Batch) -> dict[str, Batch.Executor]:
-    """A command's batch whose command has ended is the workers' once somebody else takes it up again."""
+    """Return the change that hands a command's batch to the queue's workers if that command has ended."""
     is_left = batch.holder != this_holder() and not is_alive(batch.holder)
     return {"executor": Batch.Executor.QUEUE} if batch.executor == Batch.Executor.LOCAL and is_left else {}
 

@@ -1,4 +1,4 @@
-"""A batch done here and now, by processes of this command instead of the queue's workers."""
+"""Run a batch in child processes of this command instead of the queue's workers."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from proxies.processes.memory_guard import keep_freed_memory, watch_memory
 logger = logging.getLogger(__name__)
 
 _LOOK_AGAIN: Final = 0.2
-# Seconds after which workers that were asked to end are waited for, and the user is told.
+# Seconds that workers get to stop before the user is informed that the command is waiting for them.
 _SOON: Final = 1.0
 
 logger = logging.getLogger(__name__)
 
 
 class HeldElsewhere(Exception):
-    """Another command is at work on this batch."""
+    """Another command is running this batch."""
 
 
 def take_over(batch: Batch) -> None:
-    """Make this process the one that runs a local batch, and take back what its dead workers held.
+    """Make this process the holder of a local batch, and reclaim the items of its dead workers.
 
     Raises:
-        HeldElsewhere: the process that runs it is alive.
+        HeldElsewhere: the process that runs it is alive, or another one has just taken it over.
     """
     if batch.state == Batch.State.RUNNING and _is_held(batch):
         what_to_do = "Stop it, or let it finish" if is_here(batch.holder) else "Pause it first"
@@ -67,13 +67,14 @@ def _is_held(batch: Batch) -> bool:
         return False
     is_running = liveness([batch.holder]).get(batch.holder)
     if is_running is None:
-        # It has no heartbeat: it is of an older version, or ended days ago. A lease is renewed for each item.
+        # No heartbeat: an older version, or it ended days ago. Each started item renews its lease, so a
+        # valid lease means that it is running.
         return batch.items.filter(state=BatchItem.State.RUNNING, lease_until__gt=now()).exists()
     return is_running
 
 
 class CrewLost(Exception):
-    """The workers end as soon as they start, and none of them gets anything done."""
+    """The workers die as soon as they start, without any progress."""
 
 
 def run(
@@ -84,17 +85,17 @@ def run(
     on_wait: Callable[[], None] = lambda: None,
     last_item: int | None = None,
 ) -> None:
-    """Work on ``batch`` with this many processes until nothing is left or it is no longer running.
+    """Process ``batch`` with this many processes until no item is left or it is no longer running.
 
-    With ``last_item``, only on items up to this id.
+    With ``last_item``, only items up to this id are processed.
 
-    A worker that is killed is replaced, and the file that killed it thrice is quarantined. ``watch`` is
-    called a few times a second. A KeyboardInterrupt leaves by itself, with the workers ended: each
-    finishes the file in hand first, and waits for answers that it has asked for. A second one kills them;
-    ``on_wait`` is called once, where the first one has to wait.
+    A killed worker is replaced, and a file that kills workers three times is quarantined. ``watch`` is
+    called a few times a second. A KeyboardInterrupt propagates after the workers have ended: each finishes
+    its current file and waits for the answers to requests it has sent. A second one kills them. ``on_wait``
+    is called once if the first one has to wait.
 
     Raises:
-        CrewLost: the workers died several times in a row, and nothing came of it.
+        CrewLost: the workers died several times in a row without any progress.
     """
     crew = Crew(batch, processes, last_item)
     try:
@@ -118,7 +119,7 @@ class _Worker:
     last_words: Connection
 
     def cause_of_death(self) -> str:
-        """What it ended with: an exception, else its exit status. Empty where it ended as it should."""
+        """Return the exception that ended the worker, else its exit status; empty if it ended normally."""
         code = self.process.exitcode
         if not code:
             return ""
@@ -129,9 +130,9 @@ class _Worker:
 
 
 class Crew:
-    """The worker processes of one batch, each replaced when it dies, as long as that gets anywhere."""
+    """The worker processes of one batch, each replaced when it dies as long as the batch makes progress."""
 
-    # So many deaths in a row of each place in the crew, without a file done or counted, are no accident.
+    # Per worker: this many deaths in a row, without a file done or an attempt counted, are no accident.
     MOST_DEATHS: Final = 3
 
     def __init__(self, batch: Batch, size: int, last_item: int | None) -> None:
@@ -144,12 +145,12 @@ class Crew:
         self._reached = self._progress()
 
     def hire(self) -> None:
-        """Start as many workers as there are places free."""
+        """Start workers until the crew is complete."""
         while len(self._workers) < self._size:
             self._workers.append(_hire(self._batch, self._last_item))
 
     def bury(self) -> None:
-        """Remove the workers that have ended, and remember what they died of."""
+        """Remove the workers that have ended, and count deaths with their cause."""
         for worker in [worker for worker in self._workers if not worker.process.is_alive()]:
             self._workers.remove(worker)
             if cause := worker.cause_of_death():
@@ -158,10 +159,10 @@ class Crew:
             worker.last_words.close()
 
     def require_progress(self) -> None:
-        """Forget the deaths if anything was done since the last ones, or was counted against a file.
+        """Reset the death count if an item was done or an attempt counted since the last check.
 
         Raises:
-            CrewLost: too many in a row, for nothing.
+            CrewLost: too many deaths in a row without progress.
         """
         if not self._deaths:
             return
@@ -175,13 +176,13 @@ class Crew:
             )
 
     def wait_for_news(self, watch: Callable[[], None]) -> None:
-        """Wait until some worker has ended: by itself when nothing is left, or by a signal."""
+        """Wait until a worker has ended, either because nothing is left or by a signal."""
         while all(worker.process.is_alive() for worker in self._workers):
             watch()
             time.sleep(_LOOK_AGAIN)
 
     def dismiss(self, on_wait: Callable[[], None]) -> None:
-        """Tell all workers to stop, and wait for what they have in hand; a KeyboardInterrupt kills them."""
+        """Ask all workers to stop, and wait until they finish their items; a KeyboardInterrupt kills them."""
         processes = [worker.process for worker in self._workers]
         for process in processes:
             if process.is_alive():
@@ -204,7 +205,7 @@ class Crew:
                 worker.last_words.close()
 
     def _progress(self) -> tuple[int, int]:
-        """Items done, and attempts counted: whatever a worker achieves changes one of them."""
+        """Return (items done, attempts counted): any progress of a worker changes one of them."""
         sums = BatchItem.objects.filter(batch=self._batch).aggregate(
             done=Count("pk", filter=Q(state=BatchItem.State.DONE)),
             failures=Coalesce(Sum(F("attempts") + F("transient_failures")), 0),
@@ -213,7 +214,7 @@ class Crew:
 
 
 def _hire(batch: Batch, last_item: int | None) -> _Worker:
-    # A fork must not inherit an open connection: two processes would speak on one socket.
+    # A fork must not inherit an open connection: two processes would share one socket.
     connections.close_all()
     context = multiprocessing.get_context("fork")
     hears, says = context.Pipe(duplex=False)
@@ -224,7 +225,7 @@ def _hire(batch: Batch, last_item: int | None) -> _Worker:
 
 
 def _labour(batch_id: int, employer: int, last_item: int | None, says: Connection) -> None:
-    """The worker process: work until nothing waits, and report an exception that ends it."""
+    """Run a worker process until no item is left, and report an exception that ends it."""
     try:
         _claim(batch_id, employer, last_item)
     except Exception as fault:
@@ -234,11 +235,11 @@ def _labour(batch_id: int, employer: int, last_item: int | None, says: Connectio
 
 
 def _claim(batch_id: int, employer: int, last_item: int | None) -> None:
-    """Claim, perform, again; until nothing waits, or it is told to stop."""
+    """Claim and perform items until none is left or this process must stop."""
     keep_freed_memory()
     watch_memory()
     stopping: list[int] = []
-    # Ctrl-C and a closed terminal reach the whole foreground group; it is the employer who tells the workers.
+    # Ctrl-C and a closed terminal signal the whole foreground group, but only the parent may stop workers.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.append(number))

@@ -1,4 +1,4 @@
-"""What can be done to many files. An operation registers here; the engine knows no other thing of it."""
+"""The operations that a batch can run. Each registers here; the engine uses only the interface below."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Parameters = Mapping[str, Any]
 
 
 class UnknownOperation(LookupError):
-    """No operation has that name."""
+    """No operation has this name."""
 
 
 class FixedParameter(ValueError):
-    """A batch was started with this, and keeps it.
+    """A parameter that cannot be changed after the batch has started.
 
     Attributes:
-        names: of the parameters.
+        names: the parameters.
     """
 
     def __init__(self, operation: str, names: list[str]) -> None:
@@ -38,15 +38,15 @@ class FixedParameter(ValueError):
 
 
 class Operation(ABC):
-    """One kind of work over files.
+    """One kind of work on files.
 
     Attributes:
-        name: in URLs and in the ledger, as ``image-proxy``.
-        permission: who may start it.
-        changeable: the parameters that may be given anew when a paused batch goes on.
-        waits: whether it waits for others rather than works: its slices then go on as long as nothing else
-            is due, for what is in flight at the end of each has to be waited for.
-        uses: further operations whose work it does on the way. Retrying what failed releases files from
+        name: in URLs and in the ledger, for example ``image-proxy``.
+        permission: required to start it.
+        changeable: the parameters that may change when a paused batch resumes.
+        waits: whether it mostly waits for a service. Its ticks then continue as long as nothing else is due,
+            because each tick must wait at its end for the requests in flight.
+        uses: other operations whose work it does along the way. Retrying failed items releases files from
             their quarantine, too.
     """
 
@@ -57,14 +57,14 @@ class Operation(ABC):
     uses: ClassVar[tuple[str, ...]] = ()
 
     def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What of the form's fields enters the ledger: as JSON, with the fields that were wrong left out."""
+        """Return the form's fields as the ledger stores them: as JSON, without the invalid fields."""
         return dict(given)
 
     def changed(self, parameters: Parameters, anew: Mapping[str, Any]) -> dict[str, Any]:
-        """A paused batch's parameters with those of the form's fields that are given anew.
+        """Return a paused batch's parameters, updated with the form fields in ``anew``.
 
         Raises:
-            FixedParameter: one of them is not to be changed.
+            FixedParameter: one of them cannot be changed.
         """
         if fixed := sorted(set(anew) - set(self.changeable)):
             raise FixedParameter(self.name, fixed)
@@ -72,33 +72,33 @@ class Operation(ABC):
         return {**parameters, **{name: values[name] for name in anew}}
 
     def remaining(self, parameters: Parameters, before: Batch) -> dict[str, Any]:
-        """Return the parameters of a further batch of the same run, after ``before``."""
+        """Return the parameters of the next batch of the same run, after ``before``."""
         return dict(parameters)
 
     def spent(self, batches: Sequence[int]) -> dict[int, Decimal]:
-        """Return what batches of this operation have cost in US dollars, by id; empty where it is free."""
+        """Return the cost of batches of this operation in US dollars, by id; empty if it is free."""
         return {}
 
     def recipe(self, parameters: Parameters) -> str:
-        """Return the recipe of the proxies that it makes or sends; empty where the profile is not known."""
+        """Return the recipe of the proxies that it makes or sends; empty if the profile is unknown."""
         profile = conf().profiles.get(parameters.get("profile", "nova"))
         return profile.recipe if profile else ""
 
     @abstractmethod
     def annotate(self, files: QuerySet[MediaFile], parameters: Parameters) -> QuerySet[Any]:
-        """Add ``outcome``: the outcome that each file would have, as far as its row tells."""
+        """Annotate each file with ``outcome``: its expected outcome, as far as its row shows."""
 
     @abstractmethod
     def plan(self, selection: Selection, parameters: Parameters) -> Plan:
-        """What a run over the selection would do. Reads only."""
+        """Return what a run over the selection would do, without writing."""
 
     @abstractmethod
     def perform(self, claim: Claim) -> None:
-        """Do the claimed items one by one, telling `claim` of each, until it says to stop."""
+        """Process the claimed items one by one, reporting each to `claim`, until it ends."""
 
 
 def spent_by(batches: Sequence[Batch]) -> dict[int, Decimal]:
-    """Return what batches have cost so far in US dollars, by id; those that cost nothing are left out."""
+    """Return the cost of batches so far in US dollars, by id; those that cost nothing are left out."""
     found: dict[int, Decimal] = {}
     for name in {batch.operation for batch in batches} & _registered.keys():
         found |= get(name).spent([batch.pk for batch in batches if batch.operation == name])
@@ -109,12 +109,12 @@ _registered: dict[str, Operation] = {}
 
 
 def register(operation: Operation) -> None:
-    """Make an operation known to every door."""
+    """Make an operation available to the admin, the API and the commands."""
     _registered[operation.name] = operation
 
 
 def get(name: str) -> Operation:
-    """The operation of that name.
+    """Return the operation with this name.
 
     Raises:
         UnknownOperation: there is none.
@@ -127,5 +127,5 @@ def get(name: str) -> Operation:
 
 
 def registered() -> list[Operation]:
-    """All operations, by name."""
+    """Return all operations, sorted by name."""
     return [_registered[name] for name in sorted(_registered)]

@@ -1,4 +1,4 @@
-"""A plan: what a run would do, in numbers, before it does anything."""
+"""A plan: a preview, in numbers, of what a run would do."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from proxies.rendering.size_forecast import Forecast
 
 @dataclass(slots=True)
 class Plan:
-    """The sums over a selection.
+    """The totals over a selection.
 
     Attributes:
         outcomes: how many files would have each outcome.
         reasons: how many files need a proxy for each reason; a file may have several.
         unknown_facts: how many files must be read before their outcome is more than a guess.
-        bytes_originals: of all files of the selection.
-        bytes_kept: of the current proxies that would be reused.
+        bytes_originals: of all files in the selection.
+        bytes_kept: of the up-to-date proxies that would be reused.
         bytes_replaced: of the proxies that would be replaced.
-        bytes_to_send: of the originals that have, or would have, a proxy to be sent in their place.
-        forecast: of the proxies to be made.
+        bytes_to_send: of the originals in whose place a proxy is, or would be, sent.
+        forecast: the estimated size of the proxies that would be made.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -48,16 +48,16 @@ class Plan:
 
     @property
     def bytes_disk_added(self) -> int | None:
-        """What the storage of proxies would grow by."""
+        """The extra disk space that the proxies would take."""
         return None if self.forecast.bytes is None else self.forecast.bytes - self.bytes_replaced
 
     @property
     def bytes_not_sent(self) -> int | None:
-        """What no longer has to be sent for an analysis: another thing than disk, which only grows."""
+        """The upload that an analysis would save. Unrelated to disk space, of which proxies only add."""
         return None if self.bytes_proxies is None else self.bytes_to_send - self.bytes_proxies
 
     def as_json(self) -> dict[str, Any]:
-        """The contract's keys."""
+        """Return the plan with the keys that the API defines."""
         return {
             **{str(outcome): count for outcome, count in sorted(self.outcomes.items())},
             "total": self.total,

@@ -1,4 +1,4 @@
-"""How far a batch is, how fast it goes, and how long it will take."""
+"""The progress of a batch, its rate, and the time left."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from proxies.batches.delays import Delay, delays_of
 from proxies.models import Batch
 from proxies.outcomes import Outcome
 
-# Seconds without a finished file, and files missed, after which there is no rate any more.
+# No rate is shown after this many seconds without a finished file, or the time that this many files take
+# at the last rate, whichever is longer.
 _STILL: Final = 15.0
 _FILES_MISSED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What every door shows of a batch.
+    """The progress that the admin, the API and the commands show for a batch.
 
     Attributes:
         counts: items by state and by outcome.
-        per_second: files finished a second of late; None where none was.
-        seconds_left: at that rate; None where it is unknown.
+        per_second: files finished per second over the last minute; None if there were none.
+        seconds_left: at that rate; None if unknown.
         elapsed_seconds: since it was started, until it ended.
         delays: what its files wait for.
     """
@@ -64,12 +65,12 @@ class Progress:
 
 
 def progress_of(batch: Batch) -> Progress:
-    """Seconds old at the most."""
+    """Return the progress of a batch, at most seconds old."""
     return progress_of_many([batch])[0]
 
 
 def progress_of_many(batches: Sequence[Batch]) -> list[Progress]:
-    """The same of several batches, by as many queries as for one."""
+    """Return the progress of several batches, with as many queries as for one."""
     refresh_counts(batches)
     may_wait = [batch for batch in batches if batch.is_open and batch.counts.get("queued")]
     delays = delays_of(may_wait) if may_wait else {}
@@ -93,7 +94,7 @@ def _progress(batch: Batch, delays: Sequence[Delay]) -> Progress:
 
 
 def _rate(batch: Batch) -> float | None:
-    """Items finished a second over the samples of the last minute; None where they show none."""
+    """Return the items finished per second over the last minute's samples; None if there were none."""
     if len(batch.recent) < 2:
         return None
     (began, before), (ended, done) = batch.recent[0], batch.recent[-1]
@@ -101,5 +102,5 @@ def _rate(batch: Batch) -> float | None:
         return None
     rate = float((done - before) / (ended - began))
     last_change = next(at for at, count in batch.recent if count == done)
-    # Several times what a file takes, and nothing was finished: it stands still.
+    # Nothing finished for several times as long as a file takes: the batch has stalled.
     return rate if ended - last_change < max(_STILL, _FILES_MISSED / rate) else None

@@ -1,7 +1,8 @@
-"""Which workers may take which items: those that make proxies by the recipe that the item was planned with.
+"""Match workers to items: a worker takes only items that were planned with the recipe it makes proxies by.
 
-Where no running worker has an item's recipe, its batch pauses and says how they differ, until such a worker
-runs or a person resumes it with the settings of today. The uploads never pause; they adopt today's recipe.
+If no running worker has an item's recipe, its batch pauses and shows how the recipes differ, until such a
+worker runs or a person resumes it with the current settings. Uploads never pause; they adopt the current
+recipe.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ logger = logging.getLogger(__name__)
 
 WRONG_RECIPE: Final = "wrong_recipe"
 ANY: Final = ""
-"""The recipe of an item that every worker may take, such as one of an older version."""
+"""The recipe of an item that any worker may take, such as one from an older version."""
 
 
 def of_batch(batch: Batch) -> str:
-    """Return the recipe by which this process makes the batch's proxies."""
+    """Return the recipe that this process makes the batch's proxies by."""
     return operations.get(batch.operation).recipe(batch.parameters)
 
 
@@ -35,20 +36,20 @@ def of_this_process() -> list[str]:
 
 
 def adopt(batch: Batch) -> int:
-    """Have the waiting items made by this process's recipe; return how many had another one."""
+    """Assign this process's recipe to the waiting items; return how many had another one."""
     recipe = of_batch(batch)
     waiting = BatchItem.objects.filter(batch=batch, state=BatchItem.State.QUEUED)
-    # Two ranges of the index, where "not equal" would read all of it.
+    # Two index ranges: "not equal" would read the whole index.
     others = (Q(recipe__lt=recipe), Q(recipe__gt=recipe))
     return sum(waiting.filter(other).update(recipe=recipe) for other in others)
 
 
 def hindrance(batch: Batch, workers: Iterable[WorkerState]) -> dict[str, Any]:
-    """Return the columns of a batch that must pause because of its recipe; nothing where work can go on.
+    """Return the column values that pause a batch because of its recipe; empty if work can continue.
 
     Args:
         batch: a batch of the queue.
-        workers: those that run. Without any, nothing can be said.
+        workers: the running ones. Without any, the batch does not pause.
     """
     workers = list(workers)
     waiting = _waiting(batch)
@@ -72,7 +73,7 @@ def hindrance(batch: Batch, workers: Iterable[WorkerState]) -> dict[str, Any]:
 
 
 def look_after() -> int:
-    """Pause the batches whose recipe no running worker has, and resume those whose recipe one has again.
+    """Pause batches whose recipe no running worker has; resume those whose recipe a worker has again.
 
     Returns:
         How many batches and uploads changed.
@@ -102,7 +103,7 @@ def _paused(reason: str) -> dict[str, Any]:
 
 
 def _waiting(batch: Batch) -> set[str]:
-    """Return the recipes of the items that wait: one look into the index for each, however many items."""
+    """Return the recipes of the waiting items: one index lookup per recipe, however many items."""
     waiting = BatchItem.objects.filter(batch=batch, state=BatchItem.State.QUEUED).order_by("recipe")
     found: list[str] = []
     following = waiting

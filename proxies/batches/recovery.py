@@ -1,4 +1,4 @@
-"""Taking back what dead workers held, and setting files apart that killed them."""
+"""Reclaim the items of dead workers, and quarantine files that killed them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from proxies.processes.liveness import dead_among, liveness, this_holder
 
 logger = logging.getLogger(__name__)
 
-# Short against the grace of a few seconds that a worker has between the request to stop and its kill.
+# Seconds; short compared with the grace period between the request to stop a worker and its kill.
 _LOOK_EACH: Final = 0.2
-# Items in one sweep; far more than living processes hold.
+# Items per sweep; far more than living processes hold.
 _MOST: Final = 1000
 
 
 def reclaim_expired() -> int:
-    """Take back the items whose lease has run out; return how many."""
+    """Requeue the items whose lease has expired; return how many."""
     return _reclaim(BatchItem.objects.filter(state=BatchItem.State.RUNNING, lease_until__lt=now()))
 
 
 def reclaim_dead(batch: Batch | None = None) -> int:
-    """Take back at once the items of processes that are known to have ended."""
+    """Requeue at once the items of processes that are known to have ended; return how many."""
     running = BatchItem.objects.filter(state=BatchItem.State.RUNNING)
     if batch is not None:
         running = running.filter(batch=batch)
@@ -40,17 +40,17 @@ def reclaim_dead(batch: Batch | None = None) -> int:
 
 
 def _reclaim(items: BatchItemQuerySet) -> int:
-    # In the order of their index: by id, SQLite would read the whole table.
+    # In index order: ordered by id, SQLite would read the whole table.
     late = list(items.order_by("lease_until")[:_MOST])
     is_running = liveness(item.lease_holder for item in late)
     return sum(_take_back(item, is_alive=bool(is_running.get(item.lease_holder))) for item in late)
 
 
 def _take_back(item: BatchItem, *, is_alive: bool) -> int:
-    # The token says that it is still the lease that we judged.
+    # The token ensures that this is still the lease that was checked.
     held = BatchItem.objects.filter(pk=item.pk, lease_token=item.lease_token)
     if is_alive:
-        # It lost its database, not its life: the file did not kill it.
+        # The process lost its database connection, so the file did not kill it.
         return requeue(held, attempts=WITHOUT_CHARGE, **UNLEASED)
     if item.is_charged and item.attempts >= MAX_ATTEMPTS:
         cause = "its process was ended, by memory or by a fault in a decoder"
@@ -59,16 +59,16 @@ def _take_back(item: BatchItem, *, is_alive: bool) -> int:
 
 
 def forgive(holder: str) -> int:
-    """Take back what the items in a process's hands were charged: it is being stopped on purpose."""
+    """Uncount the attempts of a process's running items, because it is being stopped on purpose."""
     charged = BatchItem.objects.filter(state=BatchItem.State.RUNNING, lease_holder=holder, is_charged=True)
     return charged.update(attempts=WITHOUT_CHARGE, is_charged=False)
 
 
 def forgive_when_stopped() -> None:
-    """Have a thread take back this process's charges while its worker is being stopped.
+    """Start a thread that uncounts this process's attempts while its worker is being stopped.
 
-    A stop that outlasts its grace ends in a kill, which looks like that of a decoder. Call this after the
-    fork, in the process itself.
+    A stop that exceeds its grace period ends in a kill, which looks like one caused by a decoder. Call this
+    after the fork, in the process itself.
     """
     threading.Thread(target=_forgive_when_stopped, name="forgive", daemon=True).start()
 
@@ -79,7 +79,7 @@ def _forgive_when_stopped() -> None:
         if not stop_is_asked():
             continue
         try:
-            # Again and again: an item may have been charged by somebody who looked just before the request.
+            # Repeatedly: a thread that checked just before the request may still count an attempt.
             forgive(this_holder())
         except DatabaseError as error:
             logger.warning("Attempts of a worker that is being stopped stay counted: %s", error)

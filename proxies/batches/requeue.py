@@ -9,19 +9,19 @@ from django.db.models import Exists, OuterRef
 
 from proxies.models import BatchItem, BatchItemQuerySet
 
-# A twin may be added between the look for one and the next update; nobody adds as many at one moment.
+# A duplicate may be added between the deletion and the next update, but not this many times in a row.
 _TRIES: Final = 5
 
 
 def requeue(items: BatchItemQuerySet, **values: Any) -> int:
     """Set items to queued, with ``values``, and return how many there were.
 
-    A batch holds one queued item per file. An item whose file was added again meanwhile is deleted: the
-    queued one does the same work, on the file's current bytes. The unique constraint decides, so a file that
-    is added at the same moment is merged, too.
+    A batch holds one queued item per file. If an item's file was added again meanwhile, the item is deleted:
+    the queued one does the same work, on the file's current bytes. The unique constraint decides, so a file
+    that is added at the same moment is merged, too.
 
     Raises:
-        IntegrityError: other constraints fail, or twins were added at every try.
+        IntegrityError: another constraint failed, or duplicates were added at every try.
     """
     merged = 0
     for tries_left in reversed(range(_TRIES)):

@@ -1,4 +1,4 @@
-"""One slice: a second or two of work on whatever is due, uploads first."""
+"""One tick: a second or two of work on the batch that is due, uploads first."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from proxies.models import Batch, BatchItem
 from proxies.processes import heartbeat
 from proxies.processes.control_dir import stop_is_asked
 
-# Long enough that the queue's cost of a few milliseconds a task does not show, short enough that a
-# stop, a pause or a cancel is felt at once.
+# Long enough to make the queue's overhead of a few milliseconds per task negligible, short enough for a
+# stop, pause or cancel to take effect at once.
 TICK_SECONDS: Final = 1.5
-# An operation that waits for others goes on so long while nothing else is due: well below the queue's
-# time-out.
+# How long an operation that waits for a service may continue while nothing else is due: well below the
+# queue's timeout.
 WAITING_TICK_SECONDS: Final = 20.0
 
 
 def run_tick(number: int, generation: int) -> int:
-    """What the queue runs. Return how many items were taken up."""
+    """Run one tick; this is the queue's task. Return how many items were started."""
     if not worker_slots.enter(number, generation):
         return 0
     try:
@@ -37,15 +37,16 @@ def run_tick(number: int, generation: int) -> int:
 
 def _leave(number: int, generation: int) -> None:
     worker_slots.leave(number, generation, more=due_batch() is not None)
-    # Whoever saved between our last look and our lying idle saw a busy lane and rang for nobody.
+    # A file saved between our last check and the slot becoming idle found the slot busy and notified none.
     if due_batch() is not None:
         worker_slots.wake()
 
 
 def due_batch() -> Batch | None:
-    """The batch to serve next: a standing one, else the one that has waited longest."""
-    # A value, not EXISTS: PostgreSQL would join that, and read all items that were done before the first.
-    # One for each recipe: the index gives the first of one recipe at once, and of several only after a sort.
+    """Return the batch to serve next: a standing one, else the one that has waited longest."""
+    # A value, not EXISTS: PostgreSQL would turn that into a join and read all done items before the first.
+    # One subquery per recipe: the index yields the first item of one recipe at once, of several only after
+    # a sort.
     firsts = [
         Subquery(BatchItem.objects.claimable(recipe).filter(batch=OuterRef("pk")).values("pk")[:1])
         for recipe in recipes.of_this_process()
@@ -89,7 +90,7 @@ def _is_time_up(batch: Batch, deadline: float, last_deadline: float) -> bool:
 
 
 def perform(claim: Claim) -> None:
-    """Have the batch's operation do the work, and give back what it did not come to."""
+    """Run the batch's operation on the claim, then put back the items it did not reach."""
     try:
         operations.get(claim.batch.operation).perform(claim)
     finally:

@@ -1,4 +1,4 @@
-"""Which files: those of a query, or a list of ids; read in pages, so that memory does not grow."""
+"""A selection of files, by query or by ids; read in pages, so that memory use stays constant."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from django.db.models import QuerySet
 
 from media_files.models import MediaFile
 
-# A page's rows enter the ledger in one transaction: on SQLite that keeps other writers waiting for
-# about a tenth of a second. Ids are query parameters, of which SQLite takes 32,766.
+# A page's rows are inserted in one transaction, which blocks other writers on SQLite for about a tenth of
+# a second. Ids are query parameters, of which SQLite accepts 32,766.
 PAGE: Final = 20_000
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Files to plan over or to work on, in ascending order of their ids.
+    """Files to plan for or to process, in ascending order of their ids.
 
     Attributes:
-        files: a query, without slice.
-        ids: where given, only these of them.
+        files: an unsliced query.
+        ids: if set, only the files with these ids.
     """
 
     files: QuerySet[MediaFile]
     ids: Sequence[int] | None = None
 
     def pages(self) -> Iterator[QuerySet[MediaFile]]:
-        """Queries of at most `PAGE` rows each, which together are the selection."""
+        """Yield queries of at most `PAGE` rows each that together cover the selection."""
         files = self.files.order_by("pk")
         if self.ids is not None:
             ids = sorted(set(self.ids))

@@ -1,4 +1,4 @@
-"""What is done each minute, by whichever worker: take back what the dead held, and ring again."""
+"""The sweep, run every minute by any worker: reclaim what dead processes held and notify idle slots."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from proxies.processes import heartbeat
 from proxies.processes.liveness import dead_among
 from proxies.render_job import reasons_of
 
-# A temporary as young may be in the hands of a writer that has not locked it yet.
+# A younger temporary file may belong to a writer that has not locked it yet.
 _AGE: Final = timedelta(seconds=10)
-# In one sweep; far more than can be held by living processes.
+# Per sweep; far more than living processes can hold.
 _MOST_LEASES: Final = 1000
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """How many of each the sweeper found."""
+    """How many of each kind a sweep found."""
 
     items: int
     slots: int
@@ -48,15 +48,15 @@ _further: list[Callable[[], int]] = []
 
 
 def also(further: Callable[[], int]) -> None:
-    """Have this done with each sweep: it sets right what the dead left in records of another app, and returns
-    how many there were. Twice at the same moment does no harm."""
+    """Add a step to each sweep: it repairs what dead processes left in another app's records and returns how
+    many it repaired. Two processes may run it at the same time."""
     _further.append(further)
 
 
 def sweep() -> Swept:
-    """Do each step once, each by itself: one that fails is logged and keeps no other from being done.
+    """Run each step once, in isolation: a step that fails is logged and does not prevent the others.
 
-    Two sweeps at the same moment do no harm. Waking the workers is the last step and always happens.
+    Two sweeps may run at the same time. Waking the workers is the last step and always happens.
     """
     found: Counter[str] = Counter()
     try:
@@ -75,7 +75,7 @@ def sweep() -> Swept:
 
 
 def _steps() -> Iterator[tuple[str, Callable[[], int | None]]]:
-    """What a sweep does, by what it counts. No step calls a storage before the ledger is in order."""
+    """Yield each step with the kind it counts. The ledger is repaired before any step calls a storage."""
     yield "items", recovery.reclaim_dead
     yield "items", recovery.reclaim_expired
     yield "leases", _end_dead_leases
@@ -101,9 +101,9 @@ def _isolated(step: Callable[[], int | None]) -> int:
 
 
 def recover_dead() -> int:
-    """Take back the items and lanes of the dead, which needs no storage, and have the work go on.
+    """Reclaim the items and slots of dead processes, which needs no storage, and resume the work.
 
-    Each supervisor does so three times a minute; the rest can wait for the next sweep.
+    Each supervisor does this three times a minute; the other steps can wait for the next sweep.
     """
     found = recovery.reclaim_dead() + worker_slots.free_lost_slots()
     if found and due_batch() is not None:
@@ -112,7 +112,7 @@ def recover_dead() -> int:
 
 
 def _end_dead_leases() -> int:
-    """End the leases of the dead. What they were making is made again: it may lie half-way."""
+    """End the leases of dead processes and make their proxies again: they may be incomplete."""
     leases = list(ProxyLease.objects.order_by("until")[:_MOST_LEASES])
     dead = dead_among(lease.holder for lease in leases)
     lost = [lease for lease in leases if lease.until <= now() or lease.holder in dead]
@@ -128,7 +128,10 @@ def _end_lease(lease: ProxyLease) -> int:
 
 
 def _make_again(lease: ProxyLease) -> None:
-    """What was written has its note. Leases without a stem are those of removals."""
+    """Enqueue the lease's source again, or discard its proxy files if the source was deleted.
+
+    Written files are covered by their notes. Leases without a stem belong to removals.
+    """
     source = MediaFile.objects.filter(pk=lease.source_id).first()
     if not lease.stem or (source is not None and source.file_type != MediaFile.FileType.IMAGE):
         return

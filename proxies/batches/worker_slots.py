@@ -1,7 +1,7 @@
-"""The few places in the queue. A lane is a chain of slices: each, as its last act, rings for the next.
+"""Worker slots: a fixed number of chains of ticks in the queue. Each tick ends by enqueuing the next one.
 
-However many batches there are, no more slices than lanes are in the queue, so that nothing waits long
-behind anything. A slice serves whichever batch is due: uploads first, then the others in turn.
+However many batches exist, the queue holds at most one tick per slot, so nothing waits long. A tick serves
+the batch that is due: uploads first, then the others in turn.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from django.utils.timezone import now
 from proxies.models import WorkerSlot, WorkerState
 from proxies.processes.liveness import dead_among, this_holder
 
-# Two for each process: while one slice runs, its process's next one lies ready.
+# Two per process: while one tick runs, the next one for this process is already queued.
 SLOTS_PER_PROCESS: Final = 2
-# A slice takes one or two seconds and never as long as the queue's time-out; a ring that nobody
-# answers for a minute was lost with its queue.
+# A tick takes one or two seconds and always less than the queue's timeout. A notification that no worker
+# has picked up after a minute was lost with its queue.
 _LOST_NOTICE: Final = timedelta(minutes=1)
 _LOST_TICK: Final = timedelta(minutes=5)
 
@@ -33,16 +33,16 @@ _notifier: list[Notifier] = []
 
 
 class QueueDown(Exception):
-    """What a bell raises where the queue does not answer."""
+    """The queue does not respond. Raised by the notifier."""
 
 
 def set_notifier(bell: Notifier) -> None:
-    """Name what puts a slice of (lane, generation) into the queue, or raises `QueueDown`."""
+    """Set the function that enqueues a tick of (slot, generation), or raises `QueueDown`."""
     _notifier[:] = [bell]
 
 
 def wake(most: int = 1) -> int:
-    """Ring for up to ``most`` idle lanes; return how many. To be called after a commit of new work."""
+    """Notify up to ``most`` idle slots and return how many. Call this after new work is committed."""
     notified = 0
     for number, generation in _idle_slots(most):
         notified += _notify(
@@ -52,7 +52,7 @@ def wake(most: int = 1) -> int:
 
 
 def enter(number: int, generation: int) -> bool:
-    """Begin a slice. False for one that was delivered before, or that a newer one has replaced."""
+    """Start a tick. Return False if it was delivered before or a newer one has replaced it."""
     entered = WorkerSlot.objects.filter(
         number=number, generation=generation, state=WorkerSlot.State.NOTIFIED
     ).update(state=WorkerSlot.State.RUNNING, holder=this_holder(), changed_at=now())
@@ -60,7 +60,7 @@ def enter(number: int, generation: int) -> bool:
 
 
 def leave(number: int, generation: int, *, more: bool) -> None:
-    """End a slice: ring for the successor where there is more to do, else lie idle."""
+    """End a tick: notify the next one if there is more to do, else make the slot idle."""
     ours = WorkerSlot.objects.filter(number=number, generation=generation, state=WorkerSlot.State.RUNNING)
     if more:
         _notify(ours)
@@ -69,7 +69,7 @@ def leave(number: int, generation: int, *, more: bool) -> None:
 
 
 def free_lost_slots() -> int:
-    """Make idle again the lanes whose slice, or whose ring, was lost; return how many."""
+    """Make slots idle whose tick or notification was lost; return how many."""
     busy = list(WorkerSlot.objects.exclude(state=WorkerSlot.State.IDLE))
     dead = dead_among(slot.holder for slot in busy)
     lost = [
@@ -80,7 +80,7 @@ def free_lost_slots() -> int:
         or (slot.state == WorkerSlot.State.RUNNING and slot.holder in dead)
     ]
     return sum(
-        # The generation moves on, so that the lost slice, should it come after all, exits at once.
+        # With a new generation, the lost tick exits at once if it arrives after all.
         WorkerSlot.objects.filter(number=slot.number, generation=slot.generation, state=slot.state).update(
             state=WorkerSlot.State.IDLE, generation=F("generation") + 1, holder="", changed_at=now()
         )
@@ -89,7 +89,7 @@ def free_lost_slots() -> int:
 
 
 def slot_count() -> int:
-    """How many lanes there should be, for the worker processes that are alive on all machines."""
+    """Return the number of slots needed for the worker processes alive on all machines."""
     processes = (
         WorkerState.objects.alive().aggregate(sum=Sum("processes"))["sum"] or settings.NOVAPROXY_WORKERS
     )
@@ -107,9 +107,9 @@ def _idle_slots(most: int) -> list[tuple[int, int]]:
 
 
 def _notify(slots: QuerySet[WorkerSlot]) -> int:
-    """Move a lane to its next generation and put that slice into the queue.
+    """Move a slot to its next generation and enqueue that tick.
 
-    Where the queue is the same database, both are one transaction; elsewhere the bell rings after
+    If the queue is the same database, both happen in one transaction. Otherwise the tick is enqueued after
     the commit, and the sweeper covers the gap.
     """
     slot = slots.first()
@@ -125,6 +125,6 @@ def _notify(slots: QuerySet[WorkerSlot]) -> int:
         try:
             _notifier[0](slot.number, slot.generation + 1)
         except QueueDown as error:
-            # What was saved is saved, and whoever saved it shall not be told otherwise.
+            # The caller's data is committed, so the caller must not get an error.
             logger.warning("The queue does not answer, so work waits for the sweeper: %s", error)
     return int(notified)

@@ -1,4 +1,4 @@
-"""The tables of proxies, of the ledger and of the processes that work on it."""
+"""The models of proxies, of the ledger and of the processes that work on it."""
 
 from proxies.models.batch import Batch, BatchItem, BatchItemQuerySet
 from proxies.models.failure import ProxyFailure, Quarantine

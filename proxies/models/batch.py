@@ -14,9 +14,9 @@ from proxies.outcomes import Outcome
 
 
 class Batch(models.Model):
-    """Work over many files: what is to be done, by whom, and how far it is.
+    """A batch: an operation on many files, who runs it, and its progress.
 
-    The counts are a cache, made anew from the items when they are older than their making is dear.
+    The counts are a cache, refreshed from the items at intervals that grow with the cost of counting.
     """
 
     class State(models.TextChoices):
@@ -34,7 +34,7 @@ class Batch(models.Model):
     parameters = models.JSONField(default=dict, blank=True)
     executor = models.CharField(max_length=8, choices=Executor, default=Executor.QUEUE)
     state = models.CharField(max_length=16, choices=State, default=State.RUNNING)
-    # A standing batch takes items for ever, is never finished, and is served before all others.
+    # A standing batch accepts items forever, never finishes, and is served before all others.
     standing = models.CharField(max_length=32, unique=True, null=True, editable=False)  # noqa: DJ001
     holder = models.CharField(max_length=128, blank=True, editable=False)
     served_at = models.DateTimeField(default=now, editable=False)
@@ -46,9 +46,9 @@ class Batch(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     paused_reason = models.CharField(max_length=1000, blank=True)
-    # Where no person paused it but an error that every further file would meet: that error's code.
+    # The code of the error that paused it, which every further file would hit; empty if a person paused it.
     paused_code = models.CharField(max_length=32, blank=True, editable=False)
-    # How many attempts of late failed with this code and nothing else: see `proxies.batches.repeated_errors`.
+    # How many consecutive attempts failed with this code: see `proxies.batches.repeated_errors`.
     alike = models.PositiveSmallIntegerField(default=0, db_default=0, editable=False)
     alike_code = models.CharField(max_length=32, default="", db_default="", blank=True, editable=False)
     created_at = models.DateTimeField(default=now)
@@ -56,7 +56,7 @@ class Batch(models.Model):
     finished_at = models.DateTimeField(null=True, blank=True)
 
     counts = models.JSONField(default=dict, blank=True, editable=False)
-    # (seconds since the epoch, items done) at the counts of the last minute: the rate is read of them.
+    # (seconds since the epoch, items done) at each count of the last minute, to calculate the rate.
     recent = models.JSONField(default=list, blank=True, editable=False)
     counted_at = models.DateTimeField(null=True, editable=False)
     counting_seconds = models.FloatField(default=0, editable=False)
@@ -79,7 +79,7 @@ class Batch(models.Model):
 
     @property
     def job_id(self) -> str:
-        """The name that the API gives a batch: ``batch-image-proxy-12``."""
+        """The batch's name in the API, for example ``batch-image-proxy-12``."""
         return f"batch-{self.operation}-{self.pk}"
 
     @property
@@ -89,35 +89,35 @@ class Batch(models.Model):
 
 class BatchItemQuerySet(models.QuerySet["BatchItem"]):
     def unfinished(self) -> BatchItemQuerySet:
-        """Those that wait or are in hand. Named by what they are, which an index can find."""
+        """Filter queued and running items. Both states are named, because an index can find those."""
         return self.filter(state__in=[BatchItem.State.QUEUED, BatchItem.State.RUNNING])
 
     def done_with(self, *outcomes: str) -> BatchItemQuerySet:
-        """Those that ended so. The state stands in the index before the outcome, so it is named, too."""
+        """Filter done items by outcome; also by state, which comes before the outcome in the index."""
         return self.filter(state=BatchItem.State.DONE, outcome__in=outcomes)
 
     def newest_done(self, most: int, *outcomes: str) -> list[BatchItem]:
-        """Of each outcome the last by number, at the most ``most`` in all, the latest first.
+        """Return the newest done items by id of each outcome, at most ``most`` in total, latest first.
 
-        One look into the index for each outcome, however large the batch: to sort it all by time would
-        cost more the longer it runs.
+        Takes one index lookup per outcome, however large the batch: sorting by time would cost more the
+        longer the batch runs.
         """
         newest = [item for outcome in outcomes for item in self.done_with(outcome).order_by("-id")[:most]]
         newest.sort(key=lambda item: (item.finished_at or item.available_at, item.pk), reverse=True)
         return newest[:most]
 
     def claimable(self, recipe: str) -> BatchItemQuerySet:
-        """Those of one recipe whose time has come, the first due first.
+        """Filter queued items of one recipe that are due, earliest first.
 
-        In the order of ``item_queued``, which no other index has: by number alone, a planner may go by
-        the primary key and read all that is done again before each claim.
+        Ordered like the index ``item_queued`` and no other: ordered by id alone, a planner may use the
+        primary key and read all done items again for each claim.
         """
         due = self.filter(state=BatchItem.State.QUEUED, recipe=recipe, available_at__lte=now())
         return due.order_by("available_at", "id")
 
 
 class BatchItem(models.Model):
-    """One file of a batch: where it stands, and what became of it."""
+    """One file of a batch, with its state and outcome."""
 
     class State(models.TextChoices):
         QUEUED = "queued"
@@ -125,7 +125,7 @@ class BatchItem(models.Model):
         DONE = "done"
 
     batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="items", db_index=False)
-    # No constraint in the database: the ledger tells of files that are gone, too.
+    # No constraint in the database: the ledger keeps items of deleted files, too.
     file = models.ForeignKey(
         MediaFile, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+", db_index=False
     )
@@ -135,7 +135,7 @@ class BatchItem(models.Model):
     error = models.CharField(max_length=32, blank=True)
     message = models.TextField(blank=True)
     # The recipe that it was planned with: only workers with the same one take it. Empty for any worker.
-    # The default is the database's, too, for workers of an older version write no recipe.
+    # The default is set in the database, too, because workers of an older version write no recipe.
     recipe = models.CharField(max_length=80, blank=True, default="", db_default="", editable=False)
     attempts = models.PositiveSmallIntegerField(default=0)
     transient_failures = models.PositiveSmallIntegerField(default=0)
@@ -143,7 +143,7 @@ class BatchItem(models.Model):
     lease_token = models.UUIDField(null=True, editable=False)
     lease_holder = models.CharField(max_length=128, blank=True, editable=False)
     lease_until = models.DateTimeField(null=True, editable=False)
-    # Whether ``attempts`` holds one for the current lease, whose work may kill its process.
+    # Whether ``attempts`` includes the one under the current lease, whose work may kill its process.
     is_charged = models.BooleanField(default=False, db_default=False, editable=False)
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -167,7 +167,7 @@ class BatchItem(models.Model):
             ),
             models.Index(fields=["lease_until"], condition=Q(state="running"), name="item_running"),
             models.Index(fields=["batch", "id"], name="item_batch"),
-            # Counting and listing by outcome read this index alone.
+            # Counting and listing by outcome read only this index.
             models.Index(fields=["batch", "state", "outcome", "id"], name="item_outcome"),
             models.Index(fields=["file"], name="item_file"),
         ]

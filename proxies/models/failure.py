@@ -1,4 +1,4 @@
-"""Files that failed: what was wrong with them, and which ones are left alone until a person decides."""
+"""Failed files: what was wrong with them, and which ones are quarantined."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from media_files.models import MediaFile
 
 
 class Quarantine(models.Model):
-    """A file on which one operation has failed without a name several times: left alone by that operation
-    until a person decides."""
+    """A file on which one operation failed unexpectedly several times: that operation skips it until a person
+    releases it."""
 
     source = models.ForeignKey(MediaFile, on_delete=models.CASCADE, related_name="quarantines")
     operation = models.CharField(max_length=32, default="image-proxy", db_default="image-proxy")
@@ -29,10 +29,10 @@ class Quarantine(models.Model):
 
 
 class ProxyFailure(models.Model):
-    """What was wrong with a file when its proxy was last tried, of these bytes and by this recipe.
+    """The error of the last attempt to make a file's proxy, from these bytes and by this recipe.
 
-    A file's own fault stays until its bytes change: plans say so, and runs do not try again unless they
-    are forced or asked to retry what failed.
+    A file's own fault remains until its bytes change: plans show it, and runs do not retry the file unless
+    they are forced or asked to retry failed files.
     """
 
     source = models.ForeignKey(MediaFile, on_delete=models.CASCADE, related_name="proxy_failures")

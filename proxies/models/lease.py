@@ -1,4 +1,4 @@
-"""The right to write a proxy."""
+"""Leases on proxies."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from django.db import models
 
 
 class ProxyLease(models.Model):
-    """The right to write one source's proxy of one profile, through whatever door.
+    """The exclusive right to write the proxy of one source and profile.
 
-    Two writers of one name would leave a row that says *current* over the other's bytes.
+    Two concurrent writers of one name could leave a row marked *current* that describes the other's bytes.
     """
 
     source_id = models.BigIntegerField()
@@ -16,7 +16,7 @@ class ProxyLease(models.Model):
     token = models.UUIDField()
     holder = models.CharField(max_length=128)
     until = models.DateTimeField()
-    # The proxy's name up to its extension: where to look when the holder died with its source gone.
+    # The proxy's name without extension, to find its file if the holder died and the source was deleted.
     stem = models.CharField(max_length=1024, blank=True)
 
     class Meta:

@@ -1,4 +1,4 @@
-"""Proxies, and the files of proxies that no row names."""
+"""Proxies, and notes about proxy files that no row refers to."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from proxies.rendering.profiles import ProxyProfile
 
 
 def proxies_storage() -> MediaStorage:
-    """The storage of proxies: a callable, so that migrations name no place."""
+    """Return the storage of proxies. A callable, so that migrations contain no location."""
     return media_storage("proxies")
 
 
 class MeasuredImageField(models.ImageField):
-    """An image whose width and height its maker knows, so that no instance ever opens the file."""
+    """An image field whose width and height are set by the generator, so that no instance opens the file."""
 
     def update_dimension_fields(self, *args: Any, **kwargs: Any) -> None:
-        """The generator has filled them."""
+        """Do nothing: the generator has set the dimensions."""
 
 
 class ProxyQuerySet(models.QuerySet["Proxy"]):
     def current(self, profile: ProxyProfile) -> ProxyQuerySet:
-        """Those made of today's bytes by today's recipe: told by columns, no file is opened."""
+        """Filter proxies made from the current bytes by the current recipe, by columns; opens no file."""
         return self.filter(
             profile=profile.name, recipe=profile.recipe, source_fingerprint=F("source__fingerprint")
         )
 
     def stale(self, profile: ProxyProfile) -> ProxyQuerySet:
-        """Those of an older file, or of an older recipe."""
+        """Filter proxies of an older file or of another recipe."""
         return self.filter(profile=profile.name).exclude(
             recipe=profile.recipe, source_fingerprint=F("source__fingerprint")
         )
 
 
 class Proxy(models.Model):
-    """What a model reads instead of the original: one for each source and profile.
+    """The image that a model reads instead of the original: one per source and profile.
 
-    ``image`` is written by the generator alone. Width and height are in pixels, those of the file.
+    Only the generator writes ``image``. Width and height are those of the file, in pixels.
     """
 
     class FileType(models.TextChoices):
@@ -65,7 +65,7 @@ class Proxy(models.Model):
     format = models.CharField(max_length=16, blank=True)
     bytes = models.BigIntegerField()
     sha256 = models.CharField("SHA-256", max_length=64)
-    # What the storage answered to the write, where it keeps such: a look-up tells another object by them.
+    # Returned by the storage on the write, if it supports them: they show whether an object was replaced.
     etag = models.CharField("ETag", max_length=128, blank=True, default="", db_default="", editable=False)
     version = models.CharField(max_length=1024, blank=True, editable=False)
     source_fingerprint = models.CharField(max_length=80, blank=True)
@@ -87,18 +87,18 @@ class Proxy(models.Model):
 
     @property
     def is_given(self) -> bool:
-        """Whether a person or another program made it."""
+        """Whether the proxy is external, that is, made by a person or another program."""
         return bool(self.provenance.get("given"))
 
     def is_current(self, source: MediaFile, profile: ProxyProfile) -> bool:
-        """The same test as `ProxyQuerySet.current`, of rows that are at hand."""
+        """Return whether the proxy is up to date: the test of `ProxyQuerySet.current` on loaded rows."""
         return (self.source_fingerprint, self.recipe) == (source.fingerprint, profile.recipe)
 
 
 class DiscardedProxy(RemovalNote):
-    """A proxy's file that is being written, or that no row names any more.
+    """A proxy file that is being written, or that no row refers to any more.
 
-    Unlike an original's, its name may be used again: the note is resolved under the lease of its source.
+    Unlike an original's, its name may be reused: the note is resolved under the lease of its source.
     """
 
     storage_alias = "proxies"
@@ -106,7 +106,7 @@ class DiscardedProxy(RemovalNote):
     source_id = models.BigIntegerField()
     profile = models.CharField(max_length=32)
     name = models.CharField(max_length=1024, db_index=True)
-    # Of the row whose file is being written over; empty for any other file.
+    # The recipe of the row whose file is being overwritten; empty for any other file.
     recipe = models.CharField(max_length=80, blank=True)
     created_at = models.DateTimeField(default=now)
 

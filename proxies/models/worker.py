@@ -10,7 +10,7 @@ from django.utils.timezone import now
 
 
 class Heartbeat(models.Model):
-    """When a process that holds leases was last heard of, by the database's clock."""
+    """The time of the last heartbeat of a process that holds leases, by the database's clock."""
 
     process = models.CharField(max_length=128, primary_key=True)
     beat_at = models.DateTimeField(db_index=True)
@@ -23,18 +23,18 @@ class Heartbeat(models.Model):
 
 
 class WorkerStateQuerySet(models.QuerySet["WorkerState"]):
-    # A supervisor that said nothing for so long is not counted.
+    # A supervisor without a report for this long is not counted.
     SILENCE: Final = timedelta(minutes=2)
 
     def alive(self) -> WorkerStateQuerySet:
-        """Those whose cluster takes work."""
+        """Filter workers whose cluster accepts work."""
         return self.filter(state="running", beat_at__gt=now() - self.SILENCE)
 
 
 class WorkerState(models.Model):
-    """What a supervisor last said of the cluster in its care.
+    """A supervisor's last report on its cluster.
 
-    ``process`` is the supervisor's identity; empty in the row of one of an older version.
+    ``process`` is the supervisor's identity; empty for a supervisor of an older version.
     """
 
     process = models.CharField(max_length=128, unique=True, null=True, editable=False)  # noqa: DJ001
@@ -46,7 +46,7 @@ class WorkerState(models.Model):
     beat_at = models.DateTimeField()
     last_task_at = models.DateTimeField(null=True)
     state = models.CharField(max_length=16)
-    # By profile; None in the row of a worker of an older version, which reports none.
+    # By profile; None for a worker of an older version, which reports none.
     recipes = models.JSONField(null=True, editable=False)
     # A digest of each setting that workers must share (`proxies.processes.shared_settings`).
     settings = models.JSONField(null=True, editable=False)
@@ -67,7 +67,7 @@ class WorkerSlot(models.Model):
     """One of the few jobs that the queue holds at a time: a chain of ticks, each of which enqueues the next.
 
     ``generation`` counts the ticks of a slot. A job of an older generation was delivered twice, or its worker
-    was taken for dead; it returns at once.
+    was presumed dead; it returns at once.
     """
 
     class State(models.TextChoices):

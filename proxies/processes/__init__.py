@@ -1,1 +1,1 @@
-"""Processes that share a database: who they are, whether they are alive, and the leases they hold."""
+"""Processes that share a database: their identity, their liveness, and the leases they hold."""

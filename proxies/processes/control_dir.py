@@ -1,7 +1,7 @@
-"""What passes between the supervisor and the cluster in its care: a folder with a few small files.
+"""The control directory: a few small files through which a supervisor and its cluster communicate.
 
-Files, because they need no thread, no connection and no lock that could die with its holder: one byte is
-appended for each task, and the size is the count.
+Files need no thread, no connection and no lock that could be lost with its holder. Each task appends one
+byte, and the file size is the count.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-# Names the folder to the cluster. It also marks the cluster's processes: each inherits it.
+# Environment variable with the folder's path. All processes of the cluster inherit it, which marks them.
 VARIABLE: Final = "NOVAPROXY_WORKER_RUN"
 
 TAKEN: Final = "taken"
@@ -29,17 +29,17 @@ AWAITED: Final = "awaited-"
 
 @dataclass(frozen=True, slots=True)
 class ControlDir:
-    """One cluster's folder, named after the supervisor's `proxies.processes.identity.this_process`.
+    """One cluster's control directory, named after the supervisor's identity.
 
     Attributes:
-        folder: its path; the supervisor makes it, empties it before each start, and removes it.
+        folder: its path; the supervisor creates it, empties it before each start, and removes it.
     """
 
     folder: Path
 
     @classmethod
     def of_environment(cls) -> ControlDir | None:
-        """Return that of the cluster which this process belongs to, if it does to one."""
+        """Return the control directory of this process's cluster; None outside a cluster."""
         folder = os.environ.get(VARIABLE)
         return cls(Path(folder)) if folder else None
 
@@ -55,7 +55,7 @@ class ControlDir:
     # -- Written by the supervisor --
 
     def reset(self) -> None:
-        """Make the folder as it is before a cluster has started."""
+        """Create the folder, or reset it to the state before a cluster starts."""
         self.remove()
         self.folder.mkdir(parents=True)
         for name in (TAKEN, DONE, DEATHS, SENTINEL):
@@ -65,29 +65,29 @@ class ControlDir:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def ask_to_stop(self) -> None:
-        """Tell the slices that run to put down what they have not begun. See `stop_is_asked`."""
+        """Ask the running ticks to put back the items they have not started. See `stop_is_asked`."""
         (self.folder / STOP).touch()
 
     # -- Written by the cluster --
 
     def note_sentinel(self, pid: int) -> None:
-        """The process that guards all others has started."""
+        """Record that the sentinel, which monitors all other processes, has started."""
         self._append(SENTINEL, str(pid).encode())
 
     def note_taken(self, count: int) -> None:
-        """The pusher has `count` tasks more from the broker."""
+        """Record that the pusher has taken `count` more tasks from the broker."""
         self._append(TAKEN, b"." * count)
 
     def note_done(self) -> None:
-        """A task's result has gone the whole way, or will never come."""
+        """Record that a task's result has reached the monitor, or never will."""
         self._append(DONE, b".")
 
     def note_death(self, message: str) -> None:
-        """A process of the cluster has died by a signal."""
+        """Record that a signal killed a process of the cluster."""
         self._append(DEATHS, f"{message}\n".encode())
 
     def note_awaited(self, *, is_awaited: bool) -> None:
-        """This process begins, or ends, to wait for answers that may be billed."""
+        """Record that this process starts or stops waiting for answers that may be billed."""
         mark = self.folder / f"{AWAITED}{os.getpid()}"
         with suppress(FileNotFoundError):
             if is_awaited:
@@ -99,35 +99,35 @@ class ControlDir:
 
     @property
     def done(self) -> int:
-        """How many tasks this cluster has finished since its start."""
+        """The number of tasks that this cluster has finished since its start."""
         return self._size(DONE)
 
     @property
     def in_hand(self) -> int:
-        """How many tasks it has taken and not finished."""
+        """The number of tasks that it has taken and not finished."""
         return max(self._size(TAKEN) - self._size(DONE), 0)
 
     @property
     def last_done_at(self) -> datetime | None:
-        """When it last finished one."""
+        """When it last finished a task."""
         if not self.done:
             return None
         return datetime.fromtimestamp((self.folder / DONE).stat().st_mtime, UTC)
 
     @property
     def deaths(self) -> str:
-        """What died suddenly, one line each; empty where nothing did."""
+        """The sudden deaths of processes, one line each; empty if there were none."""
         return self._text(DEATHS)
 
     @property
     def sentinel_pid(self) -> int | None:
-        """The process that guards all others; None until it has started."""
+        """The pid of the sentinel, which monitors all other processes; None until it has started."""
         pid = self._text(SENTINEL)
         return int(pid) if pid else None
 
     @property
     def awaiting(self) -> list[int]:
-        """The pids of the processes that waited for answers when they were last heard of."""
+        """The pids of the processes that, by their last record, are waiting for answers."""
         return [int(mark.name.removeprefix(AWAITED)) for mark in self.folder.glob(f"{AWAITED}*")]
 
     @property
@@ -135,7 +135,7 @@ class ControlDir:
         return (self.folder / STOP).exists()
 
     def _append(self, name: str, content: bytes) -> None:
-        # Without O_CREAT: a folder that its supervisor has removed does not come back.
+        # Without O_CREAT, so that a file in a removed folder is not recreated.
         with suppress(FileNotFoundError):
             descriptor = os.open(self.folder / name, os.O_WRONLY | os.O_APPEND)
             try:
@@ -155,10 +155,10 @@ class ControlDir:
 
 
 def stop_is_asked() -> bool:
-    """Say whether the worker that this process belongs to is being stopped; false outside a worker.
+    """Return whether this process's worker is being stopped; False outside a worker.
 
-    For a slice to look at between two items, so that a stop waits for the picture in hand and no longer.
-    It costs some microseconds.
+    A tick checks this between two items, so that a stop waits only for the current image. Takes a few
+    microseconds.
     """
     control_dir = ControlDir.of_environment()
     return control_dir is not None and control_dir.stop_is_asked
@@ -166,7 +166,7 @@ def stop_is_asked() -> bool:
 
 @contextmanager
 def answers_awaited() -> Iterator[None]:
-    """Have the supervisor give this process more time, should it stop meanwhile; nothing outside a worker."""
+    """Request more time from the supervisor if a stop comes during this block; no effect outside a worker."""
     control_dir = ControlDir.of_environment()
     if control_dir is None:
         yield

@@ -1,7 +1,7 @@
-"""The heartbeat of a process that holds leases: a row that other machines judge its life by.
+"""The heartbeat of a process that holds leases: a row that shows other machines whether it is alive.
 
-A thread writes it, because a process that renders for a minute or waits for a model's answer is alive. It
-connects for each beat, so that no connection is held in between, and no process forks during one.
+A thread writes it, because a process that renders for a minute or waits for a model's answer is alive. The
+thread connects for each beat, so that no connection is held in between, and no process forks during one.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ FORGOTTEN_AFTER: Final = timedelta(days=7)
 
 
 class _State:
-    """What this process knows of its heartbeat.
+    """The state of this process's heartbeat.
 
     Attributes:
         pid: the process whose thread runs; a fork has none.
-        owed: what could not be given back because the database did not answer.
+        owed: releases that failed because the database did not respond.
     """
 
     pid = 0
@@ -52,7 +52,7 @@ os.register_at_fork(
 
 
 def ensure() -> None:
-    """Start the thread, unless this process has one or the settings do without."""
+    """Start the thread, unless this process has one or the settings disable it."""
     if not settings.HEARTBEAT or _State.pid == os.getpid():
         return
     with _beating:
@@ -62,15 +62,15 @@ def ensure() -> None:
 
 
 def owe(give_back: Callable[[], object]) -> None:
-    """Call this once the database answers again, in another thread. It must do no harm if it comes late."""
+    """Call ``give_back`` in another thread once the database responds again. A late call must be harmless."""
     _State.owed.append(give_back)
 
 
 def surely(give_back: Callable[[], object]) -> None:
-    """Give something back; where the database does not answer, again as soon as it does.
+    """Call ``give_back``; if the database does not respond, call it again as soon as it does.
 
     Raises:
-        django.db.Error: it does not answer now.
+        django.db.Error: the database does not respond now.
     """
     try:
         give_back()
@@ -80,10 +80,10 @@ def surely(give_back: Callable[[], object]) -> None:
 
 
 def beat() -> None:
-    """Write the heartbeat, by the database's clock, and give back what is owed.
+    """Write the heartbeat, by the database's clock, and make the owed releases.
 
     Raises:
-        django.db.Error: the database does not answer.
+        django.db.Error: the database does not respond.
     """
     identity = this_process()
     if not Heartbeat.objects.filter(pk=identity).update(beat_at=Now()):
@@ -95,7 +95,7 @@ def beat() -> None:
 
 
 def forget_old() -> None:
-    """Delete the heartbeats of processes that ended long ago, and no longer hold anything."""
+    """Delete the heartbeats of processes that ended long ago and hold nothing."""
     Heartbeat.objects.filter(beat_at__lt=Now() - FORGOTTEN_AFTER).delete()
 
 
@@ -109,7 +109,7 @@ def _run() -> None:
 
 
 def _try_to_beat(told: set[tuple[int, str]], *, answered_before: bool) -> bool:
-    """Beat, and return whether that worked. Log each change once."""
+    """Write the heartbeat and return whether that worked. Log each change once."""
     try:
         beat()
         if ControlDir.of_environment() is None:  # in a worker, its supervisor does it

@@ -1,4 +1,4 @@
-"""Which process is which, on all machines and in all containers, and whether one of this machine runs."""
+"""The identity of processes across machines and containers, and whether one on this machine runs."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ import psutil
 _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 _PID_NAMESPACE: Final = "/proc/self/ns/pid"
 _TICKS_AT_START: Final = 19
-"""Place of the start time among the fields behind the name in ``/proc/PID/stat`` (proc(5): field 22)."""
+"""Index of the start time among the fields after the name in ``/proc/PID/stat`` (proc(5): field 22)."""
 
 
 @lru_cache(maxsize=4)
 def identity_of(pid: int) -> str:
-    """Return the identity of process `pid` of this machine: ``host:space:pid:start``.
+    """Return the identity of process `pid` on this machine: ``host:space:pid:start``.
 
-    ``space`` is where the pid has its meaning: one boot of one machine and one PID namespace in it. The
-    host's name is for people; two containers may share it. With the start time, a reused pid is another
-    process.
+    ``space`` is the scope in which the pid is valid: one PID namespace in one boot of a machine. The host
+    name is for people; two containers may share it. The start time distinguishes processes that reuse a pid.
 
     Raises:
         psutil.NoSuchProcess: there is no such process.
@@ -40,17 +39,17 @@ def this_process() -> str:
 
 
 def host() -> str:
-    """Return the host's name, as identities begin with it."""
+    """Return the host name that identities start with."""
     return socket.gethostname()[:60]
 
 
 def is_here(identity: str) -> bool:
-    """Return whether the process shares our pids, so that we can look whether it runs."""
+    """Return whether the process is in our PID namespace, so that we can check whether it runs."""
     return _parts(identity)[0] == _space(os.getpid())
 
 
 def runs_here(identity: str) -> bool | None:
-    """Return whether the process runs; None for one of another machine, container or version."""
+    """Return whether the process runs; None for one on another machine or in another container or version."""
     space, pid, started = _parts(identity)
     if space != _space(os.getpid()):
         return None
@@ -69,7 +68,7 @@ def in_words(identity: str) -> str:
 
 
 def _parts(identity: str) -> tuple[str, int, str]:
-    """Return (space, pid, start time); an empty space for what no process of this version wrote."""
+    """Return (space, pid, start time); the space is empty if another version wrote the identity."""
     parts = identity.split(":")
     if len(parts) != 4 or not parts[2].isdecimal():
         return "", 0, ""
@@ -80,7 +79,7 @@ def _parts(identity: str) -> tuple[str, int, str]:
 def _space(own_pid: int) -> str:
     try:
         boot, namespace = Path(_BOOT_ID).read_text().strip(), Path(_PID_NAMESPACE).stat().st_ino
-        # In a new namespace the old /proc may still be mounted. It shows other processes under our pids.
+        # In a new namespace the old /proc may still be mounted, where our pids belong to other processes.
         is_ours = Path("/proc/self").readlink().name == str(own_pid)
     except OSError:
         return _short(_machine_file())
@@ -95,7 +94,7 @@ def _machine_file() -> str:
     """Return a random id that the processes of one user on this machine share, where there is no /proc."""
     path = Path(tempfile.gettempdir()) / f"novaproxy-machine-{os.getuid()}"
     with suppress(FileExistsError):
-        # Named once it is complete, so that nobody reads half of it.
+        # Linked once it is complete, so that no process reads a partial file.
         draft = path.with_suffix(f".{os.getpid()}")
         draft.write_text(secrets.token_hex())
         try:
@@ -106,7 +105,7 @@ def _machine_file() -> str:
 
 
 def _started(pid: int) -> str:
-    """Return the start time: from /proc in clock ticks, which setting the clock does not change."""
+    """Return the start time, from /proc in clock ticks, because changing the clock does not affect those."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

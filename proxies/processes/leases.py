@@ -1,4 +1,4 @@
-"""One lease per source and profile: who may write the proxy's name, through whatever door."""
+"""One lease per source and profile: only its holder may write or replace the proxy."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from django.utils.timezone import now
 from proxies.models import ProxyLease
 from proxies.processes.liveness import is_dead, this_holder
 
-# Well above the 120 s after which the queue ends a task: who still holds a lease then is dead.
+# Well above the 120 s after which the queue ends a task: a process that still holds a lease then is dead.
 LEASE_TIME: Final = timedelta(minutes=10)
 
-# One statement, so that of two takers at the same moment one is told no: the ORM's upsert has no
-# condition. SQLite and PostgreSQL understand the same words.
+# One statement, so that only one of two concurrent callers succeeds: the ORM's upsert has no condition.
+# SQLite and PostgreSQL share this syntax.
 _ACQUIRE: Final = """
     INSERT INTO proxies_proxylease (source_id, profile, stem, token, holder, until)
     VALUES (%s, %s, %s, %s, %s, %s)
@@ -27,9 +27,10 @@ _ACQUIRE: Final = """
 
 
 def acquire(source_id: int, profile: str, *, stem: str = "") -> UUID | None:
-    """Take the lease; None where a living holder has it. A dead holder of this machine loses it at once.
+    """Acquire the lease and return its token; None if another process holds it that is not known to be dead.
 
-    ``stem`` is the name that will be written under it, up to the extension.
+    A holder that is known to be dead loses it at once. ``stem`` is the name of the file that will be written
+    under the lease, without the extension.
     """
     token = uuid4()
     if _try(source_id, profile, stem, token):
@@ -43,7 +44,10 @@ def acquire(source_id: int, profile: str, *, stem: str = "") -> UUID | None:
 
 
 def release(source_id: int, profile: str, token: UUID) -> bool:
-    """Give the lease back; False where it was lost meanwhile. In a transaction: with what it guarded."""
+    """Release the lease; return False if it was lost meanwhile.
+
+    Call this in the same transaction as the writes that the lease guards.
+    """
     deleted, _ = ProxyLease.objects.filter(source_id=source_id, profile=profile, token=token).delete()
     return bool(deleted)
 

@@ -1,8 +1,8 @@
-"""Who holds a lease, and whether that process is alive.
+"""Lease holders, and whether they are alive.
 
-Of a process that shares our pids we look. Others, in another container or on another machine, write a
-heartbeat: one that has been silent for `SILENCE`, by the database's clock, is dead. Of a process without
-either, such as one of an older version, nothing is known; its leases run out.
+A process in our PID namespace is checked directly. A process in another container or on another machine
+writes a heartbeat and is considered dead after `SILENCE` without one, by the database's clock. A process with
+neither, such as one of an older version, is unknown; its leases expire.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from proxies.models import Heartbeat
 from proxies.processes import heartbeat
 from proxies.processes.identity import runs_here, this_process
 
-# Six beats. With the minute between two sweeps, what a vanished machine held is free after two minutes.
+# Six beats. With a minute between two sweeps, the leases of a lost machine are free after two minutes.
 SILENCE: Final = timedelta(seconds=60)
 
 
 def this_holder() -> str:
-    """Return this process as the holder of a lease, and keep its heartbeat from now on."""
+    """Return this process's identity as a lease holder, and start its heartbeat."""
     heartbeat.ensure()
     return this_process()
 
@@ -34,17 +34,17 @@ def is_dead(holder: str) -> bool:
 
 
 def is_alive(holder: str) -> bool:
-    """Return whether the process is known to run."""
+    """Return whether the process is known to be running."""
     return liveness([holder]).get(holder) is True
 
 
 def dead_among(holders: Iterable[str]) -> set[str]:
-    """Return those that are known to have ended, with one statement for all."""
+    """Return the holders that are known to have ended, with at most one query."""
     return {holder for holder, is_running in liveness(holders).items() if is_running is False}
 
 
 def liveness(holders: Iterable[str]) -> dict[str, bool | None]:
-    """Return for each holder whether it runs, None where that is not known; with at most one statement."""
+    """Return for each holder whether it runs, None if unknown; with at most one query."""
     found = {holder: runs_here(holder) for holder in set(holders) if holder}
     elsewhere = [holder for holder, is_running in found.items() if is_running is None]
     if elsewhere:

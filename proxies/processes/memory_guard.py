@@ -1,4 +1,4 @@
-"""How much memory a process that decodes may take."""
+"""Memory use of processes that decode images: reuse of freed memory, and a limit."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _LOOK_EACH: Final = 0.1  # s; decoders fill a gigabyte in about a second
 
 
 def keep_freed_memory() -> None:
-    """Have this process keep up to 128 MB that a picture has freed, for the next one.
+    """Keep up to 128 MB of freed memory in this process for the next image.
 
-    Else the C library returns a picture's memory to the system, which hands it out again page by page: a
-    quarter of the time of making a proxy can go there. Of the C libraries only glibc has such a rule and the
-    means to change it (mallopt(3)); elsewhere nothing is done.
+    Otherwise the C library returns an image's memory to the system, which provides it again page by page;
+    that can take a quarter of the time of making a proxy. Only glibc does so and can be configured
+    (mallopt(3)); with other C libraries this does nothing.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
@@ -38,13 +38,13 @@ def keep_freed_memory() -> None:
 
 
 def watch_memory() -> None:
-    """Have a thread end this process, as the system would, once it takes more than NOVAPROXY_MAX_MEMORY.
+    """Start a thread that kills this process once it takes more than NOVAPROXY_MAX_MEMORY.
 
-    The file in hand then counts an attempt, and after three it is in quarantine; without this the machine
-    would run out of memory and end who knows whom. A limit set to the system (``RLIMIT_AS``) will not do:
-    several decoders take a refused allocation for a damaged file, and one aborts.
+    The current file then counts an attempt and is quarantined after three. Without this, the machine would
+    run out of memory and kill an arbitrary process. A system limit (``RLIMIT_AS``) does not work: several
+    decoders treat a refused allocation as a damaged file, and one aborts.
 
-    To be called in the process itself, after the fork. 0 sets no limit.
+    Call this in the process itself, after the fork. 0 sets no limit.
     """
     most = settings.NOVAPROXY_MAX_MEMORY * 1024 * 1024
     if most:

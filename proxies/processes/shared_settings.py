@@ -1,7 +1,7 @@
-"""The settings that all machines of an installation must share, compared without showing any of them.
+"""Compare the settings that all machines of an installation must share, without revealing their values.
 
-Each worker stores a digest of each, keyed with SECRET_KEY: who reads the table learns no value, not even a
-guessed one. Where the keys differ, nothing else can be compared.
+Each worker stores a digest of each setting, keyed with SECRET_KEY, so the table reveals no value and cannot
+confirm a guess. If the keys differ, nothing else can be compared.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SHARED: Final = (
     "NOVAPROXY_ANALYSIS_BIOMETRICS",
     "NOVAPROXY_ANALYSIS_MIN_CONFIDENCE",
 )
-# A folder may be mounted elsewhere on each machine; a bucket is the same one everywhere.
+# Each machine may mount a folder at a different path, but a bucket is the same everywhere.
 BUCKETS: Final = {
     "originals": "NOVAPROXY_ORIGINALS_",
     "proxies": "NOVAPROXY_PROXIES_",
@@ -75,9 +75,9 @@ def digests() -> dict[str, str]:
 
 
 def differences(worker: WorkerState) -> list[str]:
-    """Return the names of the settings that a worker and this process have different values of.
+    """Return the names of the settings whose values differ between a worker and this process.
 
-    A setting that only one of the two versions knows is not compared.
+    A setting that exists in only one of the two versions is not compared.
     """
     ours, theirs = digests(), worker.settings or {}
     if theirs.get(SECRET_KEY, ours[SECRET_KEY]) != ours[SECRET_KEY]:
@@ -86,7 +86,7 @@ def differences(worker: WorkerState) -> list[str]:
 
 
 def difference_in_words(worker: WorkerState) -> str:
-    """Return how a worker differs from this process, for people; empty where it does not."""
+    """Return a readable description of how a worker differs from this process; empty if it does not."""
     if worker.recipes is None:
         return "It is of an older version."
     parts = []
@@ -103,8 +103,8 @@ def warn(workers: Iterable[WorkerState], told: set[tuple[int, str]]) -> None:
     """Log how running workers differ from this process, each difference once.
 
     Args:
-        workers: those that run.
-        told: what was logged before; it is added to.
+        workers: the running ones.
+        told: the differences already logged; new ones are added.
     """
     for worker in workers:
         difference = difference_in_words(worker)

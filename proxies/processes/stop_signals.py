@@ -1,4 +1,4 @@
-"""The signals that ask a process to stop, noted while it sleeps."""
+"""Record the signals that ask a process to stop, and wake it from its sleep."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, Final, Self
 
 
 class Signals:
-    """The signals that concern a supervisor, noted while the block runs, and a sleep that they end.
+    """Record a supervisor's signals while the block runs, and provide a sleep that they interrupt.
 
     Attributes:
-        stop: the first signal that asked for a stop; None until then.
-        is_repeated: whether another one came later, from somebody who does not want to wait.
+        stop: the first signal that requested a stop; None until then.
+        is_repeated: whether another one came later, from a user who does not want to wait.
     """
 
     # A signal may arrive twice at once: sent to the group, and passed on by the parent.
@@ -34,10 +34,10 @@ class Signals:
         self._sender.setblocking(False)
         self._wakeup_before = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
         for number in self.STOPPING:
-            # nohup has HUP ignored and a shell's background job INT, and it is to stay so.
+            # nohup ignores HUP, and a shell's background job ignores INT; both must stay ignored.
             if signal.getsignal(number) != signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._note)
-        # Only for the sleep to end when the cluster does.
+        # Only to interrupt the sleep when the cluster ends.
         self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _do_nothing)
         return self
 
@@ -54,7 +54,7 @@ class Signals:
         self._receiver.close()
 
     def wait(self, seconds: float) -> None:
-        """Sleep until a signal comes, `seconds` at the most."""
+        """Sleep until a signal arrives, for at most `seconds`."""
         if select.select([self._receiver], [], [], seconds)[0]:
             self._receiver.recv(4096)
 

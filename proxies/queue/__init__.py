@@ -1,1 +1,1 @@
-"""The job queue (django-q2), the worker that takes jobs from it, and the supervisor that keeps it alive."""
+"""The job queue (django-q2), the worker that runs its jobs, and the supervisor that keeps it alive."""

@@ -1,4 +1,4 @@
-"""What NovaProxy asks of django-q2: enqueue a job, keep the schedule, prepare each worker process."""
+"""The interface to django-q2: enqueue jobs, keep the schedule, prepare each worker process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def notify(slot: int, generation: int) -> None:
     """Enqueue a job for a worker slot.
 
     Raises:
-        QueueDown: Redis does not answer. (Where the queue is the database, it is the transaction that fails.)
+        QueueDown: Redis does not respond. (If the queue is the database, the transaction fails instead.)
     """
     if settings.NOVAPROXY_BROKER == "orm":
         async_task(run_slice, slot, generation, group="slice")
@@ -55,7 +55,7 @@ def keep_schedule(**kwargs: Any) -> None:
 def begin_worker(**kwargs: Any) -> None:
     """Prepare a worker process after its fork.
 
-    It may replace one that was killed, so what that one held is recovered now and not at the next sweep.
+    It may replace a killed process, whose items are recovered now instead of at the next sweep.
     """
     keep_freed_memory()
     watch_memory()

@@ -1,15 +1,15 @@
-"""The django-q2 cluster as the supervisor runs it: it ends with its parent and reports what it does.
+"""The django-q2 cluster that the supervisor runs: it ends with its parent and reports its progress.
 
 `proxies.queue.supervisor` starts it in its own session (``manage.py worker --cluster``). It changes
-``qcluster`` in three ways, each because of a failure that was observed:
+``qcluster`` in three ways, each because of an observed failure:
 
 * **Nothing outlives its parent.** django-q2 forks: main, the sentinel, and from it pusher, workers and
-  monitor. When one of them is killed the others go on, unguarded. On Linux each asks the kernel to be killed
-  with its parent, so that the end of any of them runs down to its children.
-* **A sudden death is reported.** A process that is killed while it holds a lock of a queue takes the lock
-  with it: it is replaced, and nothing is ever processed again.
-* **The way of the tasks is counted**: taken from the broker by the pusher, seen finished by the monitor. So
-  the supervisor sees a cluster that holds work and does none.
+  monitor. When one of them is killed, the others keep running unmonitored. On Linux each asks the kernel to
+  kill it with its parent, so that the end of any process also ends its descendants.
+* **A sudden death is reported.** A process that is killed while it holds a queue's lock never releases it:
+  django-q2 replaces the process, but nothing is ever processed again.
+* **Tasks are counted** when the pusher takes them from the broker and when the monitor sees them finished.
+  This shows the supervisor a cluster that has work but does none.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from django_q.signals import post_execute
 from proxies.processes.control_dir import ControlDir
 
 PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
-# Loaded here, once: a child must not have to load a library between its fork and its first line.
+# Loaded once here: a child must not load a library between its fork and its first line.
 LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def tasks_waiting() -> int:
-    """Return how many tasks lie in the broker that no cluster has taken. Raises what the broker raises."""
+    """Return how many tasks in the broker no cluster has taken. Raises what the broker raises."""
     return int(get_broker().queue_size())
 
 
 def run(control_dir: ControlDir) -> None:
-    """Start the cluster, and return; the process then waits for its children until it is sent a TERM.
+    """Start the cluster and return; the process then waits for its children until it receives TERM.
 
     Args:
-        pulse: where to write what happens, for the supervisor to read.
+        control_dir: where to record events for the supervisor.
     """
     die_with_parent(control_dir.supervisor_pid)
     os.register_at_fork(before=_remember_parent, after_in_child=lambda: die_with_parent(_parent_pid))
@@ -52,13 +52,13 @@ def run(control_dir: ControlDir) -> None:
         control_dir.note_done()
 
     post_execute.connect(note_done, weak=False)
-    # Cluster.start() looks the class up in its module, and is given no other way to name it.
+    # Cluster.start() looks the class up in its module; there is no other way to replace it.
     django_q_cluster.Sentinel = watched_sentinel(control_dir)
     django_q_cluster.Cluster().start()
 
 
 def watched_sentinel(control_dir: ControlDir) -> type[Any]:
-    """Return django-q2's sentinel, which forks and guards all other processes, reporting to `control_dir`."""
+    """Return a subclass of django-q2's sentinel, which forks and monitors all others, that records events."""
 
     class WatchedSentinel(django_q_cluster.Sentinel):  # type: ignore[misc]
         def start(self) -> None:
@@ -67,8 +67,8 @@ def watched_sentinel(control_dir: ControlDir) -> type[Any]:
             super().start()
 
         def reincarnate(self, process: BaseProcess) -> None:
-            # Negative where a signal ended it; None where it still runs, past its time. A pusher that
-            # cannot reach its broker ends by itself, with 0, and is none the worse for that.
+            # Negative if a signal ended it; None if it still runs past its time limit. A pusher that cannot
+            # reach its broker exits with 0, which is harmless.
             exit_code = process.exitcode
             super().reincarnate(process)
             if exit_code is not None and exit_code < 0:
@@ -76,7 +76,7 @@ def watched_sentinel(control_dir: ControlDir) -> type[Any]:
                     f"process {process.pid} was ended by {signal.Signals(-exit_code).name}"
                 )
             elif exit_code is None:
-                # Killed for overtime, without a word to the monitor: its task will not be heard of.
+                # Killed for exceeding its time limit: the monitor will never see its task finished.
                 control_dir.note_done()
 
     return WatchedSentinel
@@ -103,14 +103,14 @@ def _remember_parent() -> None:
 
 
 def die_with_parent(parent_pid: int) -> None:
-    """Have Linux kill this process when its parent dies. Elsewhere do nothing.
+    """Have Linux kill this process when its parent dies. Do nothing on other systems.
 
-    Where there is no such call, the supervisor finds what is left over when it starts the next time.
+    There, the supervisor kills leftover processes at its next start.
     """
     if sys.platform != "linux":
         return
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    # It may have died before the call: then we belong to somebody else already, and nobody will tell us.
+    # If the parent died before the call, another process has already adopted us and no signal will come.
     if os.getppid() != parent_pid:
         with suppress(OSError):
             os.write(2, b"The parent of this process is gone; it ends too.\n")

@@ -1,20 +1,20 @@
-"""The supervisor around django-q2's cluster: what ``manage.py worker`` runs.
+"""The supervisor of django-q2's cluster, run by ``manage.py worker``.
 
-A bare ``qcluster`` hangs for ever on a signal to its process group, exits with 0 and leaves four processes
-behind when its sentinel is killed, and stands dead when a worker is killed at the wrong moment. So:
+A bare ``qcluster`` hangs forever on a signal to its process group, exits with 0 and leaves four processes
+behind when its sentinel is killed, and stops processing when a worker is killed at the wrong moment. So:
 
-* The cluster runs in a session of its own. Signals reach its main process only, by way of this one.
-* A stop asks, waits for a grace, and then kills the whole session. The grace is short, since a decode can be
-  repeated. Answers of a model are paid for once: while a process waits for some, the stop waits for it, as
-  long as an answer may take. A second signal stops at once.
-* An end that nobody asked for, whatever its exit code, is a failure: what is left of the session is killed,
-  and a new cluster is started, later each time.
-* A sudden death inside, or work that lies there while nothing is finished, is a failure too.
-* Nothing is left behind: on Linux the kernel ends the cluster with its supervisor, and elsewhere the next
+* The cluster runs in its own session. Signals reach only its main process, through the supervisor.
+* A stop sends a request, waits for a grace period, and then kills the whole session. The grace period is
+  short, because a decode can be repeated. A model's answers are billed: while a process waits for some, the
+  stop waits for it, up to the longest time that an answer may take. A second signal stops at once.
+* An unrequested exit, with any exit code, is a failure: the rest of the session is killed and a new cluster
+  is started, with a longer delay each time.
+* A sudden death of a process, or waiting work of which none gets finished, is a failure, too.
+* Nothing is left behind: on Linux the kernel ends the cluster with its supervisor; elsewhere the next
   supervisor does so when it starts.
 
-This process runs no task, forks without exec never, and touches database and broker in a thread of its own
-(`proxies.queue.supervisor_report`), so that neither can keep it from its work when they do not answer.
+This process runs no tasks, never forks without exec, and accesses the database and the broker only in a
+separate thread (`proxies.queue.supervisor_report`), so that neither can block it by not responding.
 """
 
 from __future__ import annotations
@@ -40,48 +40,48 @@ from proxies.processes.stop_signals import Signals
 
 log = logging.getLogger(__name__)
 
-TICK: Final = 0.5  # s between two looks at the cluster
-GRACE: Final = 3.0  # s that it is given to stop
-KILL_TIMEOUT: Final = 5.0  # s that the kernel is given to end what was killed
+TICK: Final = 0.5  # s between two checks of the cluster
+GRACE: Final = 3.0  # s that it gets to stop
+KILL_TIMEOUT: Final = 5.0  # s that the kernel gets to end killed processes
 MAIN_OUTLIVES_SENTINEL: Final = 3.0  # s at most, on a busy machine
 START_TIME: Final = 60.0  # s at most until a cluster's sentinel runs; a stall counts from then on
 FIRST_BACK_OFF: Final = 0.5  # s, doubled with each failure in a row
 LONGEST_BACK_OFF: Final = 30.0
-HEALTHY_AFTER: Final = 60.0  # s of work after which a failure counts as the first one again
+HEALTHY_AFTER: Final = 60.0  # s of uptime after which a failure counts as the first one again
 
 
 class State(StrEnum):
-    """What a supervisor says of itself."""
+    """The state that a supervisor reports."""
 
     STARTING = "starting"
     RUNNING = "running"
     STOPPING = "stopping"
-    WAITING = "waiting"  # before it starts a cluster anew
+    WAITING = "waiting"  # before it restarts the cluster
     STOPPED = "stopped"
 
 
 class Report(Protocol):
-    """Whom the supervisor tells its state, and asks for the length of the queue. No call may block."""
+    """Receives the supervisor's state and provides the queue length. No call may block."""
 
     @property
     def tasks_waiting(self) -> int | None:
-        """How many tasks no cluster has taken; None where that is not known."""
+        """The number of tasks that no cluster has taken; None if unknown."""
 
     def say(self, status: Status) -> None:
-        """Make the status known."""
+        """Publish the status."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A supervisor's word on itself and its cluster.
+    """The status of a supervisor and its cluster.
 
     Attributes:
-        state: what it is doing.
-        pulse: the folder in which its cluster's tasks are counted.
-        cluster_pid: the cluster's main process; None where there is none.
+        state: the supervisor's state.
+        control_dir: its cluster's control directory, in which tasks are counted.
+        cluster_pid: the cluster's main process; None if there is none.
         processes: the number of worker processes.
-        restarts: how often a cluster was restarted.
-        message: the last thing that went wrong, for people.
+        restarts: how often the cluster was restarted.
+        message: the last failure, for people.
     """
 
     state: State
@@ -94,14 +94,14 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How patient a supervisor is, in seconds.
+    """A supervisor's time limits, in seconds.
 
     Attributes:
-        stalled_after: the longest that a healthy cluster with work can be without finishing any of it: a
-            task's time limit, the time it takes to enforce it, and some more.
+        stalled_after: the longest time in which a healthy cluster with work may finish none of it: a task's
+            time limit, the time it takes to enforce it, and a margin.
         grace: from the request to stop to the kill.
-        answers: the longest that a stop waits for answers that were asked for before it.
-        first_back_off: before the first new start; doubled with each failure in a row.
+        answers: the longest time that a stop waits for answers to requests sent before it.
+        first_back_off: before the first restart; doubled with each failure in a row.
     """
 
     stalled_after: float
@@ -111,14 +111,14 @@ class Times:
 
 
 class Supervisor:
-    """Keeps one cluster running until it is told to stop.
+    """Keep one cluster running until a signal requests a stop.
 
     Args:
-        folder: where supervisors of this installation keep their clusters' pulses.
-        command: starts the cluster, which is to call `proxies.queue.cluster.run`.
+        folder: where supervisors of this installation keep their control directories.
+        command: starts the cluster; it must call `proxies.queue.cluster.run`.
         processes: the number of worker processes, for the report.
-        times: its patience.
-        report: whom it tells its state.
+        times: its time limits.
+        report: receives its state.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Supervisor:
         self._message = ""
 
     def run(self) -> None:
-        """Supervise until TERM, INT or HUP comes."""
+        """Supervise until TERM, INT or HUP arrives."""
         with self._signals:
             self._clear_leftovers()
             try:
@@ -154,7 +154,7 @@ class Supervisor:
         log.info("Cluster %d is starting with %d processes.", self._cluster.pid, self._processes)
         try:
             failure = self._watch(self._cluster)
-            # One that has done something was fit to; another failure so soon is another matter.
+            # A cluster that finished a task or ran for a while was healthy: its failure is the first.
             was_fit = self._control_dir.done > 0 or time.monotonic() - began > HEALTHY_AFTER
             self._say(State.STOPPING)
         finally:
@@ -165,7 +165,7 @@ class Supervisor:
             self._back_off(failure)
 
     def _watch(self, cluster: Cluster) -> str:
-        """Return what went wrong with the cluster; nothing where it is to stop."""
+        """Return why the cluster failed; empty if it should stop."""
         stall = Stall()
         began = guarded_at = time.monotonic()
         while True:
@@ -178,7 +178,7 @@ class Supervisor:
                 return f"it ended with exit code {exit_code}, which nobody had asked for"
             if deaths := self._control_dir.deaths:
                 return deaths.replace("\n", ", ")
-            # Main ends after its sentinel, unless it was just talking to it: then it waits for ever.
+            # Main ends after its sentinel, unless it was communicating with it: then it waits forever.
             if self._is_guarded():
                 guarded_at = time.monotonic()
             elif time.monotonic() - guarded_at > MAIN_OUTLIVES_SENTINEL:
@@ -192,7 +192,7 @@ class Supervisor:
         return sentinel is None or is_running(sentinel)
 
     def _stalled(self, stall: Stall) -> str:
-        """Say that there is work and none of it gets done; nothing where some does."""
+        """Return a description of the stall if there is work but none gets finished, else an empty string."""
         work = self._control_dir.in_hand + (self._report.tasks_waiting or 0)
         idle = stall.observe(time.monotonic(), done=self._control_dir.done, work=work)
         if idle <= self._times.stalled_after:
@@ -200,7 +200,7 @@ class Supervisor:
         return f"it has {work} tasks and has finished none of them for {idle:.0f} s"
 
     def _end(self, cluster: Cluster) -> None:
-        """Have the cluster gone: by itself within its time, or else by force."""
+        """Stop the cluster; kill what has not ended in time."""
         cluster.ask_to_stop()
         is_in_time = self._await_end(cluster)
         killed = cluster.kill()
@@ -213,14 +213,14 @@ class Supervisor:
             log.warning("Cluster %d left %d processes behind, which were killed.", cluster.pid, killed)
 
     def _await_end(self, cluster: Cluster) -> bool:
-        """Wait for the cluster to end by itself; False where its time is up, or a second signal came."""
+        """Wait for the cluster to end; return False if its time is up or a second signal arrived."""
         began = time.monotonic()
         deadline, last_answers = began + self._times.grace, began + self._times.answers
         is_told = False
         while cluster.poll() is None:
             moment = time.monotonic()
             if self._is_awaiting() and moment < last_answers:
-                # It records them after the last one has arrived.
+                # The process records the answers after the last one has arrived.
                 deadline = moment + self._times.grace
                 if not is_told:
                     log.info(
@@ -237,7 +237,7 @@ class Supervisor:
         return any(is_running(pid) for pid in self._control_dir.awaiting)
 
     def _back_off(self, failure: str) -> None:
-        """Wait before the next start; longer with each failure in a row, and not at all for a stop."""
+        """Wait before the next start, longer with each failure in a row; a stop ends the wait."""
         self._restarts += 1
         delay = min(self._times.first_back_off * 2 ** (self._failures_in_a_row - 1), LONGEST_BACK_OFF)
         self._message = f"The cluster failed: {failure}."
@@ -248,7 +248,7 @@ class Supervisor:
             self._signals.wait(left)
 
     def _clear_leftovers(self) -> None:
-        """Kill what supervisors of this folder left behind that were killed themselves."""
+        """Kill processes and remove folders left behind by killed supervisors of this installation."""
         folder = self._control_dir.folder.parent
         for process, control_dir in processes_of_clusters():
             if control_dir.folder.parent == folder and runs_here(control_dir.supervisor) is False:
@@ -273,7 +273,7 @@ class Supervisor:
 
 
 class Cluster:
-    """A running cluster: its main process, which leads a session of its own, and all that came of it."""
+    """A running cluster: its main process, which leads its own session, and all descendants."""
 
     def __init__(self, command: list[str], control_dir: ControlDir) -> None:
         control_dir.reset()
@@ -294,15 +294,15 @@ class Cluster:
         return self._process.poll()
 
     def ask_to_stop(self) -> None:
-        """Ask the main process alone: a signal to all of them is what hangs a cluster."""
+        """Send the signal only to the main process: a signal to all of them hangs a cluster."""
         self._control_dir.ask_to_stop()
         self._process.terminate()
 
     def kill(self) -> int:
-        """Kill what is left of the session, and return how many processes that were."""
+        """Kill what is left of the session; return the number of killed processes."""
         killed: set[int] = set()
         deadline = time.monotonic() + KILL_TIMEOUT
-        # Once for all of them at the same instant; and then one by one, for what has left the group.
+        # First the whole group at the same instant, then one by one those that have left the group.
         with suppress(ProcessLookupError, PermissionError):
             killed |= {process.pid for process in self._processes()}
             os.killpg(self.pid, signal.SIGKILL)
@@ -325,14 +325,14 @@ class Cluster:
 
 
 class Stall:
-    """For how long there has been work without any of it being finished."""
+    """Measures for how long there has been work of which none was finished."""
 
     def __init__(self) -> None:
         self._done = 0
         self._since: float | None = None
 
     def observe(self, now: float, *, done: int, work: int) -> float:
-        """Return the seconds, as of `now`, given how many tasks are done and how many there are."""
+        """Return the seconds without progress, as of `now`, given the numbers of done and open tasks."""
         if done != self._done or not work:
             self._done, self._since = done, None
             return 0.0
@@ -342,7 +342,7 @@ class Stall:
 
 
 def is_running(pid: int) -> bool:
-    """Say whether there is a process of that number that is no zombie."""
+    """Return whether a process with this pid exists and is not a zombie."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -350,9 +350,9 @@ def is_running(pid: int) -> bool:
 
 
 def processes_of_clusters() -> Iterator[tuple[psutil.Process, ControlDir]]:
-    """Yield every living process of this machine that belongs to a cluster, by what it has inherited.
+    """Yield every living process on this machine that belongs to a cluster, by its inherited variable.
 
-    Not by session or process group: their numbers may have come round to a stranger meanwhile.
+    Not by session or process group, because their numbers may have been reused meanwhile.
     """
     for process in psutil.process_iter():
         # Processes of other users do not show their environment, and zombies have none.

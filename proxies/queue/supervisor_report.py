@@ -1,7 +1,6 @@
-"""A supervisor's row in the database, written by a thread of its own.
+"""A supervisor's row in the database, written by a separate thread.
 
-The thread may wait for a database or a broker that does not answer for as long as they like: the supervisor
-does not wait for the thread.
+A database or broker that does not respond may block the thread, but the supervisor does not wait for it.
 """
 
 from __future__ import annotations
@@ -28,19 +27,19 @@ log = logging.getLogger(__name__)
 
 INTERVAL: Final = 3.0  # s between two beats of a row
 FORGOTTEN_AFTER: Final = timedelta(days=1)
-SECONDS_BETWEEN_LOOKS: Final = 20.0  # at what dead processes hold
-LAST_WORD: Final = 1.0  # s that a stop waits for the row to say so
+SECONDS_BETWEEN_LOOKS: Final = 20.0  # between two recoveries of what dead processes hold
+LAST_WORD: Final = 1.0  # s that a stop waits for the final status to be written
 
 
 class DatabaseReport(threading.Thread):
-    """Writes `WorkerState` for as long as the block around it runs.
+    """Write `WorkerState` until it is closed.
 
     Args:
-        tasks_waiting: asks the broker for the length of its queue; may raise anything.
+        tasks_waiting: gets the queue length from the broker; may raise anything.
     """
 
     def __init__(self, tasks_waiting: Callable[[], int]) -> None:
-        # A daemon: a database that never answers must not keep the process from ending.
+        # A daemon: a database that never responds must not keep the process from ending.
         super().__init__(name="worker-report", daemon=True)
         self._ask_broker = tasks_waiting
         self._status: Status | None = None
@@ -54,24 +53,24 @@ class DatabaseReport(threading.Thread):
 
     @property
     def tasks_waiting(self) -> int | None:
-        """How many tasks no cluster has taken, when the broker was last asked; None if it did not say."""
+        """The number of tasks that no cluster had taken at the last check; None if that failed."""
         return self._tasks_waiting
 
     def say(self, status: Status) -> None:
-        """Have `status` written soon; at once where it has changed."""
+        """Have `status` written soon; at once if it has changed."""
         changed = status != self._status
         self._status = status
         if changed:
             self._news.set()
 
     def close(self) -> None:
-        """Have the last status written, if that is quickly done."""
+        """Write the last status, waiting at most `LAST_WORD` for it."""
         self._closing = True
         self._news.set()
         self.join(LAST_WORD)
 
     def run(self) -> None:
-        """Write each change, and the time each few seconds."""
+        """Write each change at once, and the time every few seconds."""
         self._attempt("database", self._forget_the_dead)
         looked_at = time.monotonic()
         while True:
@@ -82,17 +81,17 @@ class DatabaseReport(threading.Thread):
             self._attempt("database", self._write)
             if last:
                 return
-            # After the row is written: of two workers that start at one moment, the later sees the other.
+            # After the row is written: of two workers that start at the same time, the later sees the other.
             self._attempt("database", self._compare_settings)
             if time.monotonic() > looked_at + SECONDS_BETWEEN_LOOKS:
                 self._attempt("database", sweeper.recover_dead)
                 looked_at = time.monotonic()
 
     def _attempt(self, what: str, act: Callable[[], int | None]) -> int | None:
-        """Return what `act` does. What it raises is told once, until it has worked again."""
+        """Return what `act` returns; None if it raises. Log an error once until it has worked again."""
         try:
             result = act()
-        except Exception as error:  # noqa: BLE001 (any database, any broker: the work goes on without)
+        except Exception as error:  # noqa: BLE001 (any database or broker error: the work continues without)
             if what not in self._not_answering:
                 log.warning("The %s does not answer; the worker continues without it: %s", what, error)
             self._not_answering.add(what)
@@ -130,7 +129,7 @@ class DatabaseReport(threading.Thread):
         shared_settings.warn(WorkerState.objects.alive(), self._told)
 
     def _forget_the_dead(self) -> None:
-        """Remove rows of supervisors that are gone: those we can look for at once, the others by age."""
+        """Delete rows of ended supervisors: those of this machine at once, the others by age."""
         WorkerState.objects.filter(beat_at__lt=now() - FORGOTTEN_AFTER).delete()
         WorkerState.objects.filter(state=State.STOPPED, host=socket.gethostname()[:128]).delete()
         for row in WorkerState.objects.exclude(process=None):

@@ -1,1 +1,1 @@
-"""How a proxy is made of an original's bytes. No framework: it runs in any Python process."""
+"""Render a proxy from an original's bytes. Independent of Django: runs in any Python process."""

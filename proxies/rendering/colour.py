@@ -1,6 +1,6 @@
-"""Pixels of any kind to 8-bit sRGB grey, RGB or RGBA: depth before the resize, colour after it.
+"""Convert any pixels to 8-bit sRGB grey, RGB or RGBA: depth before the resize, colour after it.
 
-Depth must come first, for the resizers take 8 bits; colour comes last, for the small picture costs a
+Depth must come first, because the resizers take 8 bits; colour comes last, because the small image costs a
 tenth of the large one.
 """
 
@@ -24,10 +24,10 @@ ProfileOutcome = Literal["none", "srgb", "converted", "ignored"]
 
 
 def is_transparent(image: Image.Image) -> bool:
-    """Whether any pixel of a decoded picture is less than opaque.
+    """Return whether any pixel of a decoded image is less than opaque.
 
-    Told of alpha channels (``RGBA``, ``LA``, ``PA``), of palettes with transparent entries that are in
-    use, and of a colour key.
+    Considers alpha channels (``RGBA``, ``LA``, ``PA``), palettes with transparent entries that are in use,
+    and a colour key.
     """
     if image.mode in ALPHA_MODES:
         return _alpha_below_opaque(image)
@@ -39,21 +39,21 @@ def is_transparent(image: Image.Image) -> bool:
 
 
 def may_be_transparent(image: Image.Image) -> bool:
-    """Whether a decoded picture has to be resized with its alpha: a quick answer that errs to yes."""
+    """Return whether a decoded image must be resized with its alpha: a quick check that errs towards True."""
     if image.mode == "P" and "transparency" in image.info:
         return _palette_is_transparent(image)
     return image.mode in ALPHA_MODES or "transparency" in image.info
 
 
 def drop_opaque_alpha(image: Image.Image) -> Image.Image:
-    """A picture of mode RGBA without its alpha if that hides nothing, else the picture itself."""
+    """Return an RGBA image without its alpha if every pixel is opaque, else the image itself."""
     if image.mode != "RGBA" or _alpha_below_opaque(image):
         return image
     return image.convert("RGB")
 
 
 def _alpha_below_opaque(image: Image.Image) -> bool:
-    # Nearly every picture that is transparent anywhere shows it in one pixel of 256, which is quick to see.
+    # In nearly every transparent image, a sample of one pixel in 256 shows it, which is quick to check.
     if min(image.size) > _GLANCE_STEP:
         glance = (image.width // _GLANCE_STEP, image.height // _GLANCE_STEP)
         if _lowest(image.resize(glance, Image.Resampling.NEAREST).getchannel("A")) < _OPAQUE:
@@ -75,11 +75,11 @@ def _palette_is_transparent(image: Image.Image) -> bool:
 
 
 def to_8_bit(image: Image.Image, *, alpha: bool) -> Image.Image:
-    """A decoded picture in one of the modes that can be resized: L, RGB, RGBA, CMYK or LAB.
+    """Convert a decoded image to one of the modes that can be resized: L, RGB, RGBA, CMYK or LAB.
 
     Args:
-        image: as decoded, of any of Pillow's modes.
-        alpha: whether transparency is to be kept; it gives RGBA.
+        image: as decoded, in any of Pillow's modes.
+        alpha: whether to keep transparency; the result is then RGBA.
     """
     if alpha:
         return image if image.mode == "RGBA" else image.convert("RGBA")
@@ -95,10 +95,10 @@ def to_8_bit(image: Image.Image, *, alpha: bool) -> Image.Image:
 
 
 def _value_range(image: Image.Image) -> tuple[float, float]:
-    """The values that stand for black and white in a picture whose format does not say.
+    """Return the values of black and white in an image whose format does not define them.
 
-    By custom they are 0 and 1 in floating point, and 0 and the top of a byte or of two in whole numbers.
-    Values outside any such range (measurements, heights) are shown from their lowest to their highest.
+    By convention they are 0 and 1 for floats, and 0 and the maximum of one or two bytes for integers. Values
+    outside these ranges (measurements, heights) are scaled from their lowest to their highest.
     """
     low, high = image.getextrema()
     assert isinstance(low, int | float)  # noqa: S101 - one band
@@ -113,34 +113,34 @@ def _value_range(image: Image.Image) -> tuple[float, float]:
 
 
 def _scale(image: Image.Image, low: float, high: float) -> Image.Image:
-    """Modes I and F to L, ``low`` becoming black and ``high`` white."""
+    """Convert modes I and F to L, with ``low`` as black and ``high`` as white."""
     scale = _OPAQUE / (high - low) if high > low else 0.0
-    # `point` truncates; half a level makes it round.
+    # `point` truncates; adding half a level makes it round.
     return image.convert("F").point(lambda value: value * scale + (0.5 - low * scale)).convert("L")
 
 
 @dataclass(frozen=True, slots=True)
 class Coloured:
-    """A picture in sRGB, and what became of the profile that it came with."""
+    """An image in sRGB, and how its embedded profile was handled."""
 
     image: Image.Image
     profile: ProfileOutcome
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Coloured:
-    """A picture of mode L, RGB, RGBA, CMYK or LAB in sRGB, as L, RGB or RGBA.
+    """Convert an image of mode L, RGB, RGBA, CMYK or LAB to sRGB, as L, RGB or RGBA.
 
     Args:
-        image: with 8 bits a sample.
-        profile: the embedded ICC profile, if any. One that is broken, or that describes another colour
-            space than the pixels have, is ignored, as every viewer does.
+        image: with 8 bits per sample.
+        profile: the embedded ICC profile, if any. If it is broken or describes a different colour space than
+            the pixels have, it is ignored, as in every viewer.
     """
     if image.mode == "LAB":
         return Coloured(icc.lab_to_srgb().apply(image), "none")
     space = "RGB" if image.mode == "RGBA" else image.mode
     outcome = _judge(profile, space)
     if outcome == "converted":
-        assert profile is not None  # noqa: S101 - "converted" is said of a profile only
+        assert profile is not None  # noqa: S101 - "converted" implies a profile
         return Coloured(_convert(image, profile, space), outcome)
     return Coloured(image.convert("RGB") if image.mode == "CMYK" else image, outcome)
 

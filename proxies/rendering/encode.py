@@ -1,4 +1,4 @@
-"""The finished picture as bytes that the reader accepts, with nothing in them but the picture."""
+"""Encode the finished image as a file that the reader accepts, without any metadata."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ ProxyFormat = Literal["JPEG", "PNG"]
 Gains = Sequence[float]
 
 _LOWER_QUALITIES: Final = (75, 60, 45)
-"""Tried in turn below the profile's own. Below 45 a smaller picture shows more than a coarser one."""
+"""Tried in turn after the profile's own. Below 45, a smaller image shows more than a coarser one."""
 
 _SHRINK_TO: Final = 0.8
 _BASELINE_FRAME: Final = b"\xff\xc0"
 """The marker after the tables (ITU-T T.81, B.2.2)."""
 
 _PNG_LEVEL: Final = 4
-"""4 % more bytes than the usual 6, in two fifths of the time."""
+"""4 % more bytes than the default of 6, in two fifths of the time."""
 _MODES: Final[dict[str, ProxyFormat]] = {"RGBA": "PNG", "LA": "PNG", "RGB": "JPEG", "L": "JPEG"}
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An encoded picture.
+    """An encoded image.
 
     Attributes:
         data: the file.
         format: ``JPEG`` or ``PNG``.
-        size: px, width and height; smaller than asked for where the byte limit made it so.
+        size: width and height, px; smaller than the input if the byte limit required it.
         quality: JPEG quality; None for PNG.
     """
 
@@ -49,16 +49,16 @@ class Encoded:
 def encode(
     image: Image.Image, profile: ProxyProfile, resizer: Resizer, luma_gains: Gains | None = None
 ) -> Encoded:
-    """A picture of mode L, RGB (as JPEG), LA or RGBA (as PNG), within the profile's byte limit.
+    """Encode an image of mode L or RGB (as JPEG), LA or RGBA (as PNG) within the profile's byte limit.
 
-    What is larger is encoded at lower qualities, and then made smaller step by step.
+    If it is too large, lower qualities are tried, then smaller sizes step by step.
 
     Args:
-        image: what is to be encoded.
-        profile: whose quality and byte limit count.
+        image: the image to encode.
+        profile: provides quality and byte limit.
         resizer: ``pillow`` to do without SIMD.
-        luma_gains: how many times stronger a JPEG is to show each of the 64 frequencies of its luma blocks,
-            row by row, to the nearest that its quality can express.
+        luma_gains: how many times stronger a JPEG should show each of the 64 frequencies of its luma blocks,
+            row by row, as closely as its quality allows.
 
     Raises:
         FileTooLarge: not even one pixel fits into the limit.
@@ -75,7 +75,7 @@ def encode(
 def _attempts(
     image: Image.Image, profile: ProxyProfile, resizer: Resizer, luma_gains: Gains | None
 ) -> Iterator[Encoded]:
-    """Ever smaller files, each made only when the one before was too large."""
+    """Yield ever smaller files, each made only if the one before was too large."""
     format_name = _MODES[image.mode]
     lower = [quality for quality in _LOWER_QUALITIES if quality < profile.quality]
     qualities = [profile.quality, *lower] if format_name == "JPEG" else [None]
@@ -91,7 +91,7 @@ def _encode(
     image: Image.Image, format_name: ProxyFormat, quality: int | None, luma_gains: Gains | None
 ) -> Encoded:
     output = io.BytesIO()
-    # Pillow would write the original's comment, profile and resolution from here.
+    # Otherwise Pillow would write the original's comment, profile and resolution from here.
     image.info = {}
     if quality is None:
         image.save(output, format_name, compress_level=_PNG_LEVEL)
@@ -103,10 +103,10 @@ def _encode(
 
 
 def _amplified(image: Image.Image, quality: int, luma_gains: Gains) -> bytes:
-    """A JPEG of ``quality`` that shows its picture's frequencies stronger, at no cost of time.
+    """Return a JPEG of ``quality`` with the image's frequencies amplified, at no cost in time.
 
-    A reader multiplies each frequency by the step that the file declares. Quantized in steps that are as many
-    times finer as the gain wants, it comes out as many times stronger.
+    A reader multiplies each frequency by the step that the file declares. If it was quantized with a step
+    that is finer by the gain, it appears stronger by the gain.
     """
     header, (luma, *chroma) = _declared(image.mode, quality)
     finer = [max(1, round(step / gain)) for step, gain in zip(luma, luma_gains, strict=True)]
@@ -117,7 +117,7 @@ def _amplified(image: Image.Image, quality: int, luma_gains: Gains) -> bytes:
 
 @lru_cache(maxsize=16)
 def _declared(mode: str, quality: int) -> tuple[bytes, list[list[int]]]:
-    """What Pillow's JPEGs of ``quality`` begin with, quantization tables included, and these tables."""
+    """Return the header of Pillow's JPEGs of ``quality``, including quantization tables, and these tables."""
     output = io.BytesIO()
     Image.new(mode, (1, 1)).save(output, "JPEG", quality=quality)
     data = output.getvalue()

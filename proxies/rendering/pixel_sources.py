@@ -1,4 +1,4 @@
-"""Where a proxy's pixels come from: a picture held whole, or a JPEG that is resized while it is decoded."""
+"""The source of a proxy's pixels: an image held in memory, or a JPEG that is resized while it is decoded."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from proxies.rendering.streaming_resize import bytes_decoded, resize_while_decod
 from proxies.rendering.verify import FINE_GRID, fine_averages
 
 LARGEST_WHOLE: Final = 38_000_000
-"""Decoded bytes up to which a JPEG is held whole, which is quicker. With what the resizer takes beside it,
-that is just below 64 MB."""
+"""Decoded bytes up to which a JPEG is held in memory, which is faster. With the resizer's own memory, the
+total is just below 64 MB."""
 
 
 class Source(Protocol):
-    """A picture as it is stored: neither upright nor in sRGB.
+    """An image as it is stored, not turned upright or converted to sRGB.
 
     Attributes:
         mode: of its pixels: ``L``, ``RGB``, ``RGBA``, ``CMYK`` or ``LAB``.
@@ -40,19 +40,19 @@ class Source(Protocol):
     def reduction(self) -> Reduction: ...
 
     def resized(self, size: tuple[int, int], resizer: Resizer) -> tuple[Image.Image, str]:
-        """The whole picture in ``size`` px, and the name of the resizer that made it so.
+        """Return the whole image resized to ``size`` px, and the name of the resizer.
 
         Raises:
-            CorruptImage: damage that is found only now.
+            CorruptImage: the file has damage that is found only now.
         """
 
     def averages(self) -> Image.Image:
-        """Those of `fine_averages`."""
+        """Return the image's `fine_averages`."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Whole:
-    """A decoded picture with 8 bits a sample."""
+    """A decoded image with 8 bits per sample."""
 
     pixels: Image.Image
     reduction: Reduction
@@ -70,7 +70,7 @@ class _Whole:
 
 @dataclass(frozen=True, slots=True)
 class _InBands:
-    """A JPEG that is too large to be held: decoded anew whenever something is asked of it."""
+    """A JPEG that is too large to be held in memory: each call decodes it again."""
 
     stream: BinaryIO
     limits: Limits
@@ -95,16 +95,16 @@ class _InBands:
 
 
 def source_of(opened: Opened, stream: BinaryIO, target: tuple[int, int], limits: Limits) -> Source:
-    """The picture's pixels for a proxy of ``target`` px before it is turned upright.
+    """Return the image's pixels for a proxy of ``target`` px before it is turned upright.
 
     Args:
-        opened: from ``stream``; decoded here, unless it is better not to hold it.
-        stream: to be left open for as long as the source is in use.
+        opened: from ``stream``; decoded here unless it is too large to be held in memory.
+        stream: must stay open as long as the source is in use.
         target: px.
         limits: those that it was opened with.
 
     Raises:
-        CorruptImage: the decoder complains, or says nothing but has left pixels out.
+        CorruptImage: the decoder reports an error, or reports none but has left pixels out.
     """
     image = opened.image
     with named_errors(opened.facts.format, pixels=opened.facts.width * opened.facts.height):
@@ -123,13 +123,13 @@ def source_of(opened: Opened, stream: BinaryIO, target: tuple[int, int], limits:
 
 
 def _is_better_not_held(image: JpegImagePlugin.JpegImageFile, target: tuple[int, int]) -> bool:
-    # The decoder holds the coefficients of a progressive picture in any case, and writes its rows at the end.
+    # For a progressive image, the decoder holds all coefficients anyway and writes the rows at the end.
     return bytes_decoded(image) > LARGEST_WHOLE and image.size != target and "progressive" not in image.info
 
 
 @contextmanager
 def _undamaged(opened: Opened, stream: BinaryIO) -> Iterator[None]:
-    """Makes sure that the block, which decodes the picture with Pillow, has decoded all of it."""
+    """Raise `CorruptImage` unless the block, which decodes the image with Pillow, has decoded all of it."""
     find_damage = watch(opened.image, stream, opened.png)
     yield
     damage = find_damage()

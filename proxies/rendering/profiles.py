@@ -1,4 +1,4 @@
-"""What a proxy is made for: the sizes, formats and limits of one reader."""
+"""Proxy profiles: the sizes, formats and limits of one reader, such as Amazon Nova."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-# Raised by one whenever `render` gives other pixels for the same input, single levels of rounding aside, so
-# that proxies of the older recipe count as stale.
+# Increment this whenever `render` produces different pixels for the same input (other than single levels of
+# rounding), so that existing proxies count as outdated.
 RECIPE_VERSION: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyProfile:
-    """One reader's wishes.
+    """One reader's requirements.
 
     Attributes:
-        name: the profile's name, kept with each proxy.
-        shorter_side: px of the upright picture's shorter side at the most; None for no such cap.
-        longest_side: px of its longer side at the most.
+        name: the profile's name, stored with each proxy.
+        shorter_side: maximum shorter side of the upright image, px; None for no limit.
+        longest_side: maximum longer side, px.
         quality: JPEG quality, 1 to 95.
         formats: Pillow's names of the formats that the reader accepts.
-        byte_limit: bytes of a file at the most.
-        suffix: what the proxy's file name ends in, before the extension.
-        recipe_version: the version of the rendering code's result.
+        byte_limit: maximum file size in bytes.
+        suffix: the end of the proxy's file name, before the extension.
+        recipe_version: the version of the rendering code's output.
     """
 
     name: str
@@ -38,7 +38,7 @@ class ProxyProfile:
 
     @property
     def recipe(self) -> str:
-        """All that decides the proxy's bytes, in one line: a proxy of another recipe is stale."""
+        """All that determines the proxy's bytes, in one line. Proxies of another recipe are outdated."""
         return (
             f"{self.name}-{self.shorter_side or 'any'}x{self.longest_side}"
             f"-q{self.quality}-v{self.recipe_version}"
@@ -50,7 +50,7 @@ _PARTS: Final = ("profile", "shorter side", "longest side", "quality", "version 
 
 
 def recipe_difference(wanted: str, others: Iterable[str]) -> str:
-    """Return in words how recipes of the same profile differ from the one that is wanted."""
+    """Describe how recipes of the same profile differ from the wanted one."""
     match = _RECIPE.fullmatch(wanted)
     parts = match.groups() if match else (wanted,)
     found = []
@@ -67,8 +67,8 @@ def recipe_difference(wanted: str, others: Iterable[str]) -> str:
     return "; or ".join(found) or f"none of them has the profile {parts[0]!r}"
 
 
-# Amazon Nova user guide, "Image understanding": PNG, JPEG, GIF and WebP; 8000 x 8000 px at the most;
-# 25 MB for a whole request with the picture in base64, which leaves about 18 MB for its bytes.
+# Amazon Nova user guide, "Image understanding": PNG, JPEG, GIF and WebP; at most 8000 x 8000 px;
+# 25 MB for a whole request with the image in base64, which leaves about 18 MB for its bytes.
 NOVA: Final = ProxyProfile(
     name="nova",
     shorter_side=896,
@@ -80,7 +80,7 @@ NOVA: Final = ProxyProfile(
 )
 
 # Amazon Rekognition developer guide, "Limits": JPEG and PNG, 5 MB as bytes. Small faces and small text are
-# lost in a small picture, so only the longest side is capped.
+# lost in a small image, so only the longest side is limited.
 REKOGNITION: Final = ProxyProfile(
     name="rekognition",
     shorter_side=None,

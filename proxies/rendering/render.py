@@ -1,7 +1,7 @@
-"""From a picture to its proxy: upright, small, 8-bit sRGB, with nothing of the original's metadata.
+"""Render a proxy: an upright, small, 8-bit sRGB image without any of the original's metadata.
 
-The order is that of cost: decode at the smallest scale that holds the target, resize once, then turn
-upright and bring to sRGB, which are cheap on the small picture, then encode once.
+The steps are ordered by cost: decode at the smallest scale that covers the target, resize once, then turn
+upright and convert to sRGB, which are cheap on the small image, then encode once.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ __all__ = [
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 SAMPLE_ONE_IN: Final = 16
-"""Share of the proxies that are compared with their originals. One comparison takes a tenth of the time of
-making a proxy; a fault of a resizer or a decoder concerns all pictures alike, so that a sample finds it."""
+"""One in this many proxies is compared with its original. A comparison takes a tenth of the time of making a
+proxy. A bug in a resizer or decoder affects all images, so a sample finds it."""
 
 _TRANSPOSE: Final[Mapping[int, Image.Transpose]] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -60,7 +60,7 @@ _TRANSPOSE: Final[Mapping[int, Image.Transpose]] = {
 
 
 class Reason(StrEnum):
-    """Why a picture needs a proxy, in the order in which reasons are told."""
+    """Why an image needs a proxy, in the order in which reasons are listed."""
 
     SHORTER_SIDE = "shorter_side"
     LONGER_SIDE = "longer_side"
@@ -74,7 +74,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A proxy, and how it came about.
+    """A rendered proxy and its provenance.
 
     Attributes:
         data: the encoded file.
@@ -94,10 +94,11 @@ class Rendered:
 
 
 def calculate_target_dimensions(width: int, height: int, profile: ProxyProfile) -> tuple[int, int]:
-    """The proxy's width and height, px, for an upright picture of ``width`` x ``height`` px.
+    """Return the proxy's width and height, px, for an upright image of ``width`` x ``height`` px.
 
     The shorter side becomes the profile's, unless that makes the longer side longer than the profile
-    allows; a picture is never enlarged, its shape is kept to the nearest pixel, and no side vanishes.
+    allows. An image is never enlarged, its aspect ratio is kept to the nearest pixel, and each side is at
+    least 1 px.
     """
     scale = min(Fraction(1), Fraction(profile.longest_side, max(width, height)))
     if profile.shorter_side is not None:
@@ -106,7 +107,7 @@ def calculate_target_dimensions(width: int, height: int, profile: ProxyProfile) 
 
 
 def proxy_reasons(facts: ImageFacts, profile: ProxyProfile) -> list[Reason]:
-    """Why the profile's reader should be sent a proxy, in the order of `Reason`; empty for no reason."""
+    """Return why the profile's reader needs a proxy, in the order of `Reason`; empty if it needs none."""
     shorter, longer = sorted((facts.width, facts.height))
     holds = {
         Reason.SHORTER_SIDE: profile.shorter_side is not None and shorter > profile.shorter_side,
@@ -122,14 +123,14 @@ def proxy_reasons(facts: ImageFacts, profile: ProxyProfile) -> list[Reason]:
 
 
 def _may_hold_metadata(facts: ImageFacts, profile: ProxyProfile) -> bool:
-    """Whether the original holds metadata, or could be sent as it is and is not known to hold none."""
+    """Return whether the original contains metadata; if unknown, whether it could be sent as it is."""
     if facts.has_metadata is None:
         return facts.format in profile.formats
     return facts.has_metadata
 
 
 def get_optimal_format(image: Image.Image) -> Literal["JPEG", "PNG"]:
-    """``PNG`` where some pixel really is transparent, ``JPEG`` for everything else."""
+    """Return ``PNG`` if any pixel is actually transparent, else ``JPEG``."""
     return "PNG" if is_transparent(image) else "JPEG"
 
 
@@ -141,19 +142,19 @@ def render(
     limits: Limits = DEFAULT_LIMITS,
     resizer: Resizer = "auto",
 ) -> Rendered:
-    """The proxy of the picture in ``stream`` for the profile's reader.
+    """Render the proxy of the image in ``stream`` for the profile's reader.
 
     Args:
         stream: seekable; left open, at an unspecified position.
-        facts: what was found when the file was inspected. The bytes are judged anew all the same, for
-            they may have changed since; the provenance says if they have.
-        profile: the reader's wishes.
+        facts: the result of the file's inspection. The bytes are inspected again, because they may have
+            changed since; the provenance records if they have.
+        profile: the reader's requirements.
         limits: checked before any pixel is decoded.
         resizer: ``pillow`` to do without SIMD.
 
     Raises:
-        MediaError: as `media_files.imaging.inspection.inspect` does; `CorruptImage` also for damage that only
-            decoding finds.
+        MediaError: for the same reasons as `media_files.imaging.inspection.inspect`; `CorruptImage` also for
+            damage that only decoding finds.
     """
     with open_image(stream, limits) as opened:
         target = calculate_target_dimensions(opened.facts.width, opened.facts.height, profile)
@@ -179,39 +180,39 @@ def render(
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
-    """What is known of a picture, and its pixels as they are stored."""
+    """An inspected image and its pixels as they are stored."""
 
     opened: Opened
     source: Source
 
     def finished(self, image: Image.Image) -> Coloured:
-        """A small version of the stored pixels, upright and in sRGB."""
+        """Return a reduced version of the stored pixels, turned upright and converted to sRGB."""
         upright = drop_opaque_alpha(_upright(image, self.opened.turn))
         return to_srgb(upright, self.opened.image.info.get("icc_profile"))
 
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """The finished picture before it is encoded."""
+    """The finished image before encoding."""
 
     image: Image.Image
     provenance: dict[str, Json]
 
 
 def is_sampled(data: bytes) -> bool:
-    """Whether a proxy belongs to the sample; the same file always does or does not."""
+    """Return whether a proxy belongs to the sample; always the same for the same file."""
     return zlib.crc32(data) % SAMPLE_ONE_IN == 0
 
 
 def _make_checked(
     picture: _Picture, target: tuple[int, int], profile: ProxyProfile, resizer: Resizer
 ) -> tuple[_Made, Encoded]:
-    """The proxy; of a sample of one in `SAMPLE_ONE_IN`, it is made sure that it shows its original.
+    """Make the proxy; check one in `SAMPLE_ONE_IN` against its original.
 
-    A sample of which that is not certain is made again without SIMD.
+    If the check is not certain, the proxy is made again without SIMD.
 
     Raises:
-        CorruptImage: what was made shows something else, whichever way it is made.
+        CorruptImage: the proxy shows something else, even when made without SIMD.
     """
     gains = picture.source.reduction.luma_gains
     made = _make(picture, target, resizer)
@@ -228,9 +229,9 @@ def _make_checked(
 
 
 def _likeness(picture: _Picture, proxy: Image.Image) -> Verdict:
-    """Whether a proxy shows its original, reduced by other means than it was made by.
+    """Compare a proxy with its original, which is reduced by a different method than the proxy was.
 
-    Asked before the encoding, whose own losses would hide small faults.
+    Done before encoding, because compression losses would hide small errors.
     """
     if min(proxy.size) < SMALLEST:
         return "alike"
@@ -255,7 +256,7 @@ def _make(picture: _Picture, target: tuple[int, int], resizer: Resizer) -> _Made
 
 
 def _decode_scale(opened: Opened) -> int:
-    """1, 2, 4 or 8: how many times smaller than stored the picture was decoded."""
+    """Return 1, 2, 4 or 8: how many times smaller than stored the image was decoded."""
     return max(1, round(max(opened.facts.width, opened.facts.height) / max(opened.image.size)))
 
 

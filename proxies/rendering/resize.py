@@ -1,8 +1,8 @@
-"""Lanczos over an exact box, by SIMD instructions where they can be trusted, else by Pillow.
+"""Lanczos resizing of an exact box, with SIMD instructions if they can be trusted, else with Pillow.
 
-`cykooz.resizer` takes a tenth of the time of Pillow's scalar loop. It reaches into Pillow's memory by
-Pillow's internal layout, so a new Pillow may break it: before its first use in a process it must give the
-same picture as Pillow's own resize, or it is not used in that process.
+`cykooz.resizer` takes a tenth of the time of Pillow's scalar loop. It accesses Pillow's memory through
+Pillow's internal layout, so a new Pillow may break it: before its first use in a process it must produce the
+same image as Pillow's own resize, or it is not used in that process.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ Resizer = Literal["auto", "pillow"]
 Box = tuple[float, float, float, float]
 
 LANCZOS_SUPPORT: Final = 3
-"""How far the filter reaches to either side, in pixels of the smaller picture."""
+"""How far the filter reaches to either side, in pixels of the smaller image."""
 
 SIMD_MODES: Final = ("L", "RGB", "RGBA", "CMYK")
 
 CHECK_TOLERANCE: Final = 2
 """Levels of 255 by which the two resizers may differ in any sample of the self-check.
 
-Both round fixed-point sums to 8 bits after each of their two passes, but one begins with the rows and the
-other with the columns, so that each pass may set them one level apart. (Where edges overshoot black or white
-they clip at different moments and differ by more, as much as either does from an exact computation; the
-picture of the check has no such edges.) A wrong stride, channel order or box differs by tens of levels.
+Both round fixed-point sums to 8 bits after each of their two passes, but one starts with the rows and the
+other with the columns, so each pass may add one level of difference. (Where edges overshoot black or white,
+they clip at different steps and differ by more, as much as either does from an exact computation; the check
+image has no such edges.) A wrong stride, channel order or box differs by tens of levels.
 """
 
 _KEPT_PIXELS: Final = 32_000_000
-"""Pictures up to this size leave some 30 MB with their thread."""
+"""For images up to this size, the thread keeps its resizer's memory, some 30 MB."""
 
 _CHECK_SIZE: Final = (211, 157)
 _CHECK_TARGET: Final = (83, 61)
@@ -44,7 +44,7 @@ _CHECK_BOX: Final = (0.0, 0.0, 210.5, 156.25)
 
 
 def resize(image: Image.Image, size: tuple[int, int], box: Box, resizer: Resizer) -> tuple[Image.Image, str]:
-    """``image``'s ``box`` resampled to ``size``, and the name of the resizer that did it.
+    """Resample ``image``'s ``box`` to ``size``; return the result and the name of the resizer.
 
     Args:
         image: of mode ``L``, ``RGB``, ``RGBA``, ``CMYK`` or ``LAB``. ``RGBA`` is weighted by its alpha, so
@@ -54,7 +54,7 @@ def resize(image: Image.Image, size: tuple[int, int], box: Box, resizer: Resizer
         resizer: ``pillow`` to do without SIMD.
 
     Returns:
-        The new picture, of the same mode, and ``simd`` or ``pillow`` (or ``none`` for nothing to do).
+        The new image, of the same mode, and ``simd`` or ``pillow`` (``none`` if there was nothing to do).
     """
     if image.size == size and box == (0, 0, *image.size):
         return image, "none"
@@ -64,7 +64,7 @@ def resize(image: Image.Image, size: tuple[int, int], box: Box, resizer: Resizer
 
 
 def _resize_pillow(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
-    # Pillow weights RGBA by its alpha of itself.
+    # Pillow itself weights RGBA by its alpha.
     return image.resize(size, Image.Resampling.LANCZOS, box)
 
 
@@ -83,7 +83,7 @@ _kept = threading.local()
 
 
 def _resizer_for(image: Image.Image) -> Any:
-    """This thread's resizer, whose memory serves for the next picture, too; for a large one, another."""
+    """Return this thread's resizer, which reuses its memory; for a large image, a new one."""
     if image.width * image.height > _KEPT_PIXELS:
         return cykooz_resizer.Resizer()
     if not hasattr(_kept, "resizer"):
@@ -93,12 +93,12 @@ def _resizer_for(image: Image.Image) -> Any:
 
 @lru_cache(maxsize=1)
 def simd_is_trusted() -> bool:
-    """Whether the SIMD resizer is there and gives Pillow's pictures. Found out once in a process."""
+    """Return whether the SIMD resizer is installed and matches Pillow. Checked once per process."""
     if cykooz_resizer is None:
         return False
     try:
         return all(_agrees(_natural_picture(mode)) for mode in SIMD_MODES)
-    except Exception:  # noqa: BLE001 - whatever a mismatch of two compiled modules raises, Pillow's own loop is there
+    except Exception:  # noqa: BLE001 - a mismatch of compiled modules may raise anything; use Pillow instead
         return False
 
 
@@ -108,14 +108,14 @@ def _agrees(picture: Image.Image) -> bool:
     if fast.mode != slow.mode:
         return False
     if fast.mode == "RGBA":
-        # Colours count as much as they show: dividing by a small alpha magnifies a level to many.
+        # Compare colours weighted by alpha: dividing by a small alpha turns one level into many.
         fast, slow = fast.convert("RGBa"), slow.convert("RGBa")
     bands = zip(fast.split(), slow.split(), strict=True)
     return max(max(ImageChops.difference(*pair).tobytes()) for pair in bands) <= CHECK_TOLERANCE
 
 
 def _natural_picture(mode: str) -> Image.Image:
-    """A picture with slopes, edges and detail, no two channels alike, made without a file or chance."""
+    """Return a deterministic image with slopes, edges and detail, no two channels alike."""
     fractal = Image.effect_mandelbrot(_CHECK_SIZE, (-2.0, -1.2, 0.8, 1.2), 60)
     detail = fractal.point([64 + level // 2 for level in range(256)])
     slope = Image.linear_gradient("L").resize(_CHECK_SIZE)

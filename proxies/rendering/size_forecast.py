@@ -1,11 +1,11 @@
-"""How many bytes proxies will have that are not made yet: learned from those that are. Knows no framework.
+"""Estimate the total size of proxies to be made from existing ones. Independent of Django.
 
-A proxy's bytes a pixel grow with its original's (both measure how much detail there is), and differ most by
-the kind of original. So for each kind a line is laid through the sample, proxy's bytes a pixel over
-original's. Two points of experience steady the line where the sample is small, and count for little where it
-is large. Of an original with an alpha channel only its pixels tell whether any is transparent, which ends in
-a PNG of ten times the size of a JPEG: how many are is learned, too, and what is not known of it widens the
-interval.
+A proxy's bytes per pixel grow with its original's (both measure the amount of detail) and depend most on the
+kind of original. So for each kind, a line is fitted to the sample: the proxy's bytes per pixel over the
+original's. Two prior points stabilize the line for small samples and have little effect on large ones.
+Whether an original with an alpha channel has any transparent pixel, which results in a PNG of ten times the
+size of a JPEG, is known only from its pixels: the share of these originals is estimated, too, and its
+uncertainty widens the interval.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Final
 LEAST_SAMPLE: Final = 3
 # The two-sided 90 % point of the normal distribution.
 _Z: Final = 1.645
-# How many originals each point of experience, and the experienced scatter, weigh.
+# The weight of each prior point, and of the prior scatter, in originals.
 _POINT_WEIGHT: Final = 2.0
 _SCATTER_WEIGHT: Final = 4.0
-# How many transparent originals, and as many opaque ones, are taken as seen among those with alpha.
+# Prior: this many transparent and as many opaque originals count as seen among those with alpha.
 _SHARE_WEIGHT: Final = 1.0
 
 
 class Kind(StrEnum):
-    """What an original's header tells of its proxy's size."""
+    """What an original's header reveals about its proxy's size."""
 
     ALPHA = "alpha"
     LOSSY = "lossy"
@@ -36,12 +36,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A proxy that was made.
+    """An existing proxy.
 
     Attributes:
-        original: bytes a pixel of its original.
-        proxy: bytes a pixel of itself.
-        transparent: whether some pixel really is.
+        original: bytes per pixel of its original.
+        proxy: bytes per pixel of the proxy.
+        transparent: whether any pixel is actually transparent.
     """
 
     original: float
@@ -56,7 +56,7 @@ class Target:
     Attributes:
         pixels: the sum of their pixels.
         squares: the sum of the squares of their pixels.
-        weighted: the sum of pixels times the original's bytes a pixel.
+        weighted: the sum of pixels times the original's bytes per pixel.
     """
 
     pixels: float = 0.0
@@ -66,11 +66,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """How many bytes the proxies to be made will have.
+    """The estimated total bytes of the proxies to be made.
 
     Attributes:
-        sample: how many proxies it was learned from.
-        bytes: the expected sum; None where the sample is too small to tell.
+        sample: how many proxies the estimate is based on.
+        bytes: the expected sum; None if the sample is too small.
         low: the lower end of the 90 % interval.
         high: its upper end.
     """
@@ -81,8 +81,8 @@ class Forecast:
     high: int | None = None
 
 
-# Two points (original's, proxy's bytes a pixel) and the scatter about the line, as seen on photographs and
-# drawings of 1 to 24 megapixels at a shorter side of 896 px and JPEG quality 85.
+# Prior: two points (original's, proxy's bytes per pixel) and the scatter around the line, measured on
+# photographs and drawings of 1 to 24 megapixels at a shorter side of 896 px and JPEG quality 85.
 _EXPERIENCE: Final[Mapping[Kind, tuple[Example, Example, float]]] = {
     Kind.ALPHA: (Example(0.3, 0.4), Example(1.2, 1.2), 0.2),
     Kind.LOSSY: (Example(0.1, 0.08), Example(0.6, 0.2), 0.08),
@@ -91,7 +91,7 @@ _EXPERIENCE: Final[Mapping[Kind, tuple[Example, Example, float]]] = {
 
 
 def forecast(targets: Mapping[Kind, Target], sample: Mapping[Kind, list[Example]]) -> Forecast:
-    """The expected sum and its interval; an empty target costs nothing."""
+    """Return the expected sum and its interval; 0 bytes for empty targets."""
     size = sum(len(examples) for examples in sample.values())
     wanted = {kind: target for kind, target in targets.items() if target.pixels}
     if not wanted:
@@ -101,7 +101,7 @@ def forecast(targets: Mapping[Kind, Target], sample: Mapping[Kind, list[Example]
     parts = [_forecast_kind(kind, target, sample) for kind, target in wanted.items()]
     expected = sum(part.expected for part in parts)
     variance = sum(part.variance for part in parts)
-    # Few degrees of freedom weigh by the variance they stand behind.
+    # Average of the degrees of freedom, weighted by the variance of each part.
     freedom = sum(part.variance * part.freedom for part in parts) / variance
     margin = _student(freedom) * math.sqrt(variance)
     return Forecast(
@@ -124,14 +124,14 @@ def _forecast_kind(kind: Kind, target: Target, sample: Mapping[Kind, list[Exampl
 
 
 def _forecast_alpha(target: Target, examples: list[Example], lossless: list[Example]) -> _Part:
-    """A mixture of transparent originals and of opaque ones, which end like those without alpha."""
+    """Mix the estimates for transparent originals and opaque ones, which behave like those without alpha."""
     clear = [example for example in examples if example.transparent]
     opaque = [example for example in examples if not example.transparent]
     weight = len(examples) + 2 * _SHARE_WEIGHT
     share = (len(clear) + _SHARE_WEIGHT) / weight
     parts = _along_line(Kind.ALPHA, target, clear), _along_line(Kind.LOSSLESS, target, opaque + lossless)
     gap = (parts[0].expected - parts[1].expected) / target.pixels
-    # Each original is of the one sort or the other; all stray together by what the share is off.
+    # Each original is transparent or opaque; an error in the share shifts all of them together.
     mixing = share * (1 - share) * gap**2 * (target.squares + target.pixels**2 / (weight + 1))
     return _Part(
         share * parts[0].expected + (1 - share) * parts[1].expected,
@@ -141,7 +141,7 @@ def _forecast_alpha(target: Target, examples: list[Example], lossless: list[Exam
 
 
 def _along_line(kind: Kind, target: Target, examples: list[Example]) -> _Part:
-    """Weighted least squares over the examples and the experience."""
+    """Estimate by weighted least squares over the examples and the prior points."""
     low, high, scatter = _EXPERIENCE[kind]
     points = [(example, 1.0) for example in examples] + [(low, _POINT_WEIGHT), (high, _POINT_WEIGHT)]
     weight = sum(w for _, w in points)
@@ -152,9 +152,9 @@ def _along_line(kind: Kind, target: Target, examples: list[Example]) -> _Part:
     residuals = sum(w * (e.proxy - mean_y - slope * (e.original - mean_x)) ** 2 for e, w in points)
     freedom = len(examples) + _SCATTER_WEIGHT
     noise = (_SCATTER_WEIGHT * scatter**2 + residuals) / freedom
-    # How far the target's originals lie from the sample's, in all.
+    # Total distance of the target's originals from the sample's mean.
     offset = target.weighted - mean_x * target.pixels
-    # Each proxy strays by its own; all stray together by what the line is off in height and in slope.
+    # Each proxy deviates individually; errors of the line's height and slope shift all of them together.
     variance = noise * (target.squares + target.pixels**2 / weight + offset**2 / spread)
     return _Part(mean_y * target.pixels + slope * offset, variance, freedom)
 
@@ -165,6 +165,6 @@ def _mean(weighted: Iterable[tuple[float, float]]) -> float:
 
 
 def _student(freedom: float) -> float:
-    """Student's 90 % point, by the first terms of its series in 1/freedom (Abramowitz, Stegun 26.7.5)."""
+    """Return Student's 90 % point by the first terms of a series in 1/freedom (Abramowitz, Stegun 26.7.5)."""
     z = _Z
     return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)

@@ -1,8 +1,8 @@
-"""Large JPEGs, resized while they are decoded: of the decoded rows only those in use take memory.
+"""Resize large JPEGs while they are decoded, so that only the decoded rows in use take memory.
 
-libjpeg decodes row by row, and Pillow hands it the file piece by piece. Between two pieces the rows that are
-there are resized, and their memory goes back to the system. What comes out is what `resize` makes of the
-whole picture, but for single levels of rounding.
+libjpeg decodes row by row, and Pillow feeds it the file chunk by chunk. Between two chunks the rows decoded
+so far are resized, and their memory is returned to the system. The result is that of `resize` on the whole
+image, except for single levels of rounding.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from media_files.imaging.formats.jpeg import JpegSource
 from proxies.rendering.resize import LANCZOS_SUPPORT, Box, Resizer, resize
 
 BAND_BYTES: Final = 16 << 20
-"""Decoded bytes that are resized at a time. Each band costs the rows that it shares with the next, and the
-filter's weights anew."""
+"""Decoded bytes that are resized at a time. The overhead of each band is the rows that it shares with the
+next, and computing the filter's weights again."""
 
 _HELD_AS: Final[Mapping[str, str]] = {"L": "L", "RGB": "CMYK", "CMYK": "CMYK"}
-"""Modes whose pixels Pillow lays out alike and lets lie in memory of ours: RGB takes four bytes, too."""
+"""For each mode, one with the same layout that Pillow can use in our memory. RGB takes four bytes, too."""
 
 _MARK: Final = b"\xa5\x5a\x3c\xc3"
-"""What a row holds before it is decoded. The fourth byte of RGB is 255 once it is."""
+"""The start of a row before it is decoded. Afterwards the fourth byte of RGB is 255."""
 
 
 def bytes_decoded(image: Image.Image) -> int:
-    """How much memory the decoded picture takes."""
+    """Return how many bytes of memory the decoded image takes."""
     return image.width * image.height * (1 if image.mode == "L" else 4)
 
 
 def resize_while_decoding(
     image: JpegImagePlugin.JpegImageFile, size: tuple[int, int], box: Box, resizer: Resizer
 ) -> tuple[Image.Image, str]:
-    """``image``'s ``box`` resampled to ``size``, and the name of the resizer that did it.
+    """Resample ``image``'s ``box`` to ``size``; return the result and the name of the resizer.
 
     Args:
         image: baseline, opened from a `JpegSource` and not decoded yet. Afterwards it counts as decoded,
-            but only its last rows are there.
+            but holds only its last rows.
         size: px of the result.
         box: left, top, right and bottom in ``image``, px, fractions included.
         resizer: ``pillow`` to do without SIMD.
 
     Raises:
-        MemoryError: there is none for the rows.
-        OSError: the file is damaged, as Pillow's decoder finds.
+        MemoryError: not enough memory for the rows.
+        OSError: Pillow's decoder finds the file damaged.
     """
     source = cast("JpegSource", image.fp)
     rows = _Rows(image)
@@ -62,7 +62,7 @@ def resize_while_decoding(
 
 
 class _Rows:
-    """The memory that a picture is decoded into; of its own, for shared memory would not be given back."""
+    """The memory that an image is decoded into; private, because shared memory would not be returned."""
 
     def __init__(self, image: Image.Image) -> None:
         self.mode = _HELD_AS[image.mode]
@@ -76,34 +76,34 @@ class _Rows:
             raise MemoryError(str(error)) from error
 
     def strip(self, top: int, bottom: int) -> Image.Image:
-        """The rows from ``top`` to before ``bottom``, without a copy."""
+        """Return the rows from ``top`` up to, but not including, ``bottom``, without copying."""
         start, end = top * self._row_bytes, bottom * self._row_bytes
         view = memoryview(self._memory)[start:end]
         size = self.width, bottom - top
         return Image.frombuffer(self.mode, size, view, "raw", self.mode, 0, 1)  # type: ignore[arg-type] # any buffer will do
 
     def mark(self, rows: Iterable[int]) -> None:
-        """Makes `is_decoded` tell of these rows; to be called once."""
+        """Mark rows so that `is_decoded` works for them. Call this once."""
         for row in rows:
             start = row * self._row_bytes
             self._memory[start : start + len(self._mark)] = self._mark
-        # Large pages take half the time that small ones do. Not before: each mark would take one.
+        # Huge pages take half the time of small ones. Not earlier: each mark would allocate one.
         self._advise("MADV_HUGEPAGE", 0, len(self._memory))
 
     def is_decoded(self, row: int) -> bool:
-        """Whether a row that was marked has been written; False also where what was written looks like it."""
+        """Return whether a marked row has been decoded; False also if its pixels look like the mark."""
         start = row * self._row_bytes
         return self._memory[start : start + len(self._mark)] != self._mark
 
     def forget(self, bottom: int) -> None:
-        """Gives back the memory of the rows before ``bottom``."""
+        """Return the memory of the rows before ``bottom`` to the system."""
         end = bottom * self._row_bytes // mmap.PAGESIZE * mmap.PAGESIZE
         if end > self._forgotten:
             self._advise("MADV_DONTNEED", self._forgotten, end - self._forgotten)
             self._forgotten = end
 
     def _advise(self, advice: str, start: int, length: int) -> None:
-        # What a system does not know, or refuses, costs memory or time and nothing else.
+        # If a system does not know or refuses the advice, that costs only memory or time.
         if hasattr(mmap, advice):
             with suppress(OSError):
                 self._memory.madvise(getattr(mmap, advice), start, length)
@@ -114,7 +114,7 @@ class _Rows:
 
 
 class _Bands:
-    """A picture that is made from the top down, out of rows that come in one by one."""
+    """An image that is resized from the top down while its rows are decoded."""
 
     def __init__(self, rows: _Rows, made: Image.Image, box: Box, resizer: Resizer) -> None:
         self.made = made
@@ -126,16 +126,16 @@ class _Bands:
         self._done = 0
 
     def last_rows(self) -> Iterator[int]:
-        """The last row that each of the bands needs."""
+        """Return the last row that each of the bands needs."""
         return (self._needed(start)[1] - 1 for start in range(0, self.made.height, self._step))
 
     def resize_decoded(self) -> None:
-        """Resizes the bands for which all that they need has been decoded."""
+        """Resize the bands whose rows have all been decoded."""
         while self._done < self.made.height and self._rows.is_decoded(self._needed(self._done)[1] - 1):
             self._resize_next()
 
     def resize_all(self) -> None:
-        """Resizes the bands that are left, of a picture that has been decoded."""
+        """Resize the remaining bands of a decoded image."""
         while self._done < self.made.height:
             self._resize_next()
 
@@ -143,7 +143,7 @@ class _Bands:
         return min(start + self._step, self.made.height)
 
     def _needed(self, start: int) -> tuple[int, int]:
-        """The first decoded row that the band from ``start`` on is made of, and the one behind the last."""
+        """Return the range of decoded rows that the band from ``start`` needs, as (first, last + 1)."""
         first = math.floor(self._box[1] + start * self._scale) - self._reach
         last = math.ceil(self._box[1] + self._end(start) * self._scale) + self._reach
         return max(0, first), min(last, self._rows.height)

@@ -1,7 +1,7 @@
-"""Whether a proxy shows its original: the same picture, the same way up, in the same colours.
+"""Check that a proxy shows its original: the same image, the same way up, in the same colours.
 
-Both are brought to 64 x 64 averages in YCbCr. A picture that was turned, mirrored, shifted in brightness or
-stripped of colour differs there by far more than resizing does, and luma alone would not see colours.
+Both are reduced to 64 x 64 averages in YCbCr. An image that was turned, mirrored, shifted in brightness or
+stripped of colour differs there by far more than resizing causes. Luma alone would not detect colours.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from PIL import Image
 GRID: Final = 64
 FINE_GRID: Final = 4 * GRID
 SMALLEST: Final = 4 * GRID
-"""Px of the proxy's shorter side, below which a cell of the grid holds too few pixels to compare."""
+"""Shorter side of the proxy, px, below which a grid cell holds too few pixels to compare."""
 
 LUMA_LIMIT: Final = 1.5
 CHROMA_LIMIT: Final = 0.6
-"""Root mean square differences, in levels of 255. Measured on photographs of 8 to 24 megapixels, right
-proxies stay below both; a gamma that is off by a tenth, exchanged channels and grey do not."""
+"""Root mean square differences, in levels of 255. Measured on photographs of 8 to 24 megapixels, correct
+proxies stay below both; a gamma that is off by a tenth, swapped channels and greyscale do not."""
 
 CONVERTED_FACTOR: Final = 4.0
-"""How much wider the limits are where a profile was applied: the conversion of an average colour is not the
-average of the converted colours. Saturated pictures in ProPhoto RGB need 3."""
+"""Factor on the limits if a profile was applied, because converting an average colour is not the same as
+averaging converted colours. Saturated images in ProPhoto RGB need 3."""
 
 DIFFERENT_FACTOR: Final = 8.0
-"""Beyond the limits by so much is another picture. In between lie right proxies of hard-edged pictures, such
-as pages of text (luma 4) and scattered dots (8), whose overshoots Lanczos clips and averages do not.
-Photographs that are turned, mirrored or changed in colour measure 20 and more in luma, or 10 in chroma."""
+"""An image that exceeds the limits by this factor is a different one. In between are correct proxies of
+hard-edged images, such as pages of text (luma 4) and scattered dots (8), whose overshoots Lanczos clips and
+averages do not. Turned, mirrored or recoloured photographs measure 20 and more in luma, or 10 in chroma."""
 
 Verdict = Literal["alike", "unsure", "different"]
 
@@ -38,16 +38,16 @@ _Signature = tuple[list[float], list[float], list[float]]
 
 
 def fine_averages(image: Image.Image, box: tuple[float, float, float, float] | None = None) -> Image.Image:
-    """The picture as averages over a grid of 256 x 256, four times as fine as the comparison's."""
+    """Return the image's averages on a 256 x 256 grid, four times as fine as that of the comparison."""
     return image.resize((FINE_GRID, FINE_GRID), Image.Resampling.BOX, box)
 
 
 def _signature(averages: Image.Image) -> _Signature:
-    """Luma, and the two colour differences, of the 64 x 64 averages; over mid-grey where transparent."""
+    """Return luma and the two colour differences of the 64 x 64 averages, composited over mid-grey."""
     if averages.mode == "RGBA":
         averages = Image.alpha_composite(Image.new("RGBA", averages.size, _BACKDROP), averages)
     red, green, blue = (
-        # In floating point: rounding to whole levels would be as large as what is looked for.
+        # In floating point: rounding to whole levels would be as large as the differences to detect.
         list(
             struct.unpack(
                 f"{GRID * GRID}f", band.convert("F").resize((GRID, GRID), Image.Resampling.BOX).tobytes()
@@ -68,18 +68,18 @@ def _rms(one: list[float], other: list[float]) -> float:
 
 
 def differences(one: Image.Image, other: Image.Image) -> tuple[float, float]:
-    """How far two pictures' fine averages are apart: in luma, and in the worse of the two chroma channels."""
+    """Return the differences between two images' fine averages: in luma, and in the worse chroma channel."""
     luma, *chroma = map(_rms, _signature(one), _signature(other))
     return luma, max(chroma)
 
 
 def compare(one: Image.Image, other: Image.Image, *, converted: bool) -> Verdict:
-    """Whether the fine averages of two upright pictures in sRGB are those of one picture.
+    """Compare the fine averages of two upright sRGB images: do they show the same image?
 
     Args:
         one: of mode L, RGB or RGBA.
         other: likewise.
-        converted: whether a colour conversion lies between the two.
+        converted: whether a colour conversion was applied between the two.
     """
     luma, chroma = differences(one, other)
     times_limit = max(luma / LUMA_LIMIT, chroma / CHROMA_LIMIT)

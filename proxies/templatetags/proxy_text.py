@@ -1,4 +1,4 @@
-"""What the pages of proxies and batches say, in words and as a bar."""
+"""Template tags for the pages of proxies and batches: texts, badges and the progress bar."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ register.filter("counted", counted)
 
 @register.filter
 def thousands(number: int | None) -> str:
-    """``40,000``."""
+    """Format a number with separators: ``40,000``."""
     return f"{number or 0:,}"
 
 
 @register.filter
 def word_badge(word: str) -> SafeString:
-    """A word of the contract with a colour of its own; the colour says nothing that the word does not."""
+    """Return an API code as a coloured badge; the colour conveys nothing that the code does not."""
     return badge(word)
 
 
 @register.filter
 def pixels(thing: Any) -> str:
-    """The width and height of an original or a proxy."""
+    """Format the width and height of an original or a proxy."""
     return dimensions_text(thing.width, thing.height)
 
 
 @register.inclusion_tag("proxies/bar.html")
 def progress_bar(progress: Progress) -> dict[str, Any]:
-    """A bar of what is made, what needed nothing, and what failed; its label says the same in words."""
+    """Return the context of a bar of made, not needed and failed files; its label says the same in words."""
     counts, total = progress.counts, progress.total
     kinds = {
         "made": counts.get(Outcome.CREATED, 0) + counts.get(Outcome.REPLACED, 0),

@@ -1,4 +1,4 @@
-"""Make the image proxies that are missing or stale, or say what would be made."""
+"""Make the image proxies that are missing or outdated, or show a preview."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Command(RunsBatches):
             return self._hand_over(scope, plan)
         return self._run(scope, plan, options["workers"])
 
-    # -- What can be asked for -------------------------------------------------------------------
+    # -- Options ---------------------------------------------------------------------------------
 
     def _plan(self, files: QuerySet[MediaFile], parameters: dict[str, Any], batch: Batch | None) -> bool:
         plan = lifecycle.plan(OPERATION, Selection(files), parameters)
@@ -139,10 +139,10 @@ class Command(RunsBatches):
     # -- The run ---------------------------------------------------------------------------------
 
     def _is_agreed(self, plan: Plan, options: dict[str, Any]) -> bool:
-        """On a terminal a real run asks first."""
+        """Return whether to start; on a terminal, ask the user first."""
         if options["yes"] or not sys.stdin.isatty() or not plan.needs_work:
             return True
-        # Standard output is for the lines of --json alone.
+        # With --json, standard output is reserved for its lines.
         out = self.stderr if self.as_json else self.stdout
         self._show_plan(plan, out)
         out.write(
@@ -156,7 +156,7 @@ class Command(RunsBatches):
         out.write("Nothing was changed.", style_func=str)
         return False
 
-    # -- What is said ----------------------------------------------------------------------------
+    # -- Output ----------------------------------------------------------------------------------
 
     def _report(
         self,
@@ -169,7 +169,7 @@ class Command(RunsBatches):
     ) -> bool:
         totals = Totals.empty()
         failures: list[Line] = []
-        # What was just made is now current: without force each file tells its outcome by its row.
+        # New proxies are now up to date: without force, each file's row shows its outcome.
         settled = parameters | {"force": False}
         for line in done_lines(OPERATION, files, settled, self.profile, batches, since=since):
             totals.add(line)
@@ -223,7 +223,7 @@ class Command(RunsBatches):
 
 
 def _batch_number(text: str) -> int:
-    """Of ``12``, and of the name that the API gives it, ``batch-image-proxy-12``."""
+    """Parse a batch number from ``12`` or from the API's name, ``batch-image-proxy-12``."""
     return int(text.removeprefix(f"batch-{OPERATION}-"))
 
 
@@ -243,7 +243,7 @@ def _check(options: dict[str, Any]) -> None:
 
 
 def _parameters(options: dict[str, Any]) -> dict[str, Any]:
-    """The operation's parameters; to resume a batch, only those that were given."""
+    """Return the operation's parameters; to resume a batch, only those given on the command line."""
     given = {"force": options["force"], "profile": options["profile"]}
     if options["resume"]:
         return {name: value for name, value in given.items() if value}

@@ -16,7 +16,7 @@ from media_files.console import Tool, UsageError, counted, human_bytes, printabl
 from media_files.errors import StorageError
 from proxies.verification import Finding, Page, Verification, make_again
 
-# An interrupted run resumes where it was for so long; the library may be another later.
+# An interrupted run can resume for this long; later the library may have changed too much.
 _KEPT_SECONDS: Final = 24 * 3600
 
 
@@ -68,7 +68,7 @@ class Command(Tool):
         return not totals["found"]
 
     def _take(self, page: Page, totals: Counter[str]) -> None:
-        """Show what a page found, add it up, and keep the place behind it."""
+        """Show a page's findings, add them to the totals, and save the position after the page."""
         totals[page.step] += page.checked
         totals["bytes"] += page.bytes
         for finding in page.findings:
@@ -77,7 +77,7 @@ class Command(Tool):
             totals[finding.state] += 1
             totals[f"{finding.kind}_{finding.state}"] += 1
             self._show(finding)
-        # The files of a storage come in no order: a run that is interrupted among them lists them all again.
+        # A storage lists files in no order, so a run interrupted in that step lists them all again.
         if page.after:
             self._keep({"step": page.step, "after": page.after, "totals": totals})
 
@@ -113,7 +113,7 @@ class Command(Tool):
         for batch in batches:
             self.stdout.write(f"Proxies are made again by batch {batch}.")
 
-    # -- The place of an interrupted run ---------------------------------------------------------
+    # -- The position of an interrupted run ------------------------------------------------------
 
     def _resumed(self) -> tuple[Counter[str], str, int]:
         """Return totals, step and id of an interrupted run with the same options, or those of a new run."""

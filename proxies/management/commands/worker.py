@@ -1,4 +1,4 @@
-"""``manage.py worker``: makes the proxies that others have put into the queue."""
+"""``manage.py worker``: process the jobs in the queue."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from media_files.storage.probe import failing_storages
 from proxies.processes.control_dir import VARIABLE, ControlDir
 from proxies.queue.supervisor import GRACE, Supervisor, Times, cluster_command
 
-# django-q2 kills a task 3 s after its time is up, looking twice a second; the rest is for a busy machine.
+# Seconds. django-q2 kills a task 3 s after its time limit, checking twice a second; the rest allows for a
+# busy machine.
 STALL_MARGIN = 30
 
 
@@ -23,7 +24,7 @@ class Command(PlainCommand):
     """Run the supervisor, or, when the supervisor calls it, the cluster."""
 
     help = "Works off the queue until Ctrl-C, TERM or HUP stops it. Run one on each machine."
-    # A worker starts before the database answers, or has its tables, and waits for it.
+    # A worker may start before the database responds or has its tables, and waits for it.
     requires_migrations_checks = False
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -58,7 +59,7 @@ class Command(PlainCommand):
         parser.add_argument("--cluster", action="store_true", help=argparse.SUPPRESS)
 
     def handle(self, *, workers: int, cluster: bool, **options: Any) -> None:
-        """Run until a signal comes."""
+        """Run until a signal arrives."""
         if cluster:
             self._run_cluster()
             return
@@ -68,7 +69,7 @@ class Command(PlainCommand):
         if times.stalled_after <= 0 or times.grace <= 0 or times.answers < 0:
             raise UsageError("--stalled-after, --grace: more than 0 seconds are needed.")
         refuse_missing_library()
-        # What fails is logged: a worker waits for storages as it does for the database.
+        # Failures are logged: a worker waits for storages as it does for the database.
         failing_storages()
         self._supervise(workers, times)
 

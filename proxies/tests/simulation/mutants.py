@@ -142,7 +142,7 @@ MUTANTS: dict[str, Mutant] = {
             (
                 "media_files.models",
                 """            with transaction.atomic():
-                # Within the transaction, so that of two replacements each removes what it replaced.
+                # In the transaction, so that each of two concurrent replacements removes what it replaced.
                 before = MediaFile.objects.select_for_update().filter(pk=self.pk).first() if self.pk else None
 """,
                 """            before = MediaFile.objects.filter(pk=self.pk).first() if self.pk else None
