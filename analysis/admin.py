@@ -1,6 +1,6 @@
-"""The admin's parts for analyses: a mixin for files, the list of answers, and the page that shows one.
+"""Admin for analyses: a mixin for files, the list of answers, and the detail page.
 
-Everything that a model says is text of a stranger: templates escape it, and nothing here marks it as safe.
+Model output is untrusted text: templates escape it, and nothing here marks it as safe.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ if TYPE_CHECKING:
 else:
     AnalysisModelAdmin = admin.ModelAdmin
 
-# Characters of a caption in a list.
+# Maximum caption length in a list, in characters.
 _CAPTION: Final = 120
-# Characters of a model's name in a list: those of some are as long as a sentence.
+# Maximum length of a model's name in a list, in characters: some are as long as a sentence.
 _MODEL: Final = 18
-# Answers that a file's page lists.
+# Maximum number of answers listed on a file's page.
 _LAST: Final = 10
-# The name of the page that asks before a picture is forgotten.
+# URL name of the page that asks for confirmation before a file is forgotten.
 _FORGET: Final = "media_files_mediafile_forget"
-# What a picture may be drawn over with, by the key in a result.
+# Kinds of boxes that can be drawn over a picture, by key in a result.
 KINDS: Final = {"objects": "Objects", "text": "Text"}
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A box over the picture, in percent of its width and height."""
+    """A box drawn over the picture, in percent of its width and height."""
 
     name: str
     left: str
@@ -69,7 +69,7 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The boxes of one kind, which can be switched off together."""
+    """All boxes of one kind, which can be hidden together."""
 
     key: str
     label: str
@@ -77,7 +77,7 @@ class Layer:
 
 
 class AnalysisFileAdminMixin(FileModelAdmin):
-    """What the admin says of a file's analyses; its search finds files by what models said."""
+    """Show a file's analyses in the admin, and search files by their answers."""
 
     search_help_text = (
         "Part of the name, the beginning of the SHA-256, or what a model said: a label, words of a caption, "
@@ -102,7 +102,7 @@ class AnalysisFileAdminMixin(FileModelAdmin):
         return [page, *super().get_urls()]
 
     def forget_view(self, request: HttpRequest, pk: str) -> HttpResponse:
-        """Ask (GET), then delete the file with everything that models were sent and said of it (POST)."""
+        """Ask for confirmation (GET); delete the file, its answers and all copies sent to models (POST)."""
         row = self.get_object(request, pk)
         if row is None:
             raise Http404
@@ -132,7 +132,7 @@ class AnalysisFileAdminMixin(FileModelAdmin):
 
 
 class AnalysisAdmin(TitledList, ShownByTemplate, DeletesInPages, MadeByTheMachine, AnalysisModelAdmin):
-    """What models said: listed, shown on the picture, deleted. Files are analysed from their own list."""
+    """List answers, show them on the picture, and delete them. Files are analysed from the file list."""
 
     list_title = "Analyses"
     page_template = "analysis/result.html"
@@ -153,7 +153,7 @@ class AnalysisAdmin(TitledList, ShownByTemplate, DeletesInPages, MadeByTheMachin
         css = {"all": ["media_files/admin.css", "proxies/admin.css", "analysis/admin.css"]}
 
     def has_view_permission(self, request: HttpRequest, obj: Analysis | None = None) -> bool:
-        """To see what is said of an original is to see the original."""
+        """Require the permission to view files: an answer reveals what the original shows."""
         return request.user.has_perm("media_files.view_mediafile")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Analysis]:
@@ -177,7 +177,7 @@ class AnalysisAdmin(TitledList, ShownByTemplate, DeletesInPages, MadeByTheMachin
 
     @admin.display(description="asked")
     def asked(self, row: Analysis) -> SafeString:
-        """In one column, so that a list with its filters fits a screen of 1280 px."""
+        """Return provider and model in one column, so that the list and its filters fit 1280 px."""
         return format_html(
             '{}<br><span class="quiet" title="{}">{}</span>',
             row.provider,
@@ -213,7 +213,7 @@ class AnalysisAdmin(TitledList, ShownByTemplate, DeletesInPages, MadeByTheMachin
 
 
 def said(row: Analysis) -> str:
-    """An answer in one line: the caption, or the first things that were found."""
+    """Return an answer in one line: the caption, or the names of what was found."""
     result = row.result
     if words := result.get("caption") or result.get("answer"):
         return str(words)
@@ -222,7 +222,7 @@ def said(row: Analysis) -> str:
 
 
 def layers(row: Analysis) -> list[Layer]:
-    """The boxes that are drawn over the picture: ratios of the upright original, whatever is shown of it."""
+    """Return the boxes to draw: ratios of the upright original, which fit its proxies too."""
     return [
         Layer(
             key,
@@ -241,9 +241,9 @@ def layers(row: Analysis) -> list[Layer]:
 
 
 def picture_url(row: Analysis) -> str:
-    """Something upright that a browser can show: a proxy, or the original where none is needed.
+    """Return the URL of an upright image that browsers can show: a proxy, or the original if none is needed.
 
-    A browser turns an original by its EXIF orientation by itself, so boxes lie right on either.
+    Browsers apply the original's EXIF orientation, so the boxes fit both.
     """
     proxy = next(iter(row.original.proxies.all()), None)
     if proxy is not None:

@@ -1,7 +1,7 @@
-"""Read untrusted answers tolerantly: keep everything that can be understood, count what is left out.
+"""Parse untrusted answers tolerantly: keep everything readable, count what is dropped.
 
-An answer is paid for, so one odd value must not cost the rest of it. Models write numbers as text, percents
-for ratios, boxes as lists, lists as JSON in a string, and JSON between words.
+An answer is paid for, so one odd value must not discard the rest. Models write numbers as text, percentages
+instead of ratios, boxes as lists, lists as JSON in a string, and JSON in the middle of prose.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from analysis.results import LONGEST_TEXT, MOST_ENTRIES, Box, plain_text
 T = TypeVar("T")
 
 _PERCENT: Final = 100
-# Noise of floating point numbers above 1 that is no percentage.
+# Up to here a number above 1 is floating-point noise, not a percentage.
 _NOISE: Final = 1.001
-# How far a corner may lie outside the picture, in shares of the scale, before the box means something else.
+# How far a corner may be outside the picture, as a fraction of the scale; beyond it the box is unreadable.
 _OUTSIDE: Final = 0.1
-# More characters than a number has.
+# Longer strings are not numbers.
 _LONGEST_NUMBER: Final = 32
-# Numbers above are not text that a picture shows.
+# Larger numbers are not text shown in a picture.
 _LARGEST: Final = 1 << 53
-# JSON in a string in a string: how often a value is decoded.
+# How often a value is decoded: JSON in a string in a string.
 _LAYERS: Final = 3
-# Places in a text at which an object may begin.
+# Positions in a text that are tried as the start of an object.
 _TRIES: Final = 50
 _FENCE: Final = re.compile(r"```\w*\s*(.*?)```", re.DOTALL)
 
@@ -42,7 +42,7 @@ _SIZES: Final = (("left", "top", "width", "height"), ("x", "y", "width", "height
 
 
 class Unreadable(ValueError):
-    """A value from which nothing can be taken."""
+    """A value that cannot be parsed."""
 
 
 @dataclass(slots=True)
@@ -50,13 +50,13 @@ class Reader:
     """Reads one answer.
 
     Attributes:
-        dropped: entries, and boxes or confidences of entries, that were left out as unreadable.
+        dropped: number of unreadable entries, boxes and confidences that were left out.
     """
 
     dropped: int = 0
 
     def maybe(self, read: Callable[[Any], T], value: object) -> T | None:
-        """Read a value that may be missing; return None, and count it, if it cannot be read."""
+        """Read an optional value; return None and count it if it is unreadable."""
         if value is None:
             return None
         try:
@@ -66,7 +66,7 @@ class Reader:
             return None
 
     def each(self, read: Callable[[Any], T], values: object) -> Iterator[T]:
-        """Read the entries of a list that may be missing, each by itself."""
+        """Read the entries of an optional list one by one; skip and count the unreadable ones."""
         entries = self.maybe(_entries, values) or []
         self.dropped += max(0, len(entries) - MOST_ENTRIES)
         for entry in entries[:MOST_ENTRIES]:
@@ -77,15 +77,15 @@ class Reader:
                 self.dropped += 1
 
     def all_of(self, read: Callable[[Any], Iterable[T]], values: object) -> list[T]:
-        """Read a list whose entries stand for several things each."""
+        """Read a list whose entries yield several items each, and return them flattened."""
         return [found for several in self.each(read, values) for found in several]
 
 
 def text_of(value: object) -> str:
-    """Return text or a number as text, without what no database keeps; it is not empty.
+    """Return text or a number as non-empty text, without characters that databases cannot store.
 
     Raises:
-        Unreadable: it is neither.
+        Unreadable: it is neither, or empty.
     """
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST:
         value = str(value)
@@ -95,10 +95,10 @@ def text_of(value: object) -> str:
 
 
 def number_of(value: object) -> float:
-    """Return a finite number, which may be written as text.
+    """Return a finite number, which may be given as text.
 
     Raises:
-        Unreadable: it is none.
+        Unreadable: it is not a finite number.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise Unreadable
@@ -116,10 +116,10 @@ def number_of(value: object) -> float:
 
 
 def confidence_of(value: object) -> float:
-    """Return a ratio of 0 to 1; numbers above 1 and those with a percent sign are percents.
+    """Return a ratio from 0 to 1; numbers above 1 and those with a percent sign are percentages.
 
     Raises:
-        Unreadable: it is no number, or below 0 or above 100.
+        Unreadable: it is not a number, or below 0 or above 100.
     """
     number = number_of(value)
     if number > _NOISE or (isinstance(value, str) and "%" in value):
@@ -130,10 +130,10 @@ def confidence_of(value: object) -> float:
 
 
 def percent_of(value: object) -> float:
-    """Return percents as a ratio of 0 to 1.
+    """Convert a percentage to a ratio from 0 to 1.
 
     Raises:
-        Unreadable: it is no number, or below 0 or above 100.
+        Unreadable: it is not a number, or below 0 or above 100.
     """
     number = number_of(value)
     if not 0 <= number <= _PERCENT * _NOISE:
@@ -142,10 +142,10 @@ def percent_of(value: object) -> float:
 
 
 def object_of(value: object) -> Mapping[str, Any]:
-    """Return an object, which may be written as JSON in a string, also between words or in a code fence.
+    """Return an object, which may be JSON in a string, surrounded by prose or in a code fence.
 
     Raises:
-        Unreadable: there is none.
+        Unreadable: there is no object.
     """
     for _ in range(_LAYERS):
         if isinstance(value, Mapping):
@@ -157,12 +157,12 @@ def object_of(value: object) -> Mapping[str, Any]:
 
 
 def box_of(value: object, *, scale: float) -> Box:
-    """Return a box that is given by its corners or its size, as a list or an object.
+    """Return a box given by two corners, or by a corner and a size, as a list or an object.
 
-    Numbers are ratios of 0 to 1, or on a scale of 0 to ``scale``: which of the two is told by their size.
+    Numbers are ratios from 0 to 1 or on a scale from 0 to ``scale``; their magnitude decides which.
 
     Raises:
-        Unreadable: it is no box, lies outside the picture, or has no area.
+        Unreadable: it is not a box, is outside the picture, or has no area.
     """
     corners = [number_of(number) for number in _corners(value)]
     if not _are_ratios(corners):
@@ -174,10 +174,10 @@ def box_of(value: object, *, scale: float) -> Box:
 
 
 def box_of_ratios(left: object, top: object, width: object, height: object) -> Box:
-    """Return a box of ratios; what reaches over the picture's edge is cut off.
+    """Return a box given as ratios, clipped to the picture.
 
     Raises:
-        Unreadable: they are no numbers, or the box has no area in the picture.
+        Unreadable: a value is not a number, or the box has no area within the picture.
     """
     x, y, w, h = (number_of(value) for value in (left, top, width, height))
     return _box(x, y, x + w, y + h)
@@ -194,7 +194,7 @@ def _entries(value: object) -> list[Any]:
 
 
 def _json_in(text: str, *, begins: str = "{") -> object:
-    """Return the JSON in a text: the whole of it, that in a code fence, or the first that parses."""
+    """Return the JSON in a text: the whole text, a code fence, or the first part that parses."""
     whole = _FENCE.search(text)
     for candidate in (text, whole[1] if whole else ""):
         try:
@@ -241,7 +241,7 @@ def _corners_of_object(value: Mapping[str, Any]) -> Sequence[object]:
 
 
 def _are_ratios(numbers: Sequence[float]) -> bool:
-    """Whether they are ratios: a box of a thousandth's width is none that a model sees."""
+    """Return whether the corners are ratios: no model sees a box that is a thousandth of the picture wide."""
     largest = max(abs(number) for number in numbers)
     return largest <= 1 or (largest <= 1 + _OUTSIDE and any(number != int(number) for number in numbers))
 

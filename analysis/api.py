@@ -1,4 +1,4 @@
-"""The REST API's parts for analyses; the site composes them with those of files and batches."""
+"""REST API mixins for analyses; the site combines them with those for files and batches."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _OUTCOMES = [Outcome.CREATED, Outcome.REPLACED, Outcome.REUSED]
 
 
 class AnalysisSerializer(serializers.ModelSerializer[Analysis]):
-    """What a model was asked, was sent, and said. What it said is text that nobody has checked."""
+    """A request to a model, the image sent, and the answer. The answer is unverified text."""
 
     file_id = serializers.IntegerField(read_only=True)
     proxy_id = serializers.IntegerField(read_only=True, allow_null=True)
@@ -60,14 +60,14 @@ class AnalysisSerializer(serializers.ModelSerializer[Analysis]):
 
 
 class AnalyzedSerializer(serializers.Serializer[Any]):
-    """What became of a file."""
+    """The result for one file."""
 
     outcome = serializers.ChoiceField(choices=_OUTCOMES)
     analyses = AnalysisSerializer(many=True)
 
 
 class OptionsSerializer(StrictSerializer):
-    """Who is asked, and what."""
+    """The provider, and the question or features."""
 
     provider = serializers.ChoiceField(choices=[(name, name) for name in names()], default="nova")
     question = serializers.CharField(
@@ -92,7 +92,7 @@ class OptionsSerializer(StrictSerializer):
             key = "question" if attrs["question"] else "features"
             raise ValidationError({key: [str(error)]}) from error
         except NotConfigured:
-            pass  # no fault of the body: the view answers with it
+            pass  # not the body's fault: the view reports it
         return {**attrs, "wishes": options}
 
 
@@ -104,7 +104,7 @@ class AnalyzeSerializer(OptionsSerializer):
 
 
 class BudgetField(serializers.DecimalField):
-    """US dollars, at which a batch pauses; null for those of the settings."""
+    """A budget in US dollars at which the batch pauses; null for the default in the settings."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
@@ -126,7 +126,7 @@ class ResumeSerializer(StrictSerializer):
 
 
 class AnalysisPlanSerializer(OutcomesSerializer):
-    """What would become of the files, and what it would cost."""
+    """A preview of the outcomes and the cost."""
 
     calls = serializers.IntegerField(help_text="To be paid for.")
     calls_saved = serializers.IntegerField(help_text="Answered before, for the same bytes.")
@@ -169,7 +169,7 @@ class AnalysisActionsMixin(viewsets.GenericViewSet[MediaFile]):
     @extend_schema(request=AnalyzeSerializer, responses={200: AnalyzedSerializer, 201: AnalyzedSerializer})
     @action(detail=True, methods=["post"])
     def analyze(self, request: Request, pk: str | None = None) -> Response:
-        """Ask a model about this file now, and answer when it has. What was answered is not paid twice."""
+        """Analyze this file now and return the answers. Existing answers are reused at no cost."""
         body = AnalyzeSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         wanted = body.validated_data
@@ -188,14 +188,14 @@ class AnalysisActionsMixin(viewsets.GenericViewSet[MediaFile]):
     @extend_schema(request=None, responses={204: None})
     @action(detail=True, methods=["post"])
     def forget(self, request: Request, pk: str | None = None) -> Response:
-        """Delete this file at once, with all answers about its bytes and all copies that were sent."""
+        """Delete this file immediately, with all answers about its bytes and all copies sent to models."""
         forget(self.get_object())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(responses=AnalysisSerializer(many=True), filters=False)
     @action(detail=True)
     def analyses(self, request: Request, pk: str | None = None) -> Response:
-        """What models were asked about this file, the newest first; failures and history among it."""
+        """List the analyses of this file, newest first, including failed and superseded ones."""
         found = Analysis.objects.filter(file=self.get_object())
         page = cast("list[Analysis]", self.paginate_queryset(cast(Any, found)))
         return self.get_paginated_response(AnalysisSerializer(page, many=True).data)
@@ -214,7 +214,7 @@ class AnalysisBatchMixin(ProxyBatchViewSet):
     )
     @action(detail=False, methods=["post"])
     def analyze(self, request: Request) -> Response:
-        """Ask a model about many files; with ``dry_run`` only say what that would do, and cost."""
+        """Analyze many files; with ``dry_run``, only return a preview of the outcomes and the cost."""
         body = AnalyzeBatchSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         wanted = body.validated_data
@@ -230,12 +230,12 @@ class AnalysisBatchMixin(ProxyBatchViewSet):
 
 
 def _require_setup(run: Run, *, dry_run: bool) -> None:
-    """Nothing, where a batch would not pause at once, as far as is known this moment.
+    """Check that the batch would not pause at once, as far as is known now.
 
-    A plan is made without credentials and prices as well, and says which are missing.
+    A dry run also works without credentials and prices, and lists which are missing.
 
     Raises:
-        NotConfigured: the message says what to set.
+        NotConfigured: the message names the settings to fix.
     """
     run.provider.requests(run.options)
     if dry_run:

@@ -6,5 +6,5 @@ class AnalysisConfig(AppConfig):
     verbose_name = "Analysis"
 
     def ready(self) -> None:
-        # The operations register themselves, and the checks and receivers.
+        # Importing them registers the checks, operations and receivers.
         from analysis import checks, operation, receivers  # noqa: F401

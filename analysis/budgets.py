@@ -1,9 +1,9 @@
-"""Budgets: the most that a call can cost is reserved before it, and replaced by its cost afterwards.
+"""Budgets: reserve the maximum cost of a call beforehand, and replace it with the actual cost afterwards.
 
-A batch has a budget of its own; single requests share one for each day (UTC). A reservation is one
-conditional UPDATE, so that all processes together stay within a budget. The most an answer can cost is many
-times what it usually costs, so the last of a budget goes to one call at a time: that one may exceed it. A
-call whose process was killed is counted at its expected cost, since it may have been billed.
+Each batch has its own budget; single requests share a daily one (UTC). A reservation is one conditional
+UPDATE, so all processes together stay within the budget. The maximum cost of an answer is many times the
+usual cost, so the rest of a budget is given to one call at a time, and that call may exceed it. A call whose
+process was killed is counted at its expected cost, since it may have been billed.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from analysis.errors import AnalysisBusy, BudgetUsedUp, NotConfigured
 from analysis.models import Analysis, DaySpending, Spending
 from media_files.models import MediaFile
 
-# The code of a batch that paused because its budget is used up.
+# Pause code of a batch whose budget is used up.
 USED_UP: Final = "budget"
 
 
 class Grant(Enum):
-    """The answer to a reservation."""
+    """The result of a reservation."""
 
     GRANTED = auto()
-    WAIT = auto()  # calls in flight hold what is left, and may need less
+    WAIT = auto()  # calls in flight have reserved the rest, and may cost less
     USED_UP = auto()
 
 
 def reserve(calls: Sequence[tuple[Analysis, Decimal | None]], budget: Decimal | None) -> Grant:
-    """Reserve the most that these calls can cost.
+    """Reserve the maximum cost of these calls.
 
     Args:
-        calls: started calls of one batch, or of one single request, each with the most it can cost in US
-            dollars, None where no price is known. ``cost`` of the row is what it is expected to cost.
+        calls: started calls of one batch or one single request, each with its maximum cost in US dollars
+            (None if the price is unknown). The row's ``cost`` is the expected cost.
         budget: US dollars; None for no limit.
     """
     amounts = [(row, prices.nano(most)) for row, most in calls]
@@ -57,12 +57,12 @@ def reserve(calls: Sequence[tuple[Analysis, Decimal | None]], budget: Decimal | 
 
 
 def reserve_for_today(calls: Sequence[tuple[Analysis, Decimal | None]]) -> None:
-    """Reserve the most that the calls of a single request can cost from the day's budget.
+    """Reserve the maximum cost of a single request's calls from the daily budget.
 
     Raises:
-        BudgetUsedUp: the day's budget is used up.
-        AnalysisBusy: requests in flight hold what is left of it.
-        NotConfigured: there is a budget, and no price.
+        BudgetUsedUp: the daily budget is used up.
+        AnalysisBusy: requests in flight have reserved the rest of it.
+        NotConfigured: there is a budget but no price.
     """
     budget = conf().daily_budget
     if budget is not None and any(most is None for _, most in calls):
@@ -81,15 +81,15 @@ def reserve_for_today(calls: Sequence[tuple[Analysis, Decimal | None]]) -> None:
 
 
 def settle_deleted(file: MediaFile) -> None:
-    """Count the calls in flight for a file that is about to be deleted, rows and all."""
+    """Count the calls in flight for a file that is about to be deleted with its analyses."""
     for row in Analysis.everything.started().filter(file=file, reserved__gt=0).defer("raw", "result"):
         settle(row, row.cost)
 
 
 def settle(row: Analysis, cost: Decimal | None) -> None:
-    """Replace what was reserved for a call by what it cost.
+    """Replace a call's reservation with its actual cost.
 
-    To be called once, in the transaction in which the row ceases to say *started*.
+    Call this once, in the transaction that ends the row's *started* status.
     """
     if row.reserved or cost:
         _account(row).update(
@@ -99,7 +99,7 @@ def settle(row: Analysis, cost: Decimal | None) -> None:
 
 
 def correct(row: Analysis, cost: Decimal | None) -> None:
-    """Replace what a call was expected to cost by its cost: its answer came after it was broken off."""
+    """Replace the expected with the actual cost of a call whose answer arrived after it was interrupted."""
     broken_off = Analysis.everything.filter(pk=row.pk, error="broken_off", cost__isnull=False)
     expected = broken_off.values_list("cost", flat=True).first()
     if expected is not None:
@@ -108,24 +108,24 @@ def correct(row: Analysis, cost: Decimal | None) -> None:
 
 
 def spent(batch_id: int) -> Decimal:
-    """US dollars that a batch's answers have cost."""
+    """Return what a batch's answers have cost, in US dollars."""
     return spent_by([batch_id]).get(batch_id, Decimal(0))
 
 
 def spent_by(batch_ids: Sequence[int]) -> dict[int, Decimal]:
-    """The same of several batches; those that made no call are left out."""
+    """Return the same for several batches; those without calls are left out."""
     rows = Spending.objects.filter(batch__in=batch_ids).values_list("batch", "nano_dollars")
     return {batch: prices.dollars(nano) for batch, nano in rows}
 
 
 def spent_on(day: date) -> Decimal:
-    """US dollars that the single requests of a day (UTC) have cost."""
+    """Return what a day's (UTC) single requests have cost, in US dollars."""
     nano = DaySpending.objects.filter(day=day).values_list("nano_dollars", flat=True).first()
     return prices.dollars(nano or 0)
 
 
 def today() -> date:
-    """The day that a request of this moment counts for."""
+    """Return the day (UTC) to whose budget a request made now belongs."""
     return _day(now())
 
 
@@ -134,7 +134,7 @@ def _day(moment: datetime) -> date:
 
 
 def _account(row: Analysis) -> QuerySet[Any]:
-    """What a call is paid from, as a query of one row, which is made where it is missing."""
+    """Return the account of a call as a one-row queryset; create the row if it is missing."""
     rows: QuerySet[Any]
     if row.batch_id is not None:
         rows = Spending.objects.filter(batch=row.batch_id)
@@ -157,7 +157,7 @@ def _take(account: QuerySet[Any], most: int, expected: int, budget: Decimal | No
         rows = account.filter(holds_the_most | is_alone_and_expected_to_fit)
     if rows.update(nano_reserved=F("nano_reserved") + most):
         return Grant.GRANTED
-    # Of the same moment or later: a reservation that was settled in between is worth another look.
+    # Read after the UPDATE: a reservation settled in between makes another try worthwhile.
     still_reserved, left = account.values_list("nano_reserved", "nano_dollars").get()
     is_worth_waiting = still_reserved or (budget is not None and left <= prices.nano(budget) - expected)
     return Grant.WAIT if is_worth_waiting else Grant.USED_UP

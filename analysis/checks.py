@@ -1,4 +1,4 @@
-"""Report at start settings that cost money, that send pictures elsewhere, or that cannot work."""
+"""System checks for settings that cost money, send pictures to other regions, or cannot work."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from analysis.conf import conf
 from analysis.providers.rekognition import CUSTOM, FEATURES
 from media_files.storage.base import is_amazon_endpoint
 
-# Models of Amazon that are called by an inference profile only.
+# Amazon models that can be called only through an inference profile.
 _BY_PROFILE_ONLY: Final = ("amazon.nova-2", "amazon.nova-premier")
 
 
-# Where the profiles of each prefix may be called from: Bedrock user guide, "Supported Regions and models for
-# inference profiles", November 2026.
+# Regions from which inference profiles can be called, by prefix. Source: Bedrock user guide, "Supported
+# Regions and models for inference profiles", November 2026.
 _CALLED_FROM: Final = {
     "us": ("us-east-", "us-west-"),
     "us-gov": ("us-gov-",),
@@ -33,7 +33,7 @@ _CALLED_FROM: Final = {
 
 @register
 def check_model(**kwargs: Any) -> list[CheckMessage]:
-    """Check where a model id leads, and whether it can be called from the region."""
+    """Check which regions the model may process pictures in, and whether it can be called from ours."""
     model, region = conf().model_id, _region()
     told = f"NOVAPROXY_ANALYSIS_MODEL is {model!r}"
     prefix = model.partition(".")[0]
@@ -65,7 +65,7 @@ def check_model(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _region() -> str:
-    """Return the region by the environment; looking it up in AWS's files would load botocore."""
+    """Return the region from the settings or environment; reading AWS config files would load botocore."""
     return conf().region or os.environ.get("AWS_DEFAULT_REGION", "")
 
 
@@ -85,7 +85,7 @@ def _prefix_of(region: str) -> str:
 
 @register
 def check_timeout(**kwargs: Any) -> list[CheckMessage]:
-    """An answer that comes after the queue has ended its task is paid for and lost."""
+    """Warn if the queue ends a task before the answer can arrive, which would be paid for and lost."""
     limit = settings.Q_CLUSTER.get("timeout") or 0
     if conf().timeout < limit:
         return []
@@ -100,7 +100,7 @@ def check_timeout(**kwargs: Any) -> list[CheckMessage]:
 
 @register
 def check_features(**kwargs: Any) -> list[CheckMessage]:
-    """What Rekognition is asked for must be something that it has."""
+    """Check that the configured features exist in Rekognition and are allowed."""
     messages: list[CheckMessage] = []
     if unknown := sorted(set(conf().features) - set(FEATURES)):
         messages.append(
@@ -132,7 +132,7 @@ def check_features(**kwargs: Any) -> list[CheckMessage]:
 
 @register
 def check_buckets(**kwargs: Any) -> list[CheckMessage]:
-    """Amazon's services read from Amazon's buckets alone."""
+    """Warn about buckets outside Amazon S3, which Amazon's services cannot read."""
     is_used = conf().region or conf().bucket
     if not is_used or conf().send == "bytes":
         return []

@@ -1,4 +1,4 @@
-"""The one typed view of what the settings say of analyses."""
+"""Typed access to the analysis settings."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from django.dispatch import receiver
 
 @dataclass(frozen=True, slots=True)
 class AnalysisConf:
-    """How images are sent to models, and what is asked of them.
+    """Settings for sending images to models.
 
     Attributes:
-        region: of the services; empty for the one that the AWS chain names.
-        bucket: whether there is an analysis bucket (the storage alias ``analysis``).
-        send: ``auto`` to point services at objects in S3 where there are any, ``bytes`` never to.
-        model_id: of Nova, an inference profile.
-        max_tokens: of an answer.
+        region: AWS region of the services; empty for the one from the AWS configuration chain.
+        bucket: whether there is an analysis bucket (storage alias ``analysis``).
+        send: ``auto`` to let services read objects in S3 where possible, ``bytes`` to always embed them.
+        model_id: Nova inference profile.
+        max_tokens: maximum length of an answer.
         temperature: 0 to 1.
         reasoning: ``off``, ``low``, ``medium`` or ``high``.
-        service_tier: of Bedrock; empty for its default.
-        timeout: seconds that an answer may take.
-        calls_in_flight: for each worker process.
-        calls_per_second: to each provider, over all workers.
+        service_tier: Bedrock service tier; empty for its default.
+        timeout: maximum seconds to wait for an answer.
+        calls_in_flight: maximum per worker process.
+        calls_per_second: maximum per provider, over all workers.
         budget: US dollars for each batch; None for no limit.
-        daily_budget: US dollars for the single requests of each day (UTC); None for no limit.
-        features: what Rekognition is asked for.
-        custom_models: ARNs of Rekognition's custom label models.
-        biometrics: whether faces and celebrities may be asked for.
-        trash_days: for which answers are kept after their file was deleted; 0 for none.
-        min_confidence: percent; what Rekognition is less sure of is not returned.
+        daily_budget: US dollars for the single requests of a day (UTC); None for no limit.
+        features: Rekognition features to request.
+        custom_models: ARNs of Rekognition custom label models.
+        biometrics: whether face and celebrity detection are allowed.
+        trash_days: how long answers are kept after their file is deleted; 0 to delete them with the file.
+        min_confidence: percent; Rekognition omits results below it.
     """
 
     region: str
@@ -59,7 +59,7 @@ class AnalysisConf:
 
 @lru_cache(maxsize=1)
 def conf() -> AnalysisConf:
-    """The settings of this moment, read once."""
+    """Return the settings, read once and cached."""
     return AnalysisConf(
         region=settings.NOVAPROXY_ANALYSIS_REGION,
         bucket="analysis" in settings.STORAGES,

@@ -1,4 +1,4 @@
-"""Answers of deleted files: kept for the trash period, deleted after it, or at once on request."""
+"""Delete the answers about deleted files: after the trash period, or immediately on request."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from analysis.conf import conf
 from analysis.models import Analysis
 from media_files.models import MediaFile
 
-# Answers that one sweep deletes.
+# Maximum number of answers deleted by one sweep.
 _AT_ONCE: Final = 1000
 
 
 def forget(file: MediaFile) -> None:
     """Delete a file, all answers about its bytes, and their copies in the analysis bucket.
 
-    Answers about other files of the same bytes stay with these files. A copy that the bucket does not delete
-    now is deleted by the sweeper.
+    Answers about other files with the same bytes are kept. If the bucket cannot delete a copy now, the
+    sweeper deletes it later.
 
     Raises:
         MediaError: the file cannot be deleted.
@@ -35,18 +35,18 @@ def forget(file: MediaFile) -> None:
 
 
 def kept_answers(sha256: str) -> int:
-    """Return how many answers are kept about deleted files of these bytes."""
+    """Return the number of answers kept about deleted files with these bytes."""
     return Analysis.everything.filter(_kept({sha256}, sha256)).count() if sha256 else 0
 
 
 def forget_bytes(sha256: str) -> int:
-    """Delete the answers that are kept about deleted files of these bytes; return how many there were."""
+    """Delete the answers kept about deleted files with these bytes; return their number."""
     with transaction.atomic():
         return _forget(Q(pk=None), {sha256}, sha256) if sha256 else 0
 
 
 def delete_expired() -> int:
-    """Delete the answers whose trash period is over; return how many there were."""
+    """Delete the answers whose trash period is over; return their number."""
     before = now() - timedelta(days=conf().trash_days)
     expired = Analysis.everything.left_behind().filter(removed_at__lte=before)
     return _delete(Q(pk__in=list(expired.order_by("removed_at").values_list("pk", flat=True)[:_AT_ONCE])))
@@ -61,12 +61,12 @@ def _forget(own: Q, hashes: set[str], fingerprint: str) -> int:
 
 
 def _kept(hashes: set[str], fingerprint: str) -> Q:
-    """Answers about what was sent, or about the original: a proxy made by other settings has other bytes."""
+    """Match answers by the bytes sent or by the original: other settings give the proxy other bytes."""
     return Q(file=None) & (Q(sha256__in=hashes) | Q(source_fingerprint=fingerprint))
 
 
 def _delete(condition: Q) -> int:
     for row in Analysis.everything.started().filter(condition).defer("raw", "result"):
-        budgets.settle(row, row.cost)  # it is in flight, and may be billed
+        budgets.settle(row, row.cost)  # in flight, so it may be billed
     _, counts = Analysis.everything.filter(condition).delete()
     return counts.get(Analysis._meta.label, 0)

@@ -1,4 +1,4 @@
-"""The named errors of an analysis, of the family that every door knows how to show."""
+"""Errors of an analysis. As subclasses of `MediaError`, every interface can show them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from media_files.errors import MediaError, StorageError
 
 
 class AnalysisError(MediaError):
-    """An analysis that could not be made.
+    """An analysis failed.
 
     Attributes:
-        stops_batch: true where every other file would fail alike, so that a batch pauses instead.
+        stops_batch: whether every other file would fail the same way, so the batch pauses instead.
     """
 
     http_status = 422
@@ -20,7 +20,7 @@ class AnalysisError(MediaError):
 
 
 class NotConfigured(AnalysisError):
-    """Something has to be set before any file can be analysed."""
+    """A setting is missing without which no file can be analysed."""
 
     code = "not_configured"
     http_status = 409
@@ -28,33 +28,33 @@ class NotConfigured(AnalysisError):
 
 
 class NoBucket(NotConfigured):
-    """The file lies in no bucket, and there is no analysis bucket to put it into."""
+    """The file is not stored in a bucket, and there is no analysis bucket to copy it to."""
 
     code = "no_bucket"
 
 
 class WrongRegion(NotConfigured):
-    """The file's bucket is in another region than the service that would read it."""
+    """The file's bucket and the service that would read it are in different regions."""
 
     code = "wrong_region"
 
 
 class BudgetUsedUp(AnalysisError):
-    """Single requests have cost what they may cost in a day."""
+    """The daily budget for single requests is used up."""
 
     code = "budget"
     http_status = 409
 
 
 class ImageTooSmall(AnalysisError):
-    """A side is shorter than the service reads."""
+    """A side is shorter than the service's minimum."""
 
     code = "too_small"
     blames_file = True
 
 
 class AnalysisBusy(AnalysisError):
-    """The same question about the same bytes is being asked this moment."""
+    """The same request about the same bytes is in progress."""
 
     code = "busy"
     http_status = 503
@@ -63,12 +63,12 @@ class AnalysisBusy(AnalysisError):
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """What a provider answered and counted, where its answer cannot be used.
+    """An unusable answer and the tokens the provider counted for it.
 
     Attributes:
-        raw: the answer as it came.
-        input_tokens: as the provider reported them.
-        output_tokens: as the provider reported them.
+        raw: the unmodified answer.
+        input_tokens: as reported by the provider.
+        output_tokens: as reported by the provider.
     """
 
     raw: dict[str, Any] = field(default_factory=dict)
@@ -77,10 +77,10 @@ class Paid:
 
 
 class ProviderError(AnalysisError):
-    """A provider's failure: ``transient`` says whether to try again or to give up.
+    """A provider failed; ``transient`` decides whether to retry.
 
     Attributes:
-        paid: what came with it, where an answer did.
+        paid: the unusable answer, if there was one.
     """
 
     code = "provider"
@@ -91,7 +91,7 @@ class ProviderError(AnalysisError):
 
 
 class Throttled(ProviderError):
-    """More calls than the account may make."""
+    """The account exceeded its rate of calls."""
 
     code = "throttled"
     http_status = 503
@@ -99,7 +99,7 @@ class Throttled(ProviderError):
 
 
 class ProviderUnavailable(ProviderError):
-    """The service is down, overloaded or cannot be reached."""
+    """The service is down, overloaded or unreachable."""
 
     code = "provider_unavailable"
     http_status = 503
@@ -107,7 +107,7 @@ class ProviderUnavailable(ProviderError):
 
 
 class ProviderTimeout(ProviderError):
-    """No answer within the time that a call may take."""
+    """The service did not answer within the timeout."""
 
     code = "provider_timeout"
     http_status = 503
@@ -115,7 +115,7 @@ class ProviderTimeout(ProviderError):
 
 
 class AccessDenied(ProviderError):
-    """The credentials are wrong, or may not do this."""
+    """The credentials are invalid or lack a permission."""
 
     code = "access_denied"
     http_status = 409
@@ -123,15 +123,15 @@ class AccessDenied(ProviderError):
 
 
 class ServiceNotConfigured(NotConfigured, ProviderError):
-    """The service refuses the model or the parameters that the settings name."""
+    """The service rejects the configured model or parameters."""
 
 
 class ServiceWrongRegion(WrongRegion, ProviderError):
-    """The service is not available in the region, or cannot read a bucket of another one."""
+    """The service is not available in the region, or cannot read a bucket in another region."""
 
 
 class QuotaReached(ProviderError):
-    """A quota that does not refill within minutes, such as tokens per day, is used up."""
+    """A quota that does not reset within minutes, such as tokens per day, is used up."""
 
     code = "quota"
     http_status = 409
@@ -139,7 +139,7 @@ class QuotaReached(ProviderError):
 
 
 class ModelMissing(ProviderError):
-    """The model or its version is not there, or not running."""
+    """The model or its version does not exist or is not running."""
 
     code = "model_missing"
     http_status = 409
@@ -147,36 +147,36 @@ class ModelMissing(ProviderError):
 
 
 class RequestRejected(ProviderError):
-    """The service refuses this image or this question."""
+    """The service rejects this image or question."""
 
     code = "rejected"
 
 
 class ObjectMissing(ProviderError):
-    """The service cannot read the object it was pointed at."""
+    """The service cannot read the object in the request."""
 
     code = "object_missing"
 
 
 class ProxyDamaged(StorageError):
-    """The proxy's file is missing or has other bytes than recorded. The next try makes it again."""
+    """The proxy's file is missing or its bytes differ from the record. The next attempt creates it again."""
 
 
 class CopyMissing(ObjectMissing):
-    """Our copy is no longer in the analysis bucket. The next try puts it there again."""
+    """Our copy is no longer in the analysis bucket. The next attempt uploads it again."""
 
     transient = True
     http_status = 503
 
 
 class MalformedOutput(ProviderError):
-    """The model's answer is not of the form that was asked for."""
+    """The model's answer does not have the requested format."""
 
     code = "malformed_output"
 
 
 class OutputTruncated(ProviderError):
-    """The answer ended at the most tokens it may have."""
+    """The answer was cut off at the token limit."""
 
     code = "max_tokens"
 

@@ -1,4 +1,4 @@
-"""What calls will cost, before they are made: by the table of prices, and by what answers were like."""
+"""Estimate the cost of calls from the price table and the length of earlier answers."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import Final
 from analysis.models import Analysis
 from analysis.providers.base import Image, Provider, Request
 
-# Answers that are learned from, and the least there must be.
+# Number of recent answers to average, and the minimum for an estimate.
 _SAMPLE: Final = 200
 _LEAST: Final = 5
-# Seconds for which what was learned is good.
+# Seconds for which an average is cached.
 _REMEMBERED: Final = 30
 
 
 def expected_cost(provider: Provider, request: Request, image: Image) -> Decimal | None:
-    """Dollars for one call; None where no price is known."""
+    """Return the expected cost of one call in US dollars; None if the price is unknown."""
     tokens = answer_tokens(provider, request)
     return provider.price(request, provider.expected(request, image, answer_tokens=tokens)).amount
 
 
 def most_cost(provider: Provider, request: Request, image: Image) -> Decimal | None:
-    """Dollars for one call whose answer is as long as it may be."""
+    """Return the cost in US dollars of one call whose answer has the maximum length."""
     longest = provider.most_answer_tokens(request)
     return provider.price(request, provider.expected(request, image, answer_tokens=longest)).amount
 
 
 def answer_tokens(provider: Provider, request: Request) -> int | None:
-    """How long answers to this question were of late, in tokens; None where there are too few."""
+    """Return the mean length of recent answers to this question, in tokens; None if there are too few."""
     if provider.most_answer_tokens(request) is None:
         return None
     return _learned(

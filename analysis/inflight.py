@@ -1,4 +1,4 @@
-"""The right to ask: a record that says *started*, written before the call, held by one process at a time."""
+"""Claims on calls: a row with status *started*, written before the call and held by one process at a time."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from analysis.models import Analysis
 from analysis.providers import aws
 from proxies.processes.liveness import liveness, this_holder
 
-# For what comes before a call, as its place in the rate and the writing of a copy.
+# Time for what precedes a call, such as waiting for the rate limit and uploading a copy.
 _SPARE: Final = timedelta(minutes=10)
-# Somebody else may be as fast in breaking off a dead one's call and asking again; no more often than this.
+# Attempts to claim a call whose process died: another process may be faster each time.
 _TRIES: Final = 5
 _BROKEN_OFF: Final = (
     "The process ended before the answer arrived, and the call may have been billed. It is counted at its "
@@ -26,12 +26,12 @@ _BROKEN_OFF: Final = (
 
 
 def take(row: Analysis, *, calls: int) -> None:
-    """Write the row, not saved yet, before its call, which is one of so many in turn.
+    """Save the unsaved row before its call, which is one of ``calls`` sequential ones.
 
     Raises:
-        AnalysisBusy: a living process is asking the same.
+        AnalysisBusy: a live process is making the same call.
     """
-    # Longer than all of them with their tries: who still holds a started call then is dead, wherever he is.
+    # Longer than all calls with their retries: a holder that has not finished by then is dead, on any host.
     row.holder = this_holder()
     row.until = now() + _SPARE + timedelta(seconds=calls * aws.ATTEMPTS * conf().timeout)
     same = Analysis.everything.started().filter(**{name: getattr(row, name) for name in Analysis.KEY})
@@ -49,9 +49,11 @@ def take(row: Analysis, *, calls: int) -> None:
 
 
 def break_off(row: Analysis) -> bool:
-    """Record that a started call's process ended before the answer came; False where that was recorded.
+    """Mark a started call as interrupted: its process ended before the answer arrived.
 
-    It counts against the budget with what it was expected to cost, unless it had not been reached yet.
+    Return False if it was no longer started.
+
+    The expected cost counts against the budget, unless the call had no reservation yet.
     """
     with transaction.atomic():
         started = Analysis.everything.started().filter(pk=row.pk).select_for_update(no_key=True).first()
@@ -67,15 +69,17 @@ def break_off(row: Analysis) -> bool:
 
 
 def settle_broken_off() -> int:
-    """Break off what the dead had started, whom nobody may follow; return how many there were."""
+    """Mark the started calls of dead processes as interrupted; return their number.
+
+    Without this, such a call is noticed only when the same question is asked again.
+    """
     started = list(Analysis.everything.started())
     is_running = liveness(row.holder for row in started)
     return sum(break_off(row) for row in started if _is_broken_off(row, is_running.get(row.holder)))
 
 
 def _is_written(row: Analysis) -> bool:
-    """Whether the row is there now; False where one that says the same stands in its way, or where what it
-    refers to has gone."""
+    """Insert the row; return False if an equal one exists or a row it refers to was deleted."""
     try:
         with transaction.atomic():
             row.save(force_insert=True)

@@ -1,4 +1,4 @@
-"""One file on its way through an analysis: what is asked about it, and what came of each call."""
+"""Data classes for the analysis of one file: its calls and their results."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from proxies.outcomes import Outcome
 
 @dataclass(slots=True)
 class Call:
-    """One question that is about to be asked: its row is written already.
+    """One call that is about to be made; its row is already written.
 
     Attributes:
         request: the question.
-        row: the record, *started*.
-        most: US dollars that it can cost; None where no price is known.
+        row: the record, with status *started*.
+        most: maximum cost in US dollars; None if the price is unknown.
     """
 
     request: Request
@@ -30,7 +30,7 @@ class Call:
 
 @dataclass(slots=True)
 class CallResult:
-    """What became of a call: an answer or an error, and how many seconds it took."""
+    """The result of a call: an answer or an error, and its duration in seconds."""
 
     call: Call
     answer: Answer | None = None
@@ -40,15 +40,15 @@ class CallResult:
 
 @dataclass(slots=True)
 class Job:
-    """One file in hand.
+    """One file being analysed.
 
     Attributes:
         source: the original's row.
-        picture: what is sent.
-        delivery: how.
-        calls: what has to be asked.
-        reused: what was answered before.
-        was_known: whether this file had an answer of the provider already.
+        picture: the file to send.
+        delivery: how to send it.
+        calls: the calls to make.
+        reused: existing answers.
+        was_known: whether this file already had an answer from the provider.
     """
 
     source: MediaFile
@@ -61,13 +61,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Analysed:
-    """What became of one file.
+    """The result for one file.
 
     Attributes:
-        outcome: the contract's word: ``created``, ``replaced``, ``reused`` or ``failed``.
-        analyses: the rows, those that were reused among them.
-        error: the first that came up.
-        is_partial: whether calls are left to be made, because the process is stopping.
+        outcome: ``created``, ``replaced``, ``reused`` or ``failed``.
+        analyses: the rows, including reused ones.
+        error: the first error.
+        is_partial: whether calls remain because the process is stopping.
     """
 
     outcome: Outcome

@@ -1,4 +1,4 @@
-"""What models said of pictures, and what keeps the asking of them in order."""
+"""Models for answers, their labels, copies sent to S3, the call rate and spending."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from proxies.models import Batch, Proxy
 
 
 def keep_answers(collector: Collector, field: Any, rows: Any, using: str) -> None:
-    """Keep the answers of files that are deleted, without them, for the trash period.
+    """Keep the answers about deleted files, without a file, for the trash period.
 
-    The same bytes may come back, and need not be paid for again. With a period of 0 the answers go as well.
+    If the same bytes are imported again, they need not be paid for again. With a period of 0 the answers are
+    deleted with the file.
     """
     if not conf().trash_days:
         models.CASCADE(collector, field, rows, using)
         return
-    # In this order: the second column is what the first one's rows are found by.
+    # In this order: the rows of the first update are found by the column that the second one clears.
     collector.add_field_update(Analysis._meta.get_field("removed_at"), now(), rows)
     collector.add_field_update(field, None, rows)
 
@@ -36,22 +37,22 @@ class AnalysisQuerySet(models.QuerySet["Analysis"]):
         return self.filter(status=Analysis.Status.DONE)
 
     def answering(self, *, sha256: str, provider: str, model: str, request_version: str) -> AnalysisQuerySet:
-        """Answers to this very question about these very bytes, the newest first."""
+        """Return the answers to exactly this question about exactly these bytes, newest first."""
         return self.done().filter(
             sha256=sha256, provider=provider, model=model, request_version=request_version
         )
 
     def of_today(self) -> AnalysisQuerySet:
-        """The newest answer of each model about each file, where the file is still the one it speaks of."""
+        """Return each model's newest answer about each file, if the file has not changed since."""
         return self.done().filter(is_newest=True, source_fingerprint=F("file__fingerprint"))
 
     def left_behind(self) -> AnalysisQuerySet:
-        """Answers whose file was deleted."""
+        """Return the answers whose file was deleted."""
         return self.filter(file=None)
 
 
 class AnalysesOfFiles(models.Manager.from_queryset(AnalysisQuerySet)):  # type: ignore[misc]
-    """The answers whose file is there: what every list, search and count shows."""
+    """Only answers whose file exists, for lists, searches and counts."""
 
     def get_queryset(self) -> AnalysisQuerySet:
         found: AnalysisQuerySet = super().get_queryset().filter(file__isnull=False)
@@ -61,8 +62,8 @@ class AnalysesOfFiles(models.Manager.from_queryset(AnalysisQuerySet)):  # type: 
 class Analysis(models.Model):
     """One question to one model about one file, and its answer.
 
-    The row is written before the call. One that says *started* and whose holder is dead was broken off;
-    whether it was paid for, nobody knows. Rows are kept: the newest answer is marked, the others are history.
+    The row is written before the call. If its status is *started* and its holder is dead, the call was
+    interrupted and may have been billed. Rows are kept: the newest answer is marked, the others are history.
     """
 
     class Status(models.TextChoices):
@@ -125,10 +126,10 @@ class Analysis(models.Model):
     finished_at = models.DateTimeField(null=True, blank=True)
 
     objects = AnalysesOfFiles()
-    # Those of deleted files among them: for claims, reuse and money.
+    # Includes answers about deleted files: for claims, reuse and costs.
     everything = AnalysisQuerySet.as_manager()
 
-    # What two calls must not share at one moment, and what an answer is reused by.
+    # Identifies a question about given bytes: at most one call at a time, and answers are reused by it.
     KEY: ClassVar = ("sha256", "provider", "model", "request_version")
 
     class Meta:
@@ -158,10 +159,10 @@ class Analysis(models.Model):
 
     @property
     def original(self) -> MediaFile:
-        """The file.
+        """Return the file.
 
         Raises:
-            MediaFile.DoesNotExist: it was deleted; `objects` has no such answer.
+            MediaFile.DoesNotExist: it was deleted; `objects` excludes such answers.
         """
         if self.file is None:
             raise MediaFile.DoesNotExist
@@ -169,7 +170,7 @@ class Analysis(models.Model):
 
 
 class AnalysisLabel(models.Model):
-    """A label or object of a newest answer, to find files by."""
+    """A label or object in a newest answer, for searching files."""
 
     analysis = models.ForeignKey(Analysis, on_delete=models.CASCADE, related_name="label_rows")
     name = models.CharField(max_length=255, help_text="In lower case.")
@@ -184,7 +185,7 @@ class AnalysisLabel(models.Model):
 
     @classmethod
     def rows_of(cls, analysis: Analysis, result: Result) -> list[AnalysisLabel]:
-        """The rows for an answer, not saved yet."""
+        """Return the unsaved rows for an answer."""
         return [
             cls(analysis=analysis, name=name, confidence=confidence)
             for name, confidence in result.names.items()
@@ -193,9 +194,9 @@ class AnalysisLabel(models.Model):
 
 
 class SentCopy(models.Model):
-    """A local file's copy in the analysis bucket: known by its row, so that nothing asks S3 again.
+    """A local file's copy in the analysis bucket, recorded so that S3 need not be queried.
 
-    One that is *doubtful* may have lost the last file of its bytes.
+    A *doubtful* copy may no longer belong to any file.
     """
 
     bucket = models.CharField(max_length=255)
@@ -216,7 +217,7 @@ class SentCopy(models.Model):
 
 
 class CallRate(models.Model):
-    """When the next call to a provider may begin, for the workers of all machines together."""
+    """The earliest time of the next call to a provider, shared by the workers on all machines."""
 
     provider = models.CharField(max_length=32, primary_key=True)
     next_at = models.BigIntegerField(default=0, help_text="Microseconds since the epoch.")
@@ -229,7 +230,7 @@ class CallRate(models.Model):
 
 
 class Account(models.Model):
-    """What calls have cost, and what is reserved for those in flight: exact, so in whole nano-dollars."""
+    """The cost of finished calls and the reservations of calls in flight, exact in whole nano-dollars."""
 
     nano_dollars = models.BigIntegerField(default=0)
     nano_reserved = models.BigIntegerField(default=0)
@@ -240,7 +241,7 @@ class Account(models.Model):
 
 
 class Spending(Account):
-    """The account of a batch."""
+    """The spending of a batch."""
 
     batch = models.OneToOneField(Batch, on_delete=models.CASCADE, primary_key=True, related_name="+")
 
@@ -252,7 +253,7 @@ class Spending(Account):
 
 
 class DaySpending(Account):
-    """The account of a day's single requests."""
+    """The spending of a day's single requests."""
 
     day = models.DateField(primary_key=True, help_text="UTC")
 

@@ -1,4 +1,4 @@
-"""Analyses as operations of the batches: one for each provider."""
+"""Batch operations for analyses, one for each provider."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from proxies.queries import IMAGE_PROXY
 
 
 class AnalyzeOperation(Operation):
-    """Sends each file to one provider."""
+    """Send each file to one provider."""
 
     provider: ClassVar[str]
     permission = "analysis.add_analysis"
@@ -57,7 +57,7 @@ class AnalyzeOperation(Operation):
         return with_outcome(files, self.provider, run.possible_requests, run.profile, force=run.force)
 
     def plan(self, selection: Selection, parameters: Parameters) -> AnalysisPlan:
-        # A page must not wait for a metadata server; what it does not know yet is met by `perform`.
+        # A page must not wait for a metadata server; `perform` checks the setup again.
         return plan_analyses(selection, self.run(parameters), readiness.missing())
 
     def perform(self, claim: Claim) -> None:
@@ -67,7 +67,7 @@ class AnalyzeOperation(Operation):
             run.require_price()
             line = CallLine(run, claim)
         except NotConfigured as error:
-            with suppress(WrongState):  # another worker, or a person, was faster
+            with suppress(WrongState):  # already paused or ended by another worker or a user
                 lifecycle.pause(claim.batch, reason=str(error), code=error.code)
             return
         line.run()

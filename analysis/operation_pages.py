@@ -1,4 +1,4 @@
-"""The analyses as the admin shows them."""
+"""Admin forms of the analysis operations."""
 
 from __future__ import annotations
 

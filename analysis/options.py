@@ -1,4 +1,4 @@
-"""The parameters of a run, as every door takes them and the ledger keeps them."""
+"""The parameters of a run, shared by the admin, the API and the commands, and stored with the batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from analysis.services import AnalysisService
 from proxies.conf import conf as proxies_conf
 from proxies.rendering.profiles import ProxyProfile
 
-# Of a budget in US dollars, at every door.
+# Digits and decimal places of a budget in US dollars, in forms, API and commands.
 BUDGET_DIGITS: Final = 9
 BUDGET_PLACES: Final = 4
 _TOO_MUCH: Final = 10 ** (BUDGET_DIGITS - BUDGET_PLACES)
@@ -23,14 +23,14 @@ _TOO_MUCH: Final = 10 ** (BUDGET_DIGITS - BUDGET_PLACES)
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What is to be asked of many files.
+    """An analysis of many files.
 
     Attributes:
-        provider: who is asked.
-        profile: whose proxies are sent.
-        force: whether to ask again what was answered before.
-        wishes: what is asked otherwise than the settings say.
-        budget: US dollars at the most; None for no limit.
+        provider: the provider to call.
+        profile: the profile whose proxies are sent.
+        force: whether to repeat calls that have an answer.
+        options: overrides of the settings.
+        budget: maximum US dollars; None for no limit.
     """
 
     provider: Provider
@@ -41,10 +41,10 @@ class Run:
 
     @classmethod
     def of(cls, provider: str, parameters: Mapping[str, Any]) -> Run:
-        """The run that a ledger's parameters stand for.
+        """Return the run for a batch's stored parameters.
 
         Raises:
-            NotConfigured: the settings have that profile no more.
+            NotConfigured: the profile no longer exists in the settings.
         """
         return cls(
             provider=get(provider),
@@ -56,26 +56,26 @@ class Run:
 
     @property
     def requests(self) -> list[Request]:
-        """What is asked of each file.
+        """Return the requests for each file.
 
         Raises:
-            NotConfigured, ValueError: the settings or the provider do not allow it.
+            NotConfigured, ValueError: the settings or the provider do not allow them.
         """
         return self.provider.requests(self.options)
 
     @property
     def possible_requests(self) -> list[Request]:
-        """The same; nothing where the settings do not allow it, which a plan says and a batch pauses by."""
+        """Return the same, but nothing if the settings forbid it; a plan reports that, and a batch pauses."""
         try:
             return self.requests
         except NotConfigured:
             return []
 
     def require_price(self) -> None:
-        """Nothing, where a budget can be kept.
+        """Check that the budget, if any, can be enforced.
 
         Raises:
-            NotConfigured: there is a budget, and no price of what is asked.
+            NotConfigured: there is a budget but no price for a request.
         """
         if self.budget is None:
             return
@@ -113,7 +113,7 @@ def parameters_of(
     features: Iterable[str] = (),
     max_cost: Decimal | None = None,
 ) -> dict[str, Any]:
-    """The parameters as JSON, for the ledger."""
+    """Return the parameters as JSON-compatible values, to be stored with the batch."""
     return {
         "force": force,
         "profile": profile,
@@ -124,10 +124,10 @@ def parameters_of(
 
 
 def budget_of(given: object) -> Decimal | None:
-    """US dollars; those of the settings where nothing is given; None for no limit.
+    """Return a budget in US dollars: the given one or that of the settings; None for no limit.
 
     Raises:
-        ValueError: it is no sum of money, or more than any door takes.
+        ValueError: it is not an amount of money, or too large.
     """
     if given in (None, ""):
         return conf().budget

@@ -1,7 +1,7 @@
-"""What is sent of a file, and how: its current proxy, or the original where none is needed.
+"""Choose what to send of a file, and how: its current proxy, or the original if none is needed.
 
-Only bytes that are known to be harmless are sent: a proxy, or an original that was walked to its last byte
-and holds nothing but pixels and colours. Bytes that pass through here are walked again before they are sent.
+Only bytes known to be free of metadata are sent: a proxy, or an original that was parsed to its last byte
+and holds only pixels and colour data. Bytes read here are parsed again before they are sent.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from proxies.services import ImageProxyService
 
 
 class NotHarmless(SourceChanged):
-    """What was about to be sent holds more than pixels and colours, though its row says otherwise.
+    """The file to send holds more than pixels and colour data, although its row says otherwise.
 
-    The original is read again at the next try, and its proxy is sent.
+    The next attempt reads the original again and sends its proxy.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The file that stands for an original: its proxy, or itself.
+    """The file to send for an original: its proxy, or the original itself.
 
     Attributes:
         source: the original's row.
-        proxy: the proxy's row; None where the original itself is sent.
-        image: what the service is told of it.
-        sha256: of its bytes.
-        storage: where it lies.
-        name: its name there.
-        etag: of an original that is not ours and may change under its name; empty for any.
+        proxy: the proxy's row; None if the original itself is sent.
+        image: its format and size.
+        sha256: SHA-256 of its bytes.
+        storage: the storage that holds it.
+        name: its name in the storage.
+        etag: expected ETag of an external original, which may be overwritten; empty to accept any.
     """
 
     source: MediaFile
@@ -58,12 +58,12 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How a picture comes to the service.
+    """How a picture is sent to the service.
 
     Attributes:
-        place: the object to be read; None where the bytes are embedded.
+        place: the S3 object for the service to read; None if the bytes are embedded.
         is_copy: whether that object is our copy of a local file.
-        is_missing: whether the copy is still to be put there.
+        is_missing: whether the copy must be uploaded first.
     """
 
     place: S3Location | None
@@ -71,23 +71,23 @@ class Delivery:
     is_missing: bool = False
 
 
-# -- For callers who send by themselves ------------------------------------------------------------
+# -- For callers that send requests themselves -----------------------------------------------------
 
 
 def get_image_s3_key_for_analysis(media_file: MediaFile, profile: str = "nova") -> str:
-    """The S3 key of what is to be analysed; see `get_image_s3_location_for_analysis`."""
+    """Return the S3 key of the image to analyse; see `get_image_s3_location_for_analysis`."""
     return get_image_s3_location_for_analysis(media_file, profile).key
 
 
 def get_image_s3_location_for_analysis(media_file: MediaFile, profile: str = "nova") -> S3Location:
-    """Bucket and key of the current proxy, which is made first where one is needed; else of the original.
+    """Return bucket and key of the up-to-date proxy, created first if needed, or else of the original.
 
-    What does not lie in S3 yet is copied to the analysis bucket, once: its key there follows from its bytes.
+    A file that is not in S3 is copied to the analysis bucket once; the key is derived from its bytes.
 
     Raises:
-        NoBucket: the file lies in a folder, and there is no analysis bucket.
-        WrongRegion: the bucket is in another region than the services.
-        MediaError: the proxy cannot be made, or a storage does not answer.
+        NoBucket: the file is stored in a folder, and there is no analysis bucket.
+        WrongRegion: the bucket and the services are in different regions.
+        MediaError: the proxy cannot be created, or a storage does not answer.
     """
     picture = choose_picture(media_file, profile, checks_file=True)
     delivery = plan_delivery(picture, embed=False)
@@ -111,9 +111,9 @@ def get_image_s3_location_for_analysis(media_file: MediaFile, profile: str = "no
 
 
 def choose_picture(source: MediaFile | int, profile: str, *, checks_file: bool = False) -> Picture:
-    """Return the current proxy, made first if it is missing; else, where none is needed, the original.
+    """Return the up-to-date proxy, created first if missing, or the original if no proxy is needed.
 
-    Without ``checks_file`` a proxy is believed to be there, and its file is checked when it is sent.
+    Without ``checks_file``, the proxy's file is not checked until it is sent.
 
     Raises:
         MediaError: the file cannot be read, or its storage does not answer.
@@ -122,7 +122,7 @@ def choose_picture(source: MediaFile | int, profile: str, *, checks_file: bool =
     try:
         made = service.create_proxy(source)
     except Quarantined:
-        # No proxy is made of it, but one that is there, or the original where none is needed, can be sent.
+        # No proxy is created, but an existing one, or the original if none is needed, can be sent.
         existing = service.look_up(source)
         if existing is None:
             raise
@@ -144,10 +144,10 @@ def choose_picture(source: MediaFile | int, profile: str, *, checks_file: bool =
 
 
 def plan_delivery(picture: Picture, *, embed: bool = True) -> Delivery:
-    """How to bring the picture to a service; asks no server. ``embed`` allows its bytes in the request.
+    """Decide how to send the picture, without network requests. ``embed`` allows bytes in the request.
 
     Raises:
-        WrongRegion: its bucket is in another region than the services.
+        WrongRegion: its bucket and the services are in different regions.
         NoBucket: there is no bucket, and its bytes may not be embedded.
     """
     if embed and conf().send == "bytes":
@@ -165,44 +165,44 @@ def plan_delivery(picture: Picture, *, embed: bool = True) -> Delivery:
 
 
 def announce_copy(picture: Picture, delivery: Delivery) -> None:
-    """A copy that is missing is about to be put."""
+    """Record that a missing copy is about to be uploaded."""
     if delivery.place is not None and delivery.is_missing:
         s3_copies.announce(delivery.place, picture.sha256)
 
 
 def put_copy(picture: Picture) -> None:
-    """Copy a local file to the analysis bucket: one request. Touches no database.
+    """Copy a local file to the analysis bucket with one request. Does not use the database.
 
     Raises:
-        SourceMissing, StorageError: as the storages say.
+        SourceMissing, StorageError: from the storages.
     """
     content_type = CONTENT_TYPES.get(picture.image.format, "")
     s3_copies.put(_copy_name(picture), read(picture), content_type)
 
 
 def remember_copy(picture: Picture, delivery: Delivery) -> None:
-    """The copy is there: nothing is put there again."""
+    """Record that the copy exists, so that it is not uploaded again."""
     if delivery.place is not None:
         s3_copies.confirm(delivery.place, picture.sha256)
 
 
 def forget_copy(delivery: Delivery) -> None:
-    """The copy has gone, as by a rule of the bucket: the next try puts it there again."""
+    """Record that the copy was deleted, such as by a lifecycle rule; the next attempt uploads it again."""
     if delivery.place is not None:
         s3_copies.forget(delivery.place)
 
 
 def check_stored(picture: Picture) -> None:
-    """Check with one request that the object that a service will read is the one that its row records.
+    """Check with one request that the object a service will read is the recorded one.
 
-    Touches no database. An original that is not ours may have been replaced under its name, by one with a
-    location for instance.
+    Does not use the database. An external original may have been overwritten, for example by a file with
+    GPS data.
 
     Raises:
-        ProxyDamaged: the proxy must be made again.
-        SourceMissing, StorageError: as the storage says.
-        DamagedFile: the original is another than the one that was stored.
-        SourceChanged: it is another than the one that was registered in place.
+        ProxyDamaged: the proxy must be created again.
+        SourceMissing, StorageError: from the storage.
+        DamagedFile: the original is not the one that was stored.
+        SourceChanged: the original is not the one that was registered in place.
     """
     if picture.etag:
         _check_registered(picture)
@@ -215,10 +215,7 @@ def check_stored(picture: Picture) -> None:
 
 
 def copy_is_intact(picture: Picture, delivery: Delivery) -> bool:
-    """Return whether our copy, which is known to have been put, is there with its size: one request.
-
-    True where the object is no copy.
-    """
+    """Return whether our uploaded copy exists with its size, with one request; True if it is not a copy."""
     if not delivery.is_copy or delivery.place is None:
         return True
     try:
@@ -228,14 +225,14 @@ def copy_is_intact(picture: Picture, delivery: Delivery) -> bool:
 
 
 def read(picture: Picture) -> bytes:
-    """Read the bytes to embed, and check that they are those recorded. Touches no database.
+    """Read the bytes to embed, and check that they match the record. Does not use the database.
 
     Raises:
-        ProxyDamaged: the proxy must be made again.
-        SourceMissing, StorageError: as the storage says.
-        DamagedFile: the original has other bytes than recorded.
-        SourceChanged: it is another than the one that was registered in place.
-        NotHarmless: the original holds more than pixels and colours.
+        ProxyDamaged: the proxy must be created again.
+        SourceMissing, StorageError: from the storage.
+        DamagedFile: the original's bytes differ from the record.
+        SourceChanged: the original is not the one that was registered in place.
+        NotHarmless: the original holds more than pixels and colour data.
     """
     with _damage_of(picture), picture.storage.fetch(picture.name, etag=picture.etag) as stream:
         check_content(stream, picture.name, size=picture.image.bytes, sha256=picture.sha256)
@@ -246,7 +243,7 @@ def read(picture: Picture) -> bytes:
 
 @contextmanager
 def _damage_of(picture: Picture) -> Iterator[None]:
-    """Turn the error for a file that is missing or damaged into `ProxyDamaged` where it is a proxy's."""
+    """Convert errors for a missing or damaged file to `ProxyDamaged` if the file is a proxy."""
     try:
         yield
     except SourceMissing as error:
@@ -263,7 +260,7 @@ def _check_registered(picture: Picture) -> None:
 
 
 def distrust(picture: Picture) -> None:
-    """Record that the row of an original was wrong about what it holds, so that it is read again."""
+    """Clear what the row of an original claims about metadata, so that the original is read again."""
     source = picture.source
     unchanged = MediaFile.objects.filter(pk=source.pk, fingerprint=source.fingerprint)
     unchanged.update(has_metadata=None)
@@ -284,12 +281,15 @@ def _copy_name(picture: Picture) -> str:
 
 
 def _bucket(storage: MediaStorage) -> Any:
-    """Return the storage as a bucket that Amazon's services can read; None for any other."""
+    """Return the storage if it is a bucket that Amazon's services can read, else None."""
     return storage if storage.is_amazon else None
 
 
 def _check_region(bucket: Any) -> None:
-    """Services read only from buckets of their own region. A bucket that names none is in the chain's."""
+    """Check that the bucket is in the services' region, the only one they read from.
+
+    A bucket without a configured region is in that of the AWS configuration chain.
+    """
     services, of_bucket = aws.region(), bucket.region_name
     if of_bucket and services and of_bucket != services:
         raise WrongRegion(

@@ -1,5 +1,7 @@
-"""A batch's calls: many in flight in threads, under one rate and one budget; the main thread, which alone
-touches the database, begins and records them."""
+"""Run a batch's calls: many in flight in threads, under one rate limit and one budget.
+
+Only the main thread uses the database; it starts and records the calls.
+"""
 
 from __future__ import annotations
 
@@ -31,22 +33,22 @@ from proxies.processes.control_dir import answers_awaited
 
 logger = logging.getLogger(__name__)
 
-# Jobs that are begun ahead of their moment: enough to miss no place in the rate, few enough to take none from
-# the other workers.
+# Jobs prepared ahead of time: enough to use every slot of the rate limit, few enough to leave slots for the
+# other workers.
 _AHEAD: Final = 2
-# Seconds after which the main thread looks up from waiting for answers.
+# Maximum seconds that the main thread waits for answers at a time.
 _LOOK_UP: Final = 0.2
 
 
 @dataclass(slots=True)
 class Piece:
-    """One item on the line.
+    """One batch item in the pipeline.
 
     Attributes:
-        item: of the ledger.
-        job: what is asked about its file.
-        moment: when its calls may begin, in seconds since the epoch.
-        future: its calls, once they are begun.
+        item: the batch item.
+        job: the calls for its file.
+        moment: when its calls may start, in seconds since the epoch.
+        future: the running calls, once started.
     """
 
     item: BatchItem
@@ -56,10 +58,10 @@ class Piece:
 
 
 class CallLine:
-    """Brings the items of one `Claim` to their end.
+    """Process the items of one `Claim`.
 
-    The first calls of a process go one at a time, until one of them is answered: what every call would fail
-    by, as credentials that may not, is then met once and not as often as calls may be in flight.
+    A process makes one call at a time until the first is answered. A fault common to all calls, such as
+    missing permissions, then fails one call and not as many as may be in flight.
     """
 
     def __init__(self, run: Run, claim: Claim) -> None:
@@ -69,16 +71,16 @@ class CallLine:
         self._service: AnalysisService = run.service(claim.batch.pk, is_stopping=claim.is_stopping)
         self._waiting: deque[Piece] = deque()
         self._flying: list[Piece] = []
-        # The next one, while calls in flight hold what is left of the budget.
+        # The next piece, while calls in flight have reserved the rest of the budget.
         self._unfunded: Piece | None = None
-        # Open while answers are awaited, so that a stop waits for them.
+        # Open while calls are in flight, so that a stop waits for their answers.
         self._awaited = ExitStack()
         self._pool = _pool(os.getpid(), conf().calls_in_flight)
-        # No further file is begun; and no call either, for it would meet what another has met.
+        # Start no further file; make no prepared call either, because it would fail like another one did.
         self._is_stopped = self._is_in_vain = False
 
     def run(self) -> None:
-        """Until the work gives no more items, and the last call has been recorded."""
+        """Run until the claim has no more items and the last call is recorded."""
         items = iter(self._claim)
         try:
             while self._begin_some(items) or self._waiting or self._flying or self._unfunded:
@@ -91,7 +93,7 @@ class CallLine:
     # -- Before the calls ------------------------------------------------------------------------
 
     def _begin_some(self, items: Iterator[BatchItem]) -> bool:
-        """Take up what there is room for; False where there is nothing left to take up."""
+        """Start as many items as there is room for; return False if no items are left."""
         while not self._is_stopped and not self._unfunded and self._has_room():
             item = next(items, None)
             if item is None:
@@ -104,21 +106,21 @@ class CallLine:
         return len(self._waiting) < _AHEAD and len(self._waiting) + len(self._flying) < most
 
     def _begin(self, item: BatchItem) -> None:
-        # A proxy may have to be made first, and making one may kill the process.
+        # Creating a missing proxy may kill the process.
         if not self._claim.charge(item):
             return
         try:
             job = self._service.begin(item.file_id)
         except MediaError as error:
             self._fail(item, error)
-        except BaseException as fault:  # noqa: BLE001 - `failed` raises what the next item would meet
+        except BaseException as fault:  # noqa: BLE001 - `failed` reraises what would fail the next item too
             self._claim.failed(item, fault)
         else:
             self._take_up(item, job)
 
     def _take_up(self, item: BatchItem, job: Job) -> None:
         try:
-            # What follows is waiting, which is no risk: a kill during it is not the file's fault.
+            # From here on the process only waits: if it is killed now, the file is not to blame.
             self._claim.survived(item)
             self._reserve(item, job)
         except BaseException as fault:  # noqa: BLE001 - as above
@@ -127,7 +129,7 @@ class CallLine:
             self._claim.failed(item, fault)
 
     def _reserve(self, item: BatchItem, job: Job) -> None:
-        """Settle at once what costs nothing; for the rest reserve its cost and take a place in the rate."""
+        """Finish a job without calls at once; for others, reserve the cost and a slot of the rate limit."""
         piece = Piece(item, job, 0.0)
         if not job.calls:
             self._finish(piece, [])
@@ -142,7 +144,7 @@ class CallLine:
             self._unfunded = piece
         else:
             self._give_back(piece)
-            # No call is in flight now, in any process: this is the final sum.
+            # No process has a call in flight now, so this sum is final.
             spent = budgets.spent(self._claim.batch.pk)
             self._stop(
                 f"The budget of ${self._run.budget} is used up: ${spent:.4f} was spent. Resume with a larger "
@@ -153,7 +155,7 @@ class CallLine:
             )
 
     def _fund_again(self) -> None:
-        """Try once more to reserve the cost of the file that waits for it."""
+        """Try again to reserve the cost of the file that waits for it."""
         piece, self._unfunded = self._unfunded, None
         if piece is None:
             return
@@ -162,7 +164,7 @@ class CallLine:
             return
         self._take_up(piece.item, piece.job)
         if self._unfunded and not self._waiting and not self._flying:
-            # Other processes hold it: those that died no longer do, and the others settle in time.
+            # Other processes hold reservations: release those of dead ones; live ones settle in time.
             inflight.settle_broken_off()
             if self._claim.is_over():
                 self._is_stopped = True
@@ -182,7 +184,7 @@ class CallLine:
             self._flying.append(piece)
 
     def _record_answered(self) -> None:
-        """Record what has been answered; wait for it no longer than until the next call is due."""
+        """Record the finished calls; wait for them at most until the next call is due."""
         patience = _LOOK_UP
         if self._waiting:
             patience = min(patience, max(0.0, self._waiting[0].moment - time.time()))
@@ -201,7 +203,7 @@ class CallLine:
         if not self._flying:
             self._awaited.close()
 
-    # -- Ends ------------------------------------------------------------------------------------
+    # -- Results ---------------------------------------------------------------------------------
 
     def _finish(self, piece: Piece, replies: list[CallResult]) -> None:
         if any(each.answer for each in replies):
@@ -210,7 +212,7 @@ class CallLine:
             result = self._service.finish(
                 piece.job, replies, within=lambda result: self._settle(piece.item, result)
             )
-        except MediaError as error:  # the file went meanwhile
+        except MediaError as error:  # the file was deleted meanwhile
             self._service.abandon(piece.job)
             self._fail(piece.item, error)
             return
@@ -218,7 +220,7 @@ class CallLine:
             self._stop(str(result.error), result.error.code)
 
     def _settle(self, item: BatchItem, result: Analysed) -> None:
-        """The item's end, in the transaction of its answers."""
+        """Record the item's outcome in the transaction that stores its answers."""
         if result.is_partial:
             self._claim.put_back(item)
         elif result.error is None:
@@ -236,17 +238,20 @@ class CallLine:
             self._claim.fail(item, error)
 
     def _break_off(self, piece: Piece) -> None:
-        """Record that a file's calls were made, perhaps paid for, and came to nothing."""
+        """Record that a file's calls were interrupted and may have been billed."""
         with suppress(*OUTAGES):
             self._service.break_off(piece.job)
 
     def _stop(
         self, reason: str, code: str, *, is_in_vain: bool = True, parameters: Mapping[str, Any] | None = None
     ) -> None:
-        """Pause the batch: every further file would meet the same, and so would calls that are still to be
-        made, unless they are not ``in_vain``. With ``parameters``, only while the batch has these."""
+        """Pause the batch, because every further file would fail the same way.
+
+        With ``is_in_vain``, prepared calls are not made either. With ``parameters``, pause only if the batch
+        still has them.
+        """
         self._is_stopped, self._is_in_vain = True, self._is_in_vain or is_in_vain
-        with suppress(WrongState):  # another worker, or a person, was faster
+        with suppress(WrongState):  # already paused or ended by another worker or a user
             lifecycle.pause(self._claim.batch, reason=reason, code=code, parameters=parameters)
 
     def _give_back(self, piece: Piece) -> None:
@@ -254,7 +259,7 @@ class CallLine:
         self._claim.put_back(piece.item)
 
     def _clear(self) -> None:
-        """Leave nothing behind where the work broke off: no call is begun, those in flight are told of."""
+        """Clean up after an interruption: drop prepared calls, and record those in flight as interrupted."""
         for piece in [*self._waiting, *([self._unfunded] if self._unfunded else [])]:
             self._give_back(piece)
         self._unfunded = None
@@ -270,7 +275,7 @@ class CallLine:
 
 @lru_cache(maxsize=1)
 def _pool(pid: int, calls: int) -> ThreadPoolExecutor:
-    """One pool a process, made after the fork: threads do not survive one."""
+    """Return the process's thread pool, created after the fork because threads do not survive one."""
     return ThreadPoolExecutor(max_workers=calls, thread_name_prefix="analysis")
 
 
@@ -278,7 +283,7 @@ _answered: set[tuple[int, str]] = set()
 
 
 def _proven(pid: int, provider: str) -> bool:
-    """Whether a call of this process has been answered."""
+    """Return whether a call by this process has been answered."""
     return (pid, provider) in _answered
 
 

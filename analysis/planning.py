@@ -1,4 +1,4 @@
-"""The plan of analyses: how many files, how many calls, how many bytes, and what that will cost."""
+"""Preview analyses: the number of files, calls and bytes, and the cost."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from proxies.batches.selection import Selection
 from proxies.models import Proxy
 from proxies.outcomes import NEEDS_WORK
 
-# A picture as it will be where none stands yet to measure.
+# Assumed size of a proxy while there are none to measure.
 _USUAL = Image("JPEG", 1344, 896, 250_000)
 
 
 @dataclass(slots=True)
 class AnalysisPlan(Plan):
-    """The sums over a selection.
+    """The totals for a selection.
 
     Attributes:
-        calls: how many are to be paid for.
-        calls_saved: questions whose answers are there already, for this file or for one of the same bytes.
+        calls: number of billed calls.
+        calls_saved: questions already answered, for this file or another with the same bytes.
         to_be_made: files that need a proxy first.
-        bytes_sent: of what stands; with a guess for what is to be made.
-        cost: US dollars expected; None where no price is known.
-        most_cost: the same if each answer were as long as it may be.
+        bytes_sent: bytes of existing files, plus an estimate for missing proxies.
+        cost: expected US dollars; None if a price is unknown.
+        most_cost: the same if every answer had the maximum length.
         budget: US dollars; None for no limit.
-        missing: what has to be set before anything can be asked.
+        missing: settings that must be fixed before any call.
     """
 
     calls: int = 0
@@ -63,7 +63,7 @@ class AnalysisPlan(Plan):
     )
 
     def as_json(self) -> dict[str, Any]:
-        """The plan's keys that mean something here, and the cost."""
+        """Return the plan's relevant keys and the cost."""
         return {
             **{str(outcome): count for outcome, count in sorted(self.outcomes.items())},
             "total": self.total,
@@ -82,9 +82,9 @@ class AnalysisPlan(Plan):
 
 
 def plan_analyses(selection: Selection, run: Run, missing: Sequence[str]) -> AnalysisPlan:
-    """The sums over a selection; nobody is asked, no file is opened, nothing is written.
+    """Return the totals for a selection, without sending, opening or writing anything.
 
-    ``missing`` says what has to be set before any model can be asked.
+    ``missing`` lists the settings that must be fixed before any call.
     """
     plan = AnalysisPlan(budget=run.budget, missing=list(missing))
     requests = run.possible_requests
@@ -130,7 +130,7 @@ def _add_page(plan: AnalysisPlan, calls: list[int], files: QuerySet[Any], run: R
 
 
 def _asked(work: QuerySet[Any], provider: str, request: Request) -> int:
-    """Return how many questions have no answer yet; files of the same bytes share one."""
+    """Return the number of questions without an answer; files with the same bytes share one."""
     unanswered = work.exclude(is_answered(provider, request, of_this_file=False))
     found = unanswered.aggregate(
         different=Count("sent_sha256", distinct=True), unmade=Count("pk", filter=Q(sent_sha256=None))
@@ -154,7 +154,7 @@ def _add_cost(plan: AnalysisPlan, calls: list[int], run: Run) -> None:
 
 
 def _usual_image(run: Run) -> Image:
-    """What proxies of this profile are like, by those that stand."""
+    """Return the mean size of the profile's newest proxies."""
     newest = Proxy.objects.current(run.profile).order_by("-id").values("pk")[:200]
     mean = Proxy.objects.filter(pk__in=newest).aggregate(w=Avg("width"), h=Avg("height"), b=Avg("bytes"))
     if mean["b"] is None:
@@ -168,7 +168,7 @@ def _sum(amounts: list[Decimal | None]) -> Decimal | None:
 
 
 def money(amount: Decimal | None) -> str:
-    """Dollars with as many digits as tell something: ``$26.40``, ``$0.0031``."""
+    """Format US dollars with a useful number of digits: ``$26.40``, ``$0.0031``."""
     if amount is None:
         return "unknown"
     return f"${amount:,.2f}" if amount >= 1 or not amount else f"${amount:.4f}"

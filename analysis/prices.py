@@ -1,4 +1,4 @@
-"""What calls cost, by the dated table `prices.toml` beside this file."""
+"""Prices of calls, from the dated table `prices.toml` next to this file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _NANO: Final = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """A sum and where it comes from.
+    """An amount and its source.
 
     Attributes:
-        amount: US dollars; None where the table knows no price.
-        day: on which it was looked up.
-        source: who says so.
+        amount: US dollars; None if the table has no price.
+        day: when the price was looked up.
+        source: where the price was published.
     """
 
     amount: Decimal | None
@@ -33,15 +33,15 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class TokenPrice:
-    """What a Nova model costs.
+    """The prices of a Nova model.
 
     Attributes:
-        input: US dollars for a million tokens in.
-        output: US dollars for a million tokens out.
-        image_tokens: billed for each image, where that is one number for all.
-        image_examples: (px, tokens) of images, where it follows from the size.
-        day: on which it was looked up.
-        source: who says so.
+        input: US dollars per million input tokens.
+        output: US dollars per million output tokens.
+        image_tokens: tokens billed per image, if independent of its size.
+        image_examples: (px, tokens) pairs, if the tokens depend on the size.
+        day: when the price was looked up.
+        source: where the price was published.
     """
 
     input: Decimal
@@ -52,7 +52,7 @@ class TokenPrice:
     source: str
 
     def tokens_of_image(self, width: int, height: int) -> int:
-        """What an image of this many px is billed as; between and beyond the examples in proportion."""
+        """Return the tokens billed for an image of this size, interpolated and extrapolated from examples."""
         if self.image_tokens is not None:
             return self.image_tokens
         pixels, examples = width * height, self.image_examples
@@ -69,7 +69,7 @@ def _table() -> dict[str, Any]:
 
 
 def day() -> date:
-    """The day on which the whole table was looked through."""
+    """Return the date when the whole table was last checked."""
     return _day(_table())
 
 
@@ -81,7 +81,7 @@ def _day(row: dict[str, Any]) -> date:
 
 
 def token_price(model_id: str) -> TokenPrice | None:
-    """What a Nova model costs; None where the table does not know it."""
+    """Return the prices of a Nova model; None if the table does not list it."""
     row = _table()["nova"].get(model_id)
     if row is None:
         return None
@@ -97,12 +97,12 @@ def token_price(model_id: str) -> TokenPrice | None:
 
 
 def answer_tokens() -> int:
-    """Tokens of an answer, before there are answers to learn from."""
+    """Return the assumed tokens per answer while there are no earlier answers."""
     return int(_table()["nova_answer"]["tokens"])
 
 
 def price_of_tokens(model_id: str, tokens_in: int, tokens_out: int, *, tier: str = "") -> Price:
-    """What a call of these billed tokens costs."""
+    """Return the price of a call with these billed tokens."""
     known = token_price(model_id)
     if known is None:
         return Price(None, day(), f"There is no price of {model_id} in {TABLE.name}")
@@ -114,16 +114,16 @@ def price_of_tokens(model_id: str, tokens_in: int, tokens_out: int, *, tier: str
 
 
 def price_of_image(*, custom_labels: bool) -> Price:
-    """What one image costs Rekognition's caller, for one feature."""
+    """Return the price of one Rekognition feature for one image."""
     row = _table()["rekognition"]
     return Price(Decimal(row["custom_labels" if custom_labels else "image"]), _day(row), row["source"])
 
 
 def nano(amount: Decimal | None) -> int:
-    """Dollars in whole nano-dollars; an unknown price counts as nothing."""
+    """Convert US dollars to whole nano-dollars; an unknown price counts as 0."""
     return 0 if amount is None else int((amount * _NANO).to_integral_value())
 
 
 def dollars(nano_dollars: int) -> Decimal:
-    """The way back."""
+    """Convert nano-dollars to US dollars."""
     return Decimal(nano_dollars) / _NANO

@@ -1,4 +1,4 @@
-"""Where files stand with a model, in SQL: what a plan judges a million rows by, and what a search finds."""
+"""SQL for analyses: the outcome of each file, fast enough to preview a million rows, and the search."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _WORD = re.compile(r"\w+")
 
 
 def sent_sha256(profile: ProxyProfile) -> Case:
-    """The SHA-256 of what would be sent today; null where a proxy is to be made first."""
+    """Return the SHA-256 of the file that would be sent now; null if a proxy must be created first."""
     current = Proxy.objects.current(profile).filter(source=OuterRef("pk"))
     return Case(
         When(needs_proxy(profile), then=Subquery(current.values("sha256")[:1])),
@@ -48,15 +48,15 @@ def sent_sha256(profile: ProxyProfile) -> Case:
 
 
 def sent_bytes(profile: ProxyProfile) -> Case:
-    """Bytes of the same."""
+    """Return the size in bytes of the same file."""
     current = Proxy.objects.current(profile).filter(source=OuterRef("pk"))
     return Case(When(needs_proxy(profile), then=Subquery(current.values("bytes")[:1])), default=F("bytes"))
 
 
 def is_answered(provider: str, request: Request, *, of_this_file: bool) -> Exists:
-    """Whether the question about the bytes in ``sent_sha256`` has been answered, for this file or for any.
+    """Return whether the question about the bytes in ``sent_sha256`` is answered, for this file or any file.
 
-    Any includes files that were deleted within the trash period.
+    Any file includes those deleted within the trash period.
     """
     answers = Analysis.everything.answering(
         sha256=OuterRef("sent_sha256"),  # type: ignore[arg-type]
@@ -75,11 +75,11 @@ def with_outcome(
     *,
     force: bool = False,
 ) -> QuerySet[Any]:
-    """Annotate the outcome that a run would have for each file, and what the ledger says of settled ones."""
+    """Annotate each file with the outcome a run would have, and the error of files that would fail."""
     operation = f"analyze-{provider}"
     known = Exists(Analysis.objects.done().filter(file=OuterRef("pk"), provider=provider))
     failures = known_failures(profile)
-    # Of which nothing can be sent; by force questions are asked again, and no proxies made again.
+    # Nothing can be sent. ``force`` repeats questions, but does not retry failed proxies.
     is_broken = Q(Exists(failures), sent_sha256=None)
     whens = [
         When(~Q(file_type=MediaFile.FileType.IMAGE), then=_word(Outcome.FAILED)),
@@ -99,18 +99,18 @@ def with_outcome(
 
 
 def _is_left_alone(operation: str) -> Q:
-    """Quarantined for this operation, or for the making of the proxy that would be sent."""
+    """Match files quarantined for this operation, or for creating the proxy that would be sent."""
     return Q(is_quarantined(operation)) | Q(is_quarantined(IMAGE_PROXY), sent_sha256=None)
 
 
 def _is_too_small(provider: str) -> Q:
-    """Whether a side of the original, which no proxy enlarges, is shorter than the service reads."""
+    """Match originals with a side shorter than the service's minimum; proxies are never enlarged."""
     side = providers.get(provider).shortest_side
     return Q(file_type=MediaFile.FileType.IMAGE) & (Q(width__lt=side) | Q(height__lt=side))
 
 
 def _with_too_small(settled: QuerySet[Any], provider: str) -> QuerySet[Any]:
-    """What the ledger says of these, beside what it says of others."""
+    """Add the error of files that are too small to the errors of other files."""
     service = providers.get(provider)
     message = f"{service.label} needs {service.shortest_side} px a side. Use a larger picture."
     applies = Q(outcome=Outcome.FAILED.value) & _is_too_small(provider)
@@ -131,7 +131,7 @@ def _with_too_small(settled: QuerySet[Any], provider: str) -> QuerySet[Any]:
 
 
 def with_label(name: str) -> Q:
-    """Files whose newest answers name this label or object, whatever its case."""
+    """Match files whose newest answers contain this label or object, ignoring case."""
     found = AnalysisLabel.objects.filter(
         name=name.strip().casefold(),
         analysis__is_newest=True,
@@ -141,15 +141,15 @@ def with_label(name: str) -> Q:
 
 
 def matching_text(words: str) -> Q:
-    """Files of which some newest answer has all these words, in its caption, labels or found text.
+    """Match files with a newest answer that has all these words in its caption, labels or text.
 
-    PostgreSQL's full-text search, by whole words and through an index; on other databases a match of parts.
+    On PostgreSQL this is an indexed full-text search for whole words; other databases match substrings.
     """
     found = Analysis.objects.of_today()
     if connection.vendor == "postgresql":
         from django.contrib.postgres.search import SearchQuery, SearchVector  # noqa: PLC0415
 
-        # The very expression of the index `analysis_words`.
+        # Must equal the expression of the index `analysis_words`.
         vector = SearchVector("search_text", config="simple")
         found = found.annotate(words=vector).filter(words=SearchQuery(words, config="simple"))
     else:

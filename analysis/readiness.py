@@ -1,7 +1,7 @@
-"""Whether models can be asked, for pages: looking for credentials may ask a server, no page waits for one.
+"""Check for pages whether models can be called, without making a page wait for a server.
 
-The last place where the AWS chain looks is the machine's instance metadata service, which answers at once, or
-after seconds that it is not there.
+The AWS credential chain ends with the instance metadata service, which answers at once if it exists, and
+otherwise takes seconds to time out.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from typing import Final
 
 from analysis.providers import aws
 
-# Seconds that a page waits for a look that it began: enough where no server has to be asked.
+# Seconds that a page waits for a check that it started: enough if no server is queried.
 _PATIENCE: Final = 0.5
 
 
 class Readiness:
-    """What the last look found; the next goes on beside the pages."""
+    """Caches the result of the last check; the next one runs in a background thread."""
 
     def __init__(self) -> None:
         self._missing: list[str] = []
         self._look: threading.Thread | None = None
 
     def missing(self, patience: float = _PATIENCE) -> list[str]:
-        """What has to be set before anything can be asked; nothing while that is not known yet."""
+        """Return what must be set before any call; empty until the first check is done."""
         if self._look is None or not self._look.is_alive():
             self._look = threading.Thread(target=self._find, name="readiness", daemon=True)
             self._look.start()

@@ -1,4 +1,4 @@
-"""What follows from a change to an original or a proxy: copies without a file, calls without a row."""
+"""Signal receivers that keep copies and costs right when an original or a proxy changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def doubt_copies_of_deleted(instance: MediaFile | Proxy, **kwargs: Any) -> None:
 
 @receiver(pre_delete, sender=MediaFile)
 def count_calls_in_flight(instance: MediaFile, **kwargs: Any) -> None:
-    if not conf().trash_days:  # else they outlive the file, and are counted when they are answered
+    if not conf().trash_days:  # otherwise they outlive the file, and are counted when answered
         budgets.settle_deleted(instance)
 
 

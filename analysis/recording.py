@@ -1,4 +1,4 @@
-"""Writing what a call came to: the answer, its cost, and which answer is the newest."""
+"""Record the result of a call: the answer, its cost, and which answer is the newest."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from analysis.providers.base import Provider
 from media_files.errors import SourceMissing
 from media_files.models import MediaFile
 
-# Columns that an answer brings, which a reused one takes over.
+# Columns set by an answer, and copied when it is reused.
 ANSWER: Final = ("result", "raw", "search_text", "model_version", "latency")
-# Columns that a call fills.
+# Columns set by a call.
 _RECORDED: Final = (
     *ANSWER, "status", "usage", "cost", "price_date", "price_source", "error", "message", "is_newest",
     "finished_at",
@@ -24,13 +24,13 @@ _RECORDED: Final = (
 
 
 def record(job: Job, replies: CallResult, provider: Provider, *, is_there: bool) -> None:
-    """Write what a call came to and settle its cost. Call this in the transaction of the file's result.
+    """Write the result of a call and settle its cost, within the transaction of the file's result.
 
     Args:
-        job: the file's.
-        heard: the call, with its answer or its error.
-        provider: knows the price.
-        is_there: False if the file was deleted meanwhile; a paid answer is kept all the same.
+        job: the file's job.
+        replies: the call with its answer or error.
+        provider: calculates the price.
+        is_there: False if the file was deleted meanwhile; a paid answer is kept anyway.
     """
     call, row, answer = replies.call, replies.call.row, replies.answer
     row.latency, row.finished_at, row.cost = round(replies.seconds, 3), now(), None
@@ -59,7 +59,7 @@ def record(job: Job, replies: CallResult, provider: Provider, *, is_there: bool)
 
 
 def make_newest(row: Analysis) -> None:
-    """Mark the answer as the newest of its model and question; earlier ones become history."""
+    """Mark the answer as the newest for its model and question; earlier ones become history."""
     before = Analysis.objects.filter(
         file_id=row.file_id, provider=row.provider, model=row.model, question=row.question
     )
@@ -96,9 +96,9 @@ def deleted(source: MediaFile) -> SourceMissing:
 
 
 def _save_answer(row: Analysis, *, is_there: bool) -> None:
-    """Write the columns that an answer fills, and no other: the file or the proxy may have been deleted.
+    """Write only the columns set by a call: the file or the proxy may have been deleted.
 
-    A row that somebody deleted meanwhile is written again, because it was paid for, unless the file has gone.
+    A row deleted meanwhile is inserted again because it was paid for, unless the file was deleted too.
     """
     values = {name: getattr(row, name) for name in _RECORDED}
     if not Analysis.everything.filter(pk=row.pk).update(**values) and is_there:

@@ -1,4 +1,4 @@
-"""What a run of the command did, or would do: file by file, and in sums."""
+"""Report what a run of the command did or would do, by file and in total."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Line:
     """One file of the report.
 
     Attributes:
-        file: its row.
-        provider: that was asked.
-        outcome: the contract's word; the item's state while it is unfinished.
+        file: the file's row.
+        provider: name of the provider.
+        outcome: an `Outcome`; the item's state while it is unfinished.
         error, message: why it failed.
-        attempts: of its item.
-        analyses: the answers that it has now.
-        made: the calls of this run for it, failed ones included.
+        attempts: of its batch item.
+        analyses: the file's current answers.
+        made: this run's calls for the file, including failed ones.
     """
 
     file: Any
@@ -46,7 +46,7 @@ class Line:
 
     @property
     def cost(self) -> Decimal:
-        """What this run paid for the file, in US dollars, for answers that could not be used as well."""
+        """Return this run's cost for the file in US dollars, including unusable answers."""
         return sum((row.cost or Decimal(0) for row in self.made), Decimal(0))
 
     @property
@@ -84,7 +84,7 @@ class Line:
 
 @dataclass(slots=True)
 class Totals:
-    """The sums over the lines of a run."""
+    """The totals of a run."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     cost: Decimal = Decimal(0)
@@ -104,7 +104,7 @@ class Totals:
 
 
 def planned_lines(files: QuerySet[MediaFile], run: Run) -> Iterator[Line]:
-    """What would become of each file; reads the rows in chunks."""
+    """Yield the outcome that each file would have; read the rows in chunks."""
     for file in _stream(files, run, force=run.force):
         yield Line(file, run.provider.name, file.outcome, file.settled_error, file.settled_message)
 
@@ -112,15 +112,15 @@ def planned_lines(files: QuerySet[MediaFile], run: Run) -> Iterator[Line]:
 def done_lines(
     files: QuerySet[MediaFile], run: Run, batches: Sequence[Batch], *, since: datetime
 ) -> Iterator[Line]:
-    """What became of each file: by its item where it was worked on, else by its row.
+    """Yield the outcome of each file: from its batch item if it was processed, else from its row.
 
-    Both are read in the order of the files' ids and joined as they go by. Items that finished before
-    ``since`` belong to an earlier run and are left out.
+    Both are streamed in the order of the files' ids and merged. Items that finished before ``since`` belong
+    to an earlier run and are left out.
     """
     name, numbers = run.provider.name, {batch.pk for batch in batches}
     items = _items(batches, since)
     item = next(items, None)
-    # What was just answered is answered: without force each file shows its outcome by its row.
+    # Without force: files that this run has just answered must not count as needing work.
     for file in _stream(files, run, force=False):
         while item is not None and item.file_id < file.pk:
             item = next(items, None)

@@ -1,4 +1,4 @@
-"""Read the kept raw answers again, without a call: what a better reader understands is not paid for twice."""
+"""Parse the stored raw answers again without a call, so that a better parser does not cost new calls."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _PAGE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Reread:
-    """What became of one kept answer, or would become of it.
+    """The actual or previewed outcome for one stored answer.
 
     Attributes:
         row: the answer.
-        outcome: ``replaced`` if its reading changed, ``created`` if it failed before and can be read now,
-            ``reused`` if nothing changed, ``failed`` if it still cannot be read.
-        error: the code, where it failed.
-        message: the same in words.
+        outcome: ``replaced`` if its result changed, ``created`` if it failed before and can be parsed now,
+            ``reused`` if nothing changed, ``failed`` if it still cannot be parsed.
+        error: error code if it failed.
+        message: error message if it failed.
     """
 
     row: Analysis
@@ -55,7 +55,7 @@ class Reread:
 
 @dataclass(slots=True)
 class Totals:
-    """The counts of a run. Nothing is paid and nothing is sent."""
+    """The totals of a run. Nothing is billed or sent."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
 
@@ -71,11 +71,11 @@ class Totals:
 
 
 def reread(provider: str, *, apply: bool, limit: int | None = None) -> Iterator[Reread]:
-    """Read a provider's kept answers again, a page at a time in the order of their ids.
+    """Parse a provider's stored answers again, a page at a time in the order of their ids.
 
-    With ``apply`` the results, the labels and the search follow; else nothing is written. A run that ends
-    half-way has done its part, and the next one finds that part unchanged. ``limit`` bounds the answers that
-    change.
+    With ``apply``, update results, labels and search text; otherwise write nothing. If a run is interrupted,
+    what it has done is kept, and the next run finds that part unchanged. ``limit`` is the maximum number of
+    changed answers.
     """
     last, changed = 0, 0
     while page := _page(provider, last):
@@ -101,7 +101,7 @@ def _reread(row: Analysis, *, apply: bool) -> Reread:
         raw = _parsed(row.raw)
         result = get(row.provider).read(raw, model=row.model, question=row.question)
     except ProviderError as error:
-        # What was understood before stays.
+        # Keep the earlier result.
         outcome = Outcome.REUSED if was_done else Outcome.FAILED
         return Reread(row, outcome, error.code, str(error))
     if was_done and Result.of(row.result) == result:
@@ -113,7 +113,7 @@ def _reread(row: Analysis, *, apply: bool) -> Reread:
 
 
 def _parsed(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the answer; that of a body that could not be parsed, parsed again.
+    """Return the answer; if its body could not be parsed as JSON, try again.
 
     Raises:
         MalformedOutput: it still cannot be parsed.
@@ -131,7 +131,7 @@ def _parsed(raw: Mapping[str, Any]) -> Mapping[str, Any]:
 
 @transaction.atomic
 def _write(row: Analysis, result: Result, raw: Mapping[str, Any]) -> bool:
-    """Record the new reading; return False if the row has gone."""
+    """Save the new result; return False if the row was deleted."""
     if Analysis.objects.select_for_update().filter(pk=row.pk).first() is None:
         return False
     row.status, row.error, row.message = Analysis.Status.DONE, "", ""
@@ -145,7 +145,7 @@ def _write(row: Analysis, result: Result, raw: Mapping[str, Any]) -> bool:
 
 
 def _place_in_history(row: Analysis) -> None:
-    """Mark an answer as the newest unless a later one to the same question is done."""
+    """Mark an answer as the newest unless there is a later one to the same question."""
     same = Analysis.objects.done().filter(
         file_id=row.file_id, provider=row.provider, model=row.model, question=row.question
     )

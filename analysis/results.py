@@ -1,8 +1,8 @@
-"""What an analysis says of a picture: one schema for all providers, with a version.
+"""The result of an analysis: one versioned schema for all providers.
 
-Everything a model says is untrusted: `analysis.answer_parsing` checks it before it is stored, and pages show
-it as text, never as markup. Boxes are ratios (0 to 1) of the upright original, from its upper left
-corner. What is sent is upright and has the original's shape, so its ratios are those of the original.
+Model output is untrusted: `analysis.answer_parsing` validates it before it is stored, and pages show it as
+text, never as markup. Boxes are ratios (0 to 1) of the upright original, from its upper left corner. The
+image sent is upright and has the original's aspect ratio, so its ratios are valid for the original.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from typing import Any, Final
 
 VERSION: Final = 1
 
-# More than any picture has, and little enough for one row.
+# More than any picture needs, and few enough for one row.
 MOST_ENTRIES: Final = 1000
 _LONGEST_NAME: Final = 255
 LONGEST_TEXT: Final = 20_000
-# Of a raw answer: levels of nesting, values, characters. The longest answers of today's models have a tenth.
+# Limits of a raw answer: nesting levels, values, characters. The longest answers of current models reach a
+# tenth of them.
 _DEEPEST: Final = 40
 _MOST_VALUES: Final = 200_000
 _MOST_CHARACTERS: Final = 2_000_000
 LEFT_OUT: Final = f"(left out: nested deeper than {_DEEPEST} levels)"
-# Of PostgreSQL's bigint, which is far above every count.
+# The range of PostgreSQL's bigint, far above any count.
 _LARGEST_INTEGER: Final = 1 << 63
-# Characters that files are found by: PostgreSQL takes no more than a megabyte of words.
+# Maximum length of the search text, in characters: PostgreSQL limits a text search vector to 1 MB.
 _LONGEST_SEARCHED: Final = 200_000
-# PostgreSQL keeps neither NUL nor halves of surrogate pairs; the other control characters show as nothing.
+# PostgreSQL stores neither NUL nor lone surrogates; the other control characters are invisible.
 _UNKEPT: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
@@ -44,12 +45,12 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One thing that was found.
+    """One label, object or line of text.
 
     Attributes:
-        name: what it is, or the text that it reads.
-        confidence: 0 to 1; None where the provider gives none.
-        box: where; None where the provider does not say.
+        name: its name, or the text itself.
+        confidence: 0 to 1; None if the provider gives none.
+        box: its location; None if the provider gives none.
     """
 
     name: str
@@ -59,16 +60,16 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The answer.
+    """A parsed answer.
 
     Attributes:
         caption: one or two sentences.
-        answer: to a free question.
+        answer: the answer to a free question.
         labels: what the picture shows.
-        text: what can be read in it.
-        objects: things and persons, with their boxes.
-        safety: what somebody may not want to see.
-        dropped: entries, and boxes or confidences of entries, that could not be read and were left out.
+        text: text in the picture.
+        objects: things and people, with their boxes.
+        safety: sensitive content.
+        dropped: number of unreadable entries, boxes and confidences that were left out.
     """
 
     caption: str = ""
@@ -81,7 +82,7 @@ class Result:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was found or said."""
+        """Return whether there is neither text nor any entry."""
         return not any((self.caption, self.answer, self.labels, self.text, self.objects, self.safety))
 
     @classmethod
@@ -105,12 +106,12 @@ class Result:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The result as it is kept, with the version of its schema."""
+        """Return the result as stored, with the schema version."""
         return {"version": VERSION, **asdict(self)}
 
     @property
     def names(self) -> dict[str, float | None]:
-        """Each label and object once, in lower case, with its highest confidence."""
+        """Return each label and object once, in lower case, with its highest confidence."""
         names: dict[str, float | None] = {}
         for found in [*self.labels, *self.objects]:
             name = found.name.casefold()[:_LONGEST_NAME]
@@ -119,32 +120,32 @@ class Result:
 
     @property
     def search_text(self) -> str:
-        """All the words, for the search of files."""
+        """Return all text of the result, for searching files."""
         found = [*self.labels, *self.objects, *self.text, *self.safety]
         said = "\n".join(filter(None, [self.caption, self.answer, *(each.name for each in found)]))
         return said[:_LONGEST_SEARCHED]
 
 
-# -- Keeping what came -----------------------------------------------------------------------------
+# -- Storing raw answers ---------------------------------------------------------------------------
 
 
 def plain_text(text: str) -> str:
-    """Return the text without the characters that no database keeps."""
+    """Return the text without characters that databases cannot store."""
     return _UNKEPT.sub("", text)
 
 
 def kept(value: Any) -> Any:
-    """Return a raw answer in a form that every database keeps and every page shows.
+    """Return a raw answer in a form that every database can store and every page can show.
 
-    No NUL, no half surrogates, no number that is none; nesting, values and characters are bounded, because
-    what is nested without end ends the process that stores, reads or renders it.
+    It has no NUL, no lone surrogates and no NaN or infinity. Nesting, values and characters are limited,
+    because unlimited nesting would crash a process that stores, reads or renders it.
     """
     return _Keeper().keep(value, _DEEPEST)
 
 
 @dataclass(slots=True)
 class _Keeper:
-    """Copies a value as long as there is room."""
+    """Copies a value up to the remaining number of values and characters."""
 
     values: int = _MOST_VALUES
     characters: int = _MOST_CHARACTERS

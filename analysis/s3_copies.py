@@ -1,8 +1,8 @@
-"""Copies of local files in the analysis bucket: put there once, removed with the last file of their bytes.
+"""Copies of local files in the analysis bucket: uploaded once, deleted with the last file with their bytes.
 
-A copy's row is written before the copy is, so that a process killed in between leaves no object that nobody
-knows. What may have lost its last file is marked in the transaction that removes the file, and looked into
-after the commit; what a process killed in between leaves marked, the sweeper finds.
+The row is written before the upload, so a process killed in between leaves no unrecorded object. A copy that
+may have lost its last file is marked as doubtful in the transaction that deletes the file, and checked after
+the commit; if the process is killed in between, the sweeper checks it.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ logger = logging.getLogger(__name__)
 
 # The storage alias of the analysis bucket.
 ANALYSIS: Final = "analysis"
-# Copies that one sweep removes at the most: a request each.
+# Maximum number of copies deleted by one sweep: one request each.
 _AT_ONCE: Final = 200
 
 
 def name_of(sha256: str, format: str) -> str:
-    """A copy is named by its bytes: the same bytes are the same object."""
+    """Return a copy's name, derived from its bytes: equal bytes share one object."""
     return f"sha256/{sha256[:2]}/{sha256}.{format.lower().replace('jpeg', 'jpg')}"
 
 
@@ -45,50 +45,50 @@ def can_be_read() -> bool:
 
 
 def place_of(name: str) -> S3Location:
-    """Where that copy lies or would lie. There is an analysis bucket."""
+    """Return the location of a copy, uploaded or not. Requires an analysis bucket."""
     bucket = cast(Any, storages[ANALYSIS])
     return S3Location(bucket.bucket_name, posixpath.join(bucket.location, name))
 
 
 def is_there(place: S3Location) -> bool:
-    """Whether the copy is known to have been put: nothing asks S3."""
+    """Return whether the copy is recorded as uploaded, without a request to S3."""
     return _rows(place).filter(is_there=True).exists()
 
 
 def announce(place: S3Location, sha256: str) -> None:
-    """The copy is about to be put."""
+    """Record that the copy is about to be uploaded."""
     SentCopy.objects.get_or_create(bucket=place.bucket, key=place.key, defaults={"sha256": sha256})
 
 
 def put(name: str, content: bytes, content_type: str) -> None:
-    """One request. Touches no database.
+    """Upload a copy with one request. Does not use the database.
 
     Raises:
-        StorageError: as the storage says.
+        StorageError: from the storage.
     """
     media_storage(ANALYSIS).put(name, content, content_type=content_type)
 
 
 def stat(place: S3Location) -> Stored:
-    """Ask the bucket for the copy. Touches no database.
+    """Return the copy's metadata from the bucket. Does not use the database.
 
     Raises:
-        SourceMissing: it is not there.
-        StorageError: as the storage says.
+        SourceMissing: it does not exist.
+        StorageError: from the storage.
     """
     return media_storage(ANALYSIS).stat(place.key.removeprefix(place_of("").key))
 
 
 def confirm(place: S3Location, sha256: str) -> None:
-    """The copy is there: it is not put again."""
+    """Record that the copy exists, so that it is not uploaded again."""
     if not _rows(place).update(is_there=True):
-        # Its last file went meanwhile, and its row with it: the sweeper looks into it.
+        # Its last file was deleted meanwhile, and its row too: let the sweeper check it.
         values = {"sha256": sha256, "is_there": True, "is_doubtful": True}
         SentCopy.objects.get_or_create(bucket=place.bucket, key=place.key, defaults=values)
 
 
 def forget(place: S3Location) -> None:
-    """The copy has gone, as by a rule of the bucket: the next try puts it there again."""
+    """Record that the copy was deleted, such as by a lifecycle rule; the next attempt uploads it again."""
     _rows(place).update(is_there=False)
 
 
@@ -96,7 +96,7 @@ def forget(place: S3Location) -> None:
 
 
 def doubt(sha256: str) -> None:
-    """A file or proxy of these bytes goes with the current transaction, and perhaps it was the last."""
+    """Mark copies of these bytes: the current transaction deletes a file or proxy, perhaps the last one."""
     if not (conf().bucket and sha256):
         return
     if SentCopy.objects.filter(sha256=sha256).update(is_doubtful=True):
@@ -104,10 +104,10 @@ def doubt(sha256: str) -> None:
 
 
 def remove_left_over() -> int:
-    """Look into what is still in doubt; return how many copies went."""
+    """Check the copies that are still doubtful; return how many were deleted."""
     if not conf().bucket:
         return 0
-    # The least recently tried first: one that cannot be removed must not hide those behind it.
+    # Least recently tried first: copies that cannot be deleted must not block the others.
     return _remove_all(_doubtful().order_by(F("tried_at").asc(nulls_first=True), "id")[:_AT_ONCE])
 
 
@@ -116,13 +116,13 @@ def _look_into(sha256: str) -> None:
 
 
 def _doubtful() -> QuerySet[SentCopy]:
-    """Those where the settings say today; what lies elsewhere is left alone."""
+    """Return the doubtful copies at the currently configured location; leave others alone."""
     today = place_of("")
     return SentCopy.objects.filter(is_doubtful=True, bucket=today.bucket, key__startswith=today.key)
 
 
 def _remove_all(doubtful: Iterable[SentCopy]) -> int:
-    """Remove those that nobody needs; what the bucket does not remove now is left to the sweeper."""
+    """Delete the copies without a file; leave those that the bucket cannot delete now to the sweeper."""
     gone = 0
     for copy in doubtful:
         try:
@@ -131,17 +131,17 @@ def _remove_all(doubtful: Iterable[SentCopy]) -> int:
             logger.warning("Could not remove %s yet; the sweeper tries again: %s", copy, error)
             SentCopy.objects.filter(pk=copy.pk).update(tried_at=now())
             if error.transient:
-                break  # the next would wait for the same bucket
+                break  # the next one would fail the same way
     return gone
 
 
 def _remove(copy: SentCopy) -> bool:
-    """Remove the copy and its row, where no file of these bytes is left; else it is in doubt no longer."""
+    """Delete the copy and its row if no file with its bytes is left; else clear the doubtful mark."""
     row = SentCopy.objects.filter(pk=copy.pk)
     if any(model.objects.filter(sha256=copy.sha256).exists() for model in (MediaFile, Proxy)):
         row.update(is_doubtful=False)
         return False
-    row.update(is_there=False)  # who begins now puts it there again
+    row.update(is_there=False)  # an analysis that starts now uploads it again
     media_storage(ANALYSIS).delete(copy.key.removeprefix(place_of("").key))
     return bool(row.filter(is_there=False).delete()[0])
 

@@ -1,4 +1,4 @@
-"""The one way an analysis comes to be, is reused, and is recorded."""
+"""Create, reuse and record analyses."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from proxies.stored_file import mark_damaged
 
 
 class AnalysisService:
-    """Asks one provider about files.
+    """Analyses files with one provider.
 
-    `analyze` is the whole way. A batch takes its steps one by one, so that many calls are in flight:
-    `begin`, `carry_out` (which touches no database and runs in a thread), `finish`, or `abandon`.
+    `analyze` does everything for one file. To keep many calls in flight, a batch uses the steps: `begin`,
+    `carry_out` (which does not use the database and runs in a thread), and `finish` or `abandon`.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class AnalysisService:
         batch_id: int | None = None,
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``force`` asks again what was answered before. Once ``is_stopping``, no further call is made.
+        """``force`` repeats calls that have an answer. Once ``is_stopping`` is true, no further call is made.
 
         Raises:
-            UnknownProvider: there is none of that name.
-            NotConfigured: the settings do not allow what is wished.
-            ValueError: the provider knows no such wish.
+            UnknownProvider: there is no provider with that name.
+            NotConfigured: the settings do not allow the options.
+            ValueError: the provider does not support the options.
         """
         self.provider = get(provider) if isinstance(provider, str) else provider
         self.profile = profile
@@ -65,17 +65,17 @@ class AnalysisService:
         self._is_stopping = is_stopping
         self.requests: Sequence[Request] = self.provider.requests(options or Options())
 
-    # -- The whole way ---------------------------------------------------------------------------
+    # -- One file --------------------------------------------------------------------------------
 
     def analyze(self, source: MediaFile | int) -> Analysed:
-        """Ask about one file now, in this thread, and wait for the answers.
+        """Analyse one file now, in this thread, and wait for the answers.
 
         Raises:
-            MediaError: the file cannot be sent. What a provider fails by is in the answer's ``error``.
-            BudgetUsedUp: single requests have cost what they may cost in a day.
+            MediaError: the file cannot be sent. A provider's failure is in the ``error`` of the result.
+            BudgetUsedUp: the daily budget for single requests is used up.
         """
         result = self._analyze(source)
-        # What was found when the bytes were read has been recorded: the second try makes the proxy.
+        # Reading the bytes revealed that a proxy must be created. That is recorded: try once more.
         is_known_now = isinstance(result.error, (ProxyDamaged, payload.NotHarmless))
         return self._analyze(source) if is_known_now else result
 
@@ -95,16 +95,16 @@ class AnalysisService:
             give_up(job)
             raise
 
-    # -- Its steps -------------------------------------------------------------------------------
+    # -- Steps -----------------------------------------------------------------------------------
 
     def begin(self, source: MediaFile | int) -> Job:
-        """Choose what is sent, take over what was answered before, and write a row for each call to come.
+        """Choose the file to send, reuse existing answers, and write a row for each call to make.
 
-        The row is the claim: the same question about the same bytes is asked by one process at a time.
+        The row is a claim: only one process at a time asks the same question about the same bytes.
 
         Raises:
-            MediaError: the file cannot be sent, or its proxy not made.
-            AnalysisBusy: another process is asking the same.
+            MediaError: the file cannot be sent, or its proxy cannot be created.
+            AnalysisBusy: another process is making the same call.
         """
         picture = payload.choose_picture(source, self.profile)
         delivery = payload.plan_delivery(picture)
@@ -117,7 +117,7 @@ class AnalysisService:
                 if answered is None:
                     self.provider.check(picture.image, embedded=delivery.place is None)
                     job.calls.append(self._claim(picture, request))
-                    # Whoever was asking until now may have been answered before the claim.
+                    # Another process may have received the answer just before the claim.
                     answered = self._answered(picture, request)
                     if answered is None:
                         continue
@@ -131,13 +131,13 @@ class AnalysisService:
         return job
 
     def reserve(self, job: Job, budget: Decimal | None) -> Grant:
-        """Reserve what the calls can cost at most, from the batch's budget or from the day's."""
+        """Reserve the maximum cost of the calls, from the batch's budget or the daily one."""
         return budgets.reserve([(call.row, call.most) for call in job.calls], budget)
 
     def carry_out(self, job: Job) -> list[CallResult]:
-        """Make the calls of one file, one after the other. Runs in a thread: touches no database.
+        """Make the calls of one file in sequence. Runs in a thread: does not use the database.
 
-        After a failure that the next call would meet as well, it ends; what was not asked is not in the list.
+        Stop after a failure that would affect the next call too; calls not made are missing from the list.
         """
         replies: list[CallResult] = []
         try:
@@ -164,11 +164,11 @@ class AnalysisService:
     def finish(
         self, job: Job, replies: Sequence[CallResult], *, within: Callable[[Analysed], None] | None = None
     ) -> Analysed:
-        """One transaction: the answers, the money, and what ``within`` adds to it.
+        """Record the answers and their cost, and call ``within``, all in one transaction.
 
         Raises:
             SourceMissing: the file was deleted meanwhile. Its answers were paid for, and are kept like those
-                of other deleted files.
+                about other deleted files.
         """
         self._settle_copy(job, replies)
         damage = next((each.error for each in replies if isinstance(each.error, ProxyDamaged)), None)
@@ -190,17 +190,17 @@ class AnalysisService:
         return result
 
     def abandon(self, job: Job) -> None:
-        """Give up the calls that were not made, and what is reserved for them."""
+        """Drop the calls that were not made, and release their reservations."""
         with transaction.atomic():
             self._drop(job, [])
 
     def break_off(self, job: Job) -> None:
-        """Give up calls that may have been made, and billed."""
+        """Mark calls that may have been made and billed as interrupted."""
         with transaction.atomic():
             for call in job.calls:
                 inflight.break_off(call.row)
 
-    # -- Inside ----------------------------------------------------------------------------------
+    # -- Internals -------------------------------------------------------------------------------
 
     def _content(self, job: Job) -> bytes | S3Location:
         if job.delivery.place is None:
@@ -212,7 +212,7 @@ class AnalysisService:
         return job.delivery.place
 
     def _answered(self, picture: Picture, request: Request) -> Analysis | None:
-        """Return the answer to this question: the file's own before another's, also of a deleted file."""
+        """Return an existing answer: preferably the file's own, else another file's, even a deleted one's."""
         answers = Analysis.everything.answering(
             sha256=picture.sha256,
             provider=self.provider.name,
@@ -220,7 +220,7 @@ class AnalysisService:
             request_version=request.request_version,
         )
         if self.force:
-            # What this very batch has asked it does not ask again, however often it is broken off.
+            # However often a batch is interrupted, it never repeats its own calls.
             if self.batch_id is None:
                 return None
             answers = answers.filter(batch=self.batch_id, file=picture.source)
@@ -228,7 +228,7 @@ class AnalysisService:
         return own or answers.order_by("-id").first()
 
     def _reuse(self, answered: Analysis, picture: Picture) -> Analysis:
-        """The file's own answer as it is; another file's as a row of this one, which costs nothing."""
+        """Return the file's own answer unchanged; copy another file's answer to a new row without cost."""
         if answered.file_id == picture.source.pk:
             return answered
         values = {name: getattr(answered, name) for name in ANSWER}
@@ -242,7 +242,7 @@ class AnalysisService:
             hold(picture.source)
             make_newest(row)
             row.save()
-            # Not those of the answer that is reused: once it is history, it has none.
+            # Not copied from the reused answer, which has no labels once it is history.
             AnalysisLabel.objects.bulk_create(AnalysisLabel.rows_of(row, Result.of(row.result)))
         return row
 
@@ -266,10 +266,10 @@ class AnalysisService:
         )
 
     def _claim(self, picture: Picture, request: Request) -> Call:
-        """Write the row of a call before the call.
+        """Write a call's row before the call.
 
         Raises:
-            AnalysisBusy: a living process is asking the same.
+            AnalysisBusy: a live process is making the same call.
         """
         row = self._row(picture, request.model, request.request_version, request.question)
         row.cost = expected_cost(self.provider, request, picture.image)
@@ -277,7 +277,7 @@ class AnalysisService:
         return Call(request, row, most_cost(self.provider, request, picture.image))
 
     def _settle_copy(self, job: Job, replies: Sequence[CallResult]) -> None:
-        """Keep track of our copy in the bucket: it is there now, or it has gone from there."""
+        """Record whether our copy is in the bucket: it was uploaded, or found missing."""
         gone = [each for each in replies if isinstance(each.error, ObjectMissing)]
         if job.delivery.is_copy and gone:
             payload.forget_copy(job.delivery)
@@ -287,7 +287,7 @@ class AnalysisService:
             payload.remember_copy(job.picture, job.delivery)
 
     def _drop(self, job: Job, replies: Sequence[CallResult]) -> None:
-        """Remove the rows of calls that were not made."""
+        """Delete the rows of calls that were not made, and release their reservations."""
         made = {each.call.row.pk for each in replies}
         for call in job.calls:
             if call.row.pk in made:
@@ -308,10 +308,10 @@ class AnalysisService:
 
 
 def _cause(job: Job, error: ObjectMissing) -> MediaError:
-    """Look for the object that the service could not read. Runs in a thread: touches no database.
+    """Find out why the service could not read the object. Runs in a thread: does not use the database.
 
-    The services give one answer for an object that is missing, which is this file's fault, and for one that
-    they may not read, which every file would meet. One request, made only after such a failure.
+    The services report a missing object, which affects only this file, and missing permissions, which affect
+    every file, in the same way. This needs one request, only after such a failure.
     """
     copy = job.delivery.place if job.delivery.is_copy else None
     try:
@@ -331,5 +331,5 @@ def _stops(error: MediaError) -> bool:
 
 
 def _was_sent(error: MediaError | None) -> bool:
-    """Whether the copy had been put: the failure is the provider's."""
+    """Return whether the copy was uploaded before the failure, which then is the provider's."""
     return isinstance(error, ProviderError) and not isinstance(error, ObjectMissing)

@@ -1,4 +1,4 @@
-"""The services that look at pictures. Importing this registers them; none of them is contacted by that."""
+"""Vision services. Importing this package registers them without contacting any."""
 
 from analysis.providers import nova, rekognition
 from analysis.providers.base import Provider, UnknownProvider, get, names

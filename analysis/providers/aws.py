@@ -1,6 +1,6 @@
-"""Calls to AWS: clients made once a process, retries in botocore's standard mode, failures by our names.
+"""Calls to AWS: one client per process, retries in botocore's standard mode, failures as our errors.
 
-boto3 is imported with the first call (0.3 s, 30 MB): an installation that asks no model never loads it.
+boto3 is imported on the first call (0.3 s, 30 MB); an installation that calls no model never loads it.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from analysis.errors import (
 from analysis.providers.faults import named_fault
 from analysis.results import kept
 
-# Tries of one call in all. What is still throttled then comes back through the ledger, later each time.
+# Maximum attempts per call. If it is still throttled, the batch retries the item with growing delays.
 ATTEMPTS: Final = 4
 CONNECT_TIMEOUT: Final = 10
-# Seconds after which a try that failed is not followed by another at once: slow ones together would outlast
-# the time that the queue gives a task.
+# An attempt that failed after more seconds is not retried at once: several slow attempts would exceed the
+# queue's time limit for a task.
 QUICK: Final = 5.0
-# Seconds for which it is remembered whether there are credentials: looking may ask a server.
+# Seconds to cache whether there are credentials: looking for them may query a server.
 _REMEMBERED: Final = 60
 
 _FAILED: Final = 300
-# Bytes that are kept of an answer that cannot be parsed, and the key they are kept under.
+# Maximum bytes kept of an answer that cannot be parsed, and the key they are stored under.
 _LONGEST_BODY: Final = 1_000_000
 UNPARSED: Final = "unparsed"
-# Of the call that a thread is in: when its try began, and the body that came back.
+# Each thread's current call: the start of the attempt, and the response body.
 _current = threading.local()
 
 
 def call(service: str, operation: str, **parameters: Any) -> dict[str, Any]:
-    """One call with its retries; its answer without botocore's own additions.
+    """Make one call with retries; return the answer without botocore's metadata.
 
     Raises:
-        ProviderError: whatever went wrong, by its name.
+        ProviderError: the call failed; the subclass is the cause.
         NotConfigured: there are no credentials, or there is no region.
     """
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
@@ -60,7 +60,7 @@ def call(service: str, operation: str, **parameters: Any) -> dict[str, Any]:
     except ClientError as error:
         raise _answered(service, error.response) from error
     except (ResponseParserError, AttributeError, TypeError, ValueError, RecursionError) as error:
-        # botocore's parser expects every answer to have the service's shape, and no deep nesting.
+        # botocore's parser assumes that every answer has the service's shape and is not deeply nested.
         raise MalformedOutput(
             f"{service} sent an answer that is not in its own format: {error}.", paid=_unparsed(_current.body)
         ) from error
@@ -71,7 +71,7 @@ def call(service: str, operation: str, **parameters: Any) -> dict[str, Any]:
 
 
 def _unparsed(body: bytes) -> Paid:
-    """Return what can be kept of a body that cannot be parsed: its text, and the tokens that it counts."""
+    """Return the text and the token counts of a body that cannot be parsed."""
     text = body[:_LONGEST_BODY].decode(errors="replace")
     tokens = [re.search(rb'"%s":\s*(\d{1,9})\b' % name, body) for name in (b"inputTokens", b"outputTokens")]
     counts = [int(found[1]) if found else 0 for found in tokens]
@@ -93,7 +93,7 @@ def _made(service: str) -> Any:
 
 
 def client(service: str) -> Any:
-    """This process's client of a service; threads share it. Made after a fork, never before."""
+    """Return this process's client for a service, shared by its threads. It must be created after a fork."""
     return _client(service, conf(), os.getpid())
 
 
@@ -121,12 +121,12 @@ def _client(service: str, settings: AnalysisConf, pid: int) -> Any:
 
 
 def _begin(**kwargs: Any) -> None:
-    """A try begins."""
+    """Record the start of an attempt."""
     _current.began = time.monotonic()
 
 
 def _remember_body(response_dict: Any = None, **kwargs: Any) -> None:
-    """An answer came that may not parse, and may have been paid for."""
+    """Keep the response body: it may fail to parse, and may have been billed."""
     body = response_dict.get("body")
     _current.body = body if isinstance(body, bytes) else b""
 
@@ -134,10 +134,10 @@ def _remember_body(response_dict: Any = None, **kwargs: Any) -> None:
 def _once(
     service: str, response: Any = None, caught_exception: Exception | None = None, **kwargs: Any
 ) -> None:
-    """Stop botocore from retrying what it must not.
+    """Prevent retries by botocore that would be wrong.
 
-    A call that was sent and not answered in time may have been paid for; one that failed slowly would fail so
-    again: the ledger retries both later, where they are counted. A quota of a day does not refill in seconds.
+    A call that timed out may have been billed, and one that failed slowly would fail slowly again: the batch
+    retries both later and counts the attempts. A daily quota does not reset within seconds.
     """
     from botocore.exceptions import ClientError, ReadTimeoutError  # noqa: PLC0415
 
@@ -151,7 +151,7 @@ def _once(
 
 
 def region() -> str:
-    """The region of the services; empty where nobody has set one."""
+    """Return the region of the services; empty if none is set."""
     if conf().region:
         return conf().region
     import botocore.session  # noqa: PLC0415
@@ -159,12 +159,12 @@ def region() -> str:
 
     try:
         return str(botocore.session.get_session().get_config_variable("region") or "")
-    except (BotoCoreError, OSError):  # a profile or a file that is not there: `missing_setup` says so
+    except (BotoCoreError, OSError):  # a profile or a file is missing: `missing_setup` reports it
         return ""
 
 
 def missing_setup() -> list[str]:
-    """What has to be set before anything can be asked, one sentence each; nothing when all is there."""
+    """Return what must be set before any call, one sentence each; empty if nothing is missing."""
     return _missing_setup(conf(), int(time.monotonic() // _REMEMBERED))
 
 
@@ -192,10 +192,10 @@ def _missing_setup(settings: AnalysisConf, minute: int) -> list[str]:
 
 
 def require_setup() -> None:
-    """Nothing, where calls can be made.
+    """Check that calls can be made.
 
     Raises:
-        NotConfigured: the message says what to set.
+        NotConfigured: the message names what to set.
     """
     if missing := missing_setup():
         raise NotConfigured(" ".join(missing))
@@ -205,7 +205,7 @@ def require_setup() -> None:
 
 
 def _answered(service: str, response: Any) -> ProviderError:
-    """Return the named error for an answer that reports one."""
+    """Return our error for an error response."""
     error = response.get("Error", {})
     code = str(kept(error.get("Code", "")))
     words = str(kept(error.get("Message", ""))) or code
@@ -214,7 +214,7 @@ def _answered(service: str, response: Any) -> ProviderError:
 
 
 def _unanswered(service: str, error: Exception) -> ProviderError | NotConfigured:
-    """The named error for a call that came to no answer."""
+    """Return our error for a call without a response."""
     from botocore import exceptions  # noqa: PLC0415
 
     unset = (
@@ -244,9 +244,9 @@ def _unanswered(service: str, error: Exception) -> ProviderError | NotConfigured
 
 
 def _is_unsupported(service: str) -> bool:
-    """Whether botocore knows the service, and not in our region."""
+    """Return whether botocore knows the service but not in our region."""
     import botocore.session  # noqa: PLC0415
 
-    # The list has Bedrock by its first name only.
+    # botocore lists the regions under "bedrock", not "bedrock-runtime".
     known = botocore.session.get_session().get_available_regions(service.removesuffix("-runtime"))
     return bool(known) and region() not in known

@@ -1,7 +1,7 @@
-"""What a provider is: it takes one image and one question, and answers, or fails by a named error.
+"""The provider interface: it takes one image and one question, and returns an answer or raises a named error.
 
-Another provider is one more module beside `nova.py`, with a `Provider` that registers itself and its name in
-`__init__.py`. Everything else (files, retries, records, money, doors) is the same for all.
+To add a provider, add a module next to `nova.py` with a `Provider` that registers itself, and import it in
+`__init__.py`. Everything else (files, retries, records, costs, admin, API and commands) is shared.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from analysis.results import Result
 
 
 class UnknownProvider(LookupError):
-    """No provider has that name."""
+    """There is no provider with that name."""
 
 
 @dataclass(frozen=True, slots=True)
 class S3Location:
-    """An object that the service reads by itself.
+    """An S3 object for the service to read.
 
     Attributes:
-        bucket: its bucket.
-        key: its whole key.
+        bucket: bucket name.
+        key: full key.
     """
 
     bucket: str
@@ -41,13 +41,13 @@ class S3Location:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What is sent: upright, without a place, of a format that the provider reads.
+    """The image to send: upright, without GPS data, in a format that the provider reads.
 
     Attributes:
-        format: Pillow's name of it.
+        format: Pillow's format name.
         width: px.
         height: px.
-        bytes: how many.
+        bytes: size in bytes.
     """
 
     format: str
@@ -61,9 +61,9 @@ class Request:
     """One question.
 
     Attributes:
-        model: who is asked; kept with the answer.
-        parameters: all that decides the question and the answer, as JSON.
-        version: of the code that asks; raised when it asks otherwise.
+        model: the model to call; stored with the answer.
+        parameters: everything that affects the question and the answer, JSON-compatible.
+        version: version of the prompt code; increased when the question changes.
     """
 
     model: str
@@ -72,24 +72,24 @@ class Request:
 
     @property
     def request_version(self) -> str:
-        """The same for the same question, and for no other."""
+        """Return an identifier of the question: equal for equal questions only."""
         canonical = json.dumps(self.parameters, sort_keys=True, ensure_ascii=False)
         return f"{self.version}-{hashlib.sha256(canonical.encode()).hexdigest()[:16]}"
 
     @property
     def question(self) -> str:
-        """The free question; empty for the usual one."""
+        """Return the free question; empty for the default one."""
         return str(self.parameters.get("question", ""))
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the provider counted. Tokens are none where it does not count in them.
+    """The usage of a call. Token counts are None if the provider does not count tokens.
 
     Attributes:
-        input_tokens: as it reported them.
-        output_tokens: as it reported them.
-        billed_input_tokens: as it bills them, by the table of prices.
+        input_tokens: as reported.
+        output_tokens: as reported.
+        billed_input_tokens: as billed according to the price table.
         images: billed images.
     """
 
@@ -110,14 +110,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back.
+    """A provider's answer.
 
     Attributes:
-        result: what it says, measured.
-        raw: the service's whole answer.
-        input_tokens: as reported; None where the service counts none.
-        output_tokens: as reported.
-        model_version: as the service names it.
+        result: the parsed answer.
+        raw: the service's complete answer.
+        input_tokens: as reported; None if the service does not count tokens.
+        output_tokens: as reported; None if the service does not count tokens.
+        model_version: as named by the service.
     """
 
     result: Result
@@ -129,11 +129,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a caller may ask otherwise than the settings do.
+    """A caller's overrides of the settings.
 
     Attributes:
-        question: a free question, instead of the usual one.
-        features: of Rekognition; empty for those of the settings.
+        question: a free question instead of the default one.
+        features: Rekognition features; empty for those in the settings.
     """
 
     question: str = ""
@@ -141,13 +141,13 @@ class Options:
 
 
 class Provider(ABC):
-    """One service that looks at pictures.
+    """A vision service.
 
     Attributes:
-        name: in URLs, in the ledger, in rows.
-        label: for people.
-        service: boto3's name of it.
-        shortest_side: px; what is smaller is planned as failed, as `check` refuses it.
+        name: identifier in URLs, batches and rows.
+        label: display name.
+        service: boto3's service name.
+        shortest_side: px; previews count smaller files as failed, because `check` rejects them.
     """
 
     name: ClassVar[str]
@@ -157,16 +157,16 @@ class Provider(ABC):
 
     @abstractmethod
     def requests(self, options: Options) -> list[Request]:
-        """What is asked of each image; each answer is a record of its own.
+        """Return the requests for each image; each answer is a separate record.
 
         Raises:
-            NotConfigured: the settings do not allow what is wished.
-            ValueError: there is no such wish here.
+            NotConfigured: the settings do not allow the options.
+            ValueError: the provider does not support the options.
         """
 
     @abstractmethod
     def check(self, image: Image, *, embedded: bool) -> None:
-        """Refuse what the service would refuse, before a call is paid for.
+        """Reject an image that the service would reject, before a call is paid for.
 
         Raises:
             UnsupportedFormat, ImageTooLarge, ImageTooSmall, FileTooLarge: with the limit and the remedy.
@@ -174,52 +174,52 @@ class Provider(ABC):
 
     @abstractmethod
     def ask(self, request: Request, image: Image, content: bytes | S3Location) -> Answer:
-        """One call. Runs in a thread: touches no database.
+        """Make one call. Runs in a thread, so it must not use the database.
 
         Raises:
-            ProviderError: it says whether to try again.
+            ProviderError: the call failed; ``transient`` decides whether to retry.
         """
 
     def read(self, raw: Mapping[str, Any], *, model: str, question: str) -> Result:
-        """Read a kept raw answer again. No call is made.
+        """Parse a stored raw answer again, without a call.
 
         Args:
-            raw: as `ask` returned it.
-            model: whose answer it is.
-            question: the free question; empty for the usual one.
+            raw: as returned by `ask`.
+            model: the model that gave the answer.
+            question: the free question; empty for the default one.
 
         Raises:
-            ProviderError: it cannot be read.
+            ProviderError: it cannot be parsed.
         """
         raise MalformedOutput(f"{self.label} cannot read kept answers again.")
 
     @abstractmethod
     def usage(self, request: Request, image: Image, tokens_in: int | None, tokens_out: int | None) -> Usage:
-        """What was used, as reported and as billed."""
+        """Return the usage of a call, as reported and as billed."""
 
     @abstractmethod
     def price(self, request: Request, usage: Usage) -> Price:
-        """What that costs."""
+        """Return the price of a call with this usage."""
 
     @abstractmethod
     def expected(self, request: Request, image: Image, *, answer_tokens: int | None) -> Usage:
-        """What a call will use; ``answer_tokens`` is learned from earlier answers, None for none."""
+        """Return the expected usage; ``answer_tokens`` is the mean of earlier answers, None if unknown."""
 
     @abstractmethod
     def most_answer_tokens(self, request: Request) -> int | None:
-        """The longest answer; None where answers have no price."""
+        """Return the maximum tokens of an answer; None if the price does not depend on them."""
 
 
 _registered: dict[str, Provider] = {}
 
 
 def register(provider: Provider) -> None:
-    """Make a provider known to every door."""
+    """Make a provider available in the admin, the API and the commands."""
     _registered[provider.name] = provider
 
 
 def get(name: str) -> Provider:
-    """The provider of that name.
+    """Return the provider with that name.
 
     Raises:
         UnknownProvider: there is none.
@@ -233,5 +233,5 @@ def get(name: str) -> Provider:
 
 
 def names() -> list[str]:
-    """All providers' names, sorted."""
+    """Return the names of all providers, sorted."""
     return sorted(_registered)

@@ -1,7 +1,7 @@
-"""What a service's error means: one table from its code and its words to our error and the remedy.
+"""Map service errors to our errors: one table from code and message to error class and remedy.
 
-The services reuse a few codes for everything: Bedrock answers ``ValidationException`` to an unknown model, to
-an unreadable S3 object and to a damaged picture alike, so the words decide. The first rule that matches wins.
+The services reuse a few codes for everything: Bedrock returns ``ValidationException`` for an unknown model,
+an unreadable S3 object and a damaged picture alike, so the message decides. The first matching rule wins.
 
 Sources: botocore's models bedrock-runtime 2023-09-30 and rekognition 2016-06-27; Bedrock user guide,
 "Troubleshooting Amazon Bedrock API error codes"; AWS general reference, "Common errors"; November 2026.
@@ -34,14 +34,14 @@ REKOGNITION: Final = "rekognition"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row of the table. A condition that is empty holds for everything.
+    """One row of the table. An empty condition matches everything.
 
     Attributes:
-        error: the class that is raised.
+        error: the class to raise.
         remedy: one sentence.
-        codes: the service's names of the error.
-        words: a regular expression, searched in the message regardless of case.
-        service: boto3's name of the service.
+        codes: the service's error codes.
+        words: regular expression searched for in the message, ignoring case.
+        service: boto3's service name.
         statuses: HTTP statuses, for codes that are not listed.
     """
 
@@ -128,7 +128,7 @@ RULES: Final = (
     Rule(
         ProviderTimeout, _LATER, codes=("ModelTimeoutException", "RequestTimeout", "RequestTimeoutException")
     ),
-    # -- Who calls, and from where --
+    # -- Credentials and region --
     Rule(AccessDenied, _CLOCK, codes=_SIGNATURE, words=r"expired|not yet current|skew|too large.*time"),
     Rule(AccessDenied, _CLOCK, codes=("RequestTimeTooSkewed", "RequestExpired")),
     Rule(
@@ -150,7 +150,7 @@ RULES: Final = (
         codes=("ResourceNotFoundException", "ValidationException"),
         words=r"use case details|access to (the|this) model|not authorized to (invoke|access)",
     ),
-    # -- What it reads from S3 --
+    # -- Objects in S3 --
     Rule(ObjectMissing, _READABLE, codes=("InvalidS3ObjectException",)),
     Rule(
         ServiceWrongRegion,
@@ -166,7 +166,7 @@ RULES: Final = (
         r"|(access denied|forbidden|not authorized|permission).*\bs3\b|bucket ?owner",
     ),
     Rule(ObjectMissing, _READABLE, codes=_INVALID, words=r"\bs3|\bbucket\b"),
-    # -- Which model, and how it is called --
+    # -- Model and parameters --
     Rule(ModelMissing, _PROFILE, codes=_INVALID, words=r"on-demand throughput|inference profile"),
     Rule(
         ModelMissing,
@@ -222,13 +222,13 @@ RULES: Final = (
 
 
 def named_fault(service: str, code: str, words: str, status: int) -> ProviderError:
-    """Return the named error for what a service answered.
+    """Return our error for a service's error response.
 
     Args:
-        service: boto3's name of it.
-        code: the service's name of the error.
-        words: its message, which is untrusted text.
-        status: of HTTP.
+        service: boto3's service name.
+        code: the service's error code.
+        words: the service's message, which is untrusted text.
+        status: HTTP status.
     """
     rule = next(rule for rule in RULES if rule.matches(service, code, words, status))
     return rule.error(f"{service} answered {code}: {words.removesuffix('.')}. {rule.remedy}")

@@ -1,4 +1,4 @@
-"""What a service reads, checked before a call is paid for: the errors name the limit and the remedy."""
+"""A service's input limits, checked before a call is paid for. Errors name the limit and the remedy."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from media_files.errors import FileTooLarge, ImageTooLarge, UnsupportedFormat
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one service takes.
+    """The input limits of one service.
 
     Attributes:
-        label: the service's name for people.
-        formats: Pillow's names of them.
+        label: display name of the service.
+        formats: Pillow's names of the accepted formats.
         longest_side: px.
-        embedded: bytes of a file in a request.
-        in_bucket: bytes of an object that it reads from S3.
-        profile: one whose proxies are within all of these.
+        embedded: maximum bytes of a file embedded in a request.
+        in_bucket: maximum bytes of an S3 object.
+        profile: a profile whose proxies are within all limits.
         shortest_side: px.
     """
 
@@ -32,10 +32,10 @@ class Limits:
     shortest_side: int = 1
 
     def check(self, image: Image, *, embedded: bool) -> None:
-        """Refuse what the service would refuse.
+        """Reject an image that the service would reject.
 
         Raises:
-            UnsupportedFormat, ImageTooLarge, ImageTooSmall, FileTooLarge: it would.
+            UnsupportedFormat, ImageTooLarge, ImageTooSmall, FileTooLarge: with the limit and the remedy.
         """
         size = f"{image.width} x {image.height} px"
         if image.format not in self.formats:

@@ -1,9 +1,9 @@
-"""Amazon Nova over Bedrock's Converse: a caption, labels, text and objects with boxes, or a free question.
+"""Amazon Nova via Bedrock's Converse API: a caption, labels, text and objects with boxes, or a free question.
 
-Facts of the service: Nova user guide, "Image understanding"; Nova 2 user guide, "Multimodal understanding"
-and "Extended thinking"; botocore's model bedrock-runtime 2023-09-30. That the effort "high" takes neither a
-temperature nor a limit of tokens, and the lower ones take both: the same guide, and what Amazon's staff told
-the project inspect_ai (github.com/UKGovernmentBEIS/inspect_ai/issues/3767, April 2026).
+Sources: Nova user guide, "Image understanding"; Nova 2 user guide, "Multimodal understanding" and "Extended
+thinking"; botocore's model bedrock-runtime 2023-09-30. The effort "high" accepts neither a temperature nor a
+token limit, the lower ones accept both: the same guide, and a reply by Amazon's staff to the project
+inspect_ai (github.com/UKGovernmentBEIS/inspect_ai/issues/3767, April 2026).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from analysis.providers.base import Answer, Image, Options, Provider, Request, S
 from analysis.providers.limits import Limits
 from analysis.results import LONGEST_TEXT, Found, Result
 
-# Raised by one when the words below or the tool change: older answers are then answers to another question.
-# A change to the reading of answers needs no new ones: `analyze_images --reread` reads the kept ones again.
+# Increase when the prompts below or the tool change: older answers then belong to another question.
+# A change to the parser needs no new answers: `analyze_images --reread` parses the stored ones again.
 VERSION: Final = 1
 
 FORMATS: Final = {"JPEG": "jpeg", "PNG": "png", "GIF": "gif", "WEBP": "webp"}
@@ -40,25 +40,25 @@ LIMITS: Final = Limits(
     label="Nova",
     formats=tuple(FORMATS),
     longest_side=8000,
-    # 25 MB for the whole request; base64 makes 4 bytes of 3, and the words take their part.
+    # 25 MB for the whole request, which also contains the prompt; base64 turns 3 bytes into 4.
     embedded=18_000_000,
     in_bucket=2_000_000_000,
     profile="nova",
 )
-# Characters of an object's address.
+# Maximum length of an object's URI, in characters.
 LONGEST_URI: Final = 1024
-# Tokens of an answer that is not limited: what Nova 2 Lite may say at the most.
+# Maximum tokens of an answer without a limit: that of Nova 2 Lite.
 LONGEST_ANSWER: Final = 65_535
-# Boxes come on this scale of the picture that was sent.
+# Box coordinates range from 0 to this over the picture that was sent.
 SCALE: Final = 1000
 LONGEST_QUESTION: Final = 4000
-# Other keys under which models give a name and a box.
+# Other keys that models use for a name and a box.
 _NAMES: Final = ("name", "text", "label")
 _BOXES: Final = ("box", "bbox", "bounding_box", "boundingBox")
-# Characters of English to a token, roughly: the prompt's share of the bill is a guess until it is told.
+# Approximate characters per token in English, to estimate the prompt's tokens before they are reported.
 _CHARACTERS_PER_TOKEN: Final = 4
 
-# More than any model reads or says.
+# More tokens than any model accepts or returns.
 _MOST_TOKENS: Final = 1 << 31
 
 TOOL: Final = "record_picture"
@@ -154,7 +154,7 @@ class NovaProvider(Provider):
         known = prices.token_price(request.model)
         billed = reported
         if known is not None and known.image_tokens is not None:
-            # An image is billed as few tokens, and may be reported as many. The prompt's are a guess.
+            # An image is billed as few tokens but may be reported as many. The prompt's tokens are estimated.
             billed = min(reported, known.image_tokens + _prompt_tokens(request))
         return Usage(reported, tokens_out or 0, billed)
 
@@ -175,7 +175,7 @@ class NovaProvider(Provider):
 
 
 def _converse(request: Request, image: Image, content: bytes | S3Location) -> dict[str, Any]:
-    """The parameters of Converse. The picture stands before the words, as the guide advises."""
+    """Return the parameters for Converse. The picture precedes the text, as the guide advises."""
     source: dict[str, Any] = (
         {"s3Location": {"uri": content.uri}} if isinstance(content, S3Location) else {"bytes": content}
     )
@@ -201,22 +201,22 @@ def _converse(request: Request, image: Image, content: bytes | S3Location) -> di
 
 
 def _counted(answer: Mapping[str, Any], key: str) -> int:
-    """Tokens as they were reported; none where the report cannot be read."""
+    """Return the reported tokens; 0 if the report is unreadable."""
     usage = answer.get("usage")
     count = usage.get(key) if isinstance(usage, Mapping) else None
     return count if isinstance(count, int) and 0 <= count < _MOST_TOKENS else 0
 
 
 def _is_unlimited(request: Request) -> bool:
-    """With the effort "high" the model takes neither a temperature nor a limit of tokens."""
+    """Return whether the effort is "high", which accepts neither a temperature nor a token limit."""
     return bool(request.parameters["reasoning"] == "high")
 
 
 def _read(answer: Mapping[str, Any], question: str) -> Result:
-    """Read the model's words.
+    """Parse the model's answer.
 
     Raises:
-        OutputTruncated, ContentFiltered, MalformedOutput: there is nothing in it that can be used.
+        OutputTruncated, ContentFiltered, MalformedOutput: it contains nothing usable.
     """
     reason = answer.get("stopReason")
     if reason in ("max_tokens", "model_context_window_exceeded"):
@@ -257,7 +257,7 @@ def _read_words(blocks: Iterable[Mapping[str, Any]]) -> Result:
 
 
 def _outputs(blocks: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Yield what may be the output: of our tool, of a tool that the model made up, written as text."""
+    """Yield candidates for the output: of our tool, of a tool the model made up, and JSON in text."""
     uses = [block["toolUse"] for block in blocks if isinstance(block.get("toolUse"), Mapping)]
     uses.sort(key=lambda use: use.get("name") != TOOL)
     for value in [*(use.get("input") for use in uses), *(block.get("text") for block in blocks)]:
@@ -266,7 +266,7 @@ def _outputs(blocks: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]
 
 
 def _read_tool(output: Mapping[str, Any]) -> Result | None:
-    """Read the tool's output; return None if there is nothing in it that the tool records."""
+    """Parse the tool's output; return None if it contains nothing that the tool records."""
     keys = SCHEMA["properties"].keys()
     if len(output) == 1 and not keys & output.keys():
         (output,) = (value if isinstance(value, Mapping) else {} for value in output.values())
@@ -289,7 +289,7 @@ def _read_tool(output: Mapping[str, Any]) -> Result | None:
 
 
 def _found(reader: Reader, key: str, entry: object) -> Found:
-    """Read one entry: an object, a name alone, or Amazon's own form ``{"car": [x1, y1, x2, y2]}``."""
+    """Parse one entry: an object, just a name, or Amazon's own form ``{"car": [x1, y1, x2, y2]}``."""
     if isinstance(entry, str) and not entry.lstrip().startswith("{"):
         return Found(text_of(entry))
     values = object_of(entry)

@@ -1,8 +1,8 @@
-"""Amazon Rekognition: labels, text, moderation, protective equipment, custom labels; faces and celebrities
-where a setting turns them on. Each is a call of its own, and each answer a record.
+"""Amazon Rekognition: labels, text, moderation, protective equipment, custom labels, and if enabled by a
+setting, faces and celebrities. Each is a separate call, and each answer a separate record.
 
-Facts of the service: Rekognition developer guide, "Limits" and "Image orientation"; botocore's model
-rekognition 2016-06-27.
+Sources: Rekognition developer guide, "Limits" and "Image orientation"; botocore's model rekognition
+2016-06-27.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from analysis.providers.base import Answer, Image, Options, Provider, Request, S
 from analysis.providers.limits import Limits
 from analysis.results import Box, Found, Result
 
-# Raised by one when the question changes. A change to the reading of answers needs no new ones.
+# Increase when the question changes. A change to the parser needs no new answers.
 VERSION: Final = 1
 
 LIMITS: Final = Limits(
@@ -41,14 +41,14 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One thing that Rekognition can be asked for.
+    """One feature of Rekognition.
 
     Attributes:
         operation: boto3's method.
-        read: makes a result of the answer.
-        parameters: of the call, from the least confidence in percent.
-        version: the key of the model's version in the answer.
-        biometric: whether laws on biometric data are concerned.
+        read: parses the answer.
+        parameters: returns the call's parameters for a minimum confidence in percent.
+        version: key of the model's version in the answer.
+        biometric: whether laws on biometric data apply.
     """
 
     operation: str
@@ -111,7 +111,7 @@ class RekognitionProvider(Provider):
 
 
 def _requests(name: str) -> Iterator[Request]:
-    """The calls for one feature: for custom labels as many as there are models.
+    """Yield the requests for one feature: one, or for custom labels one per model.
 
     Raises:
         ValueError: there is no such feature.
@@ -142,10 +142,10 @@ def _requests(name: str) -> Iterator[Request]:
 
 
 def _read(feature: Feature, answer: Json) -> Result:
-    """Read an answer.
+    """Parse an answer.
 
     Raises:
-        MalformedOutput: there is nothing in it that can be read, and something that cannot.
+        MalformedOutput: it has entries, but none is readable.
     """
     reader = Reader()
     result = replace(feature.read(answer, reader), dropped=reader.dropped)
@@ -168,7 +168,7 @@ def _read_labels(answer: Json, reader: Reader) -> Result:
 
 
 def _read_text(answer: Json, reader: Reader) -> Result:
-    """Read the lines; the words that they consist of stay in the raw answer."""
+    """Parse the lines of text; their individual words are kept only in the raw answer."""
 
     def lines(entry: object) -> list[Found]:
         line = object_of(entry)

@@ -1,4 +1,4 @@
-"""Have a model say what images show, or say what that would do and cost."""
+"""Analyze images with a model, or preview the outcomes and the cost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from proxies.outcomes import Outcome
 from proxies.run_scope import Scope, scope_of
 
 _FAILURES_SHOWN: Final = 50
-# Options that mean nothing where no call is made.
+# Options without effect when no call is made.
 _OF_A_CALL: Final = ("force", "max_cost", "question", "features", "queue", "workers", "resume")
 
 
@@ -79,7 +79,7 @@ class Command(RunsBatches):
             return self._hand_over(scope, plan)
         return self._run(scope, run, plan, options["workers"])
 
-    # -- What can be asked for -------------------------------------------------------------------
+    # -- Modes -----------------------------------------------------------------------------------
 
     def _tell_plan(self, scope: Scope, run: Run, plan: AnalysisPlan) -> bool:
         batch = scope.left.pk if scope.left else None
@@ -116,7 +116,7 @@ class Command(RunsBatches):
         except Interrupted as stopped:
             self._report(scope, run)
             if self.batches[-1].paused_code not in ("", budgets.USED_UP):
-                # Something is not set up as it must be: run again as it is, it would meet the same.
+                # A setting is wrong: running the command again unchanged would fail the same way.
                 raise UsageError(str(stopped)) from stopped
             raise
         return self._report(scope, run)
@@ -136,7 +136,7 @@ class Command(RunsBatches):
         return True
 
     def _is_agreed(self, plan: AnalysisPlan, options: dict[str, Any]) -> bool:
-        """On a terminal a run that costs asks first."""
+        """Ask for confirmation of a run that costs money if on a terminal."""
         if options["yes"] or not sys.stdin.isatty() or not plan.needs_work:
             return True
         out = self.stderr if self.as_json else self.stdout
@@ -145,7 +145,7 @@ class Command(RunsBatches):
         out.flush()
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
-    # -- What is said ----------------------------------------------------------------------------
+    # -- Report ----------------------------------------------------------------------------------
 
     def _report(self, scope: Scope, run: Run) -> bool:
         totals = Totals()
@@ -180,10 +180,10 @@ def _check(options: dict[str, Any]) -> None:
 
 
 def _parameters(options: dict[str, Any]) -> dict[str, Any]:
-    """The operation's parameters; to resume a batch, only those that were given.
+    """Return the operation's parameters; when resuming a batch, only those that were given.
 
     Raises:
-        UsageError: the budget is no sum of money.
+        UsageError: the budget is not an amount of money.
     """
     features = [name.strip() for name in options["features"].split(",") if name.strip()]
     try:
@@ -203,10 +203,10 @@ def _parameters(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run_of(provider: str, parameters: dict[str, Any]) -> Run:
-    """The run that the parameters stand for.
+    """Return the run for these parameters.
 
     Raises:
-        UsageError: they stand for none.
+        UsageError: the parameters or the settings are invalid.
     """
     try:
         run = Run.of(provider, parameters)

@@ -1,4 +1,4 @@
-"""Delete pictures with all answers about them and all copies that were sent."""
+"""Delete pictures with all answers about them and all copies sent to models."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Command(Tool):
 
 
 def _found(picture: str) -> tuple[str, list[MediaFile]]:
-    """Return the SHA-256 and the files that a picture's id or SHA-256 stands for.
+    """Return the SHA-256 and the files for a picture's id or SHA-256.
 
     Raises:
         UsageError: it is neither, or there is no such file.
