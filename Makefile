@@ -4,7 +4,7 @@ PORT ?= 8000
 BIN := .venv/bin
 TESTS ?=
 
-.PHONY: run test lint bench chaos simulation-proof fuzz docs-formats lock clean
+.PHONY: run test lint bench chaos simulation-proof fuzz docs-formats docs-licences lock clean
 
 # Set up, import (PHOTOS=folder), make the proxies, serve on 127.0.0.1:$(PORT) until Ctrl-C.
 run: .venv/installed
@@ -21,6 +21,7 @@ lint: .venv/installed-dev
 	$(BIN)/djade --check --target-version 5.2 $$(git ls-files 'templates/*.html' '*/templates/*.html')
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check
+	$(BIN)/python -m novaproxy_site.tests.licences
 
 # Workers, database and queue taken away again and again, with dice of today's; ROUNDS=25 takes a quarter of an
 # hour. Then SEEDS runs of the simulation from seed FIRST on, shared over the cores, until one fails.
@@ -49,6 +50,10 @@ fuzz: .venv/installed-dev
 # The table of docs/formats.md, from files that other makers' programs write now.
 docs-formats: .venv/installed-dev
 	$(BIN)/python -W ignore -m proxies.tests.write_formats
+
+# The table of docs/licences.md, from the installed wheels.
+docs-licences: .venv/installed-dev
+	$(BIN)/python -m novaproxy_site.tests.licences --write
 
 # Measure beside the hardware's limit and other libraries (docs/performance.md). SHORT=1 takes under two
 # minutes, PHOTOS=folder takes your own photographs, ONLY="pixels growth" answers some of the questions.

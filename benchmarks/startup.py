@@ -14,7 +14,9 @@ from benchmarks.harness import Answer, Cost, Goal, Options, Table, median, numbe
 from novaproxy_site.tests.environment import clean_environment
 from novaproxy_site.tests.installation import ROOT
 
-HEAVY: Final = ("boto3", "botocore", "numpy", "PIL", "cykooz_resizer", "pillow_heif", "psycopg", "redis")
+HEAVY: Final = (
+    "boto3", "botocore", "numpy", "PIL", "cykooz_resizer", "pillow_heif", "pi_heif", "psycopg", "redis",
+)  # fmt: skip
 # Where files lie in a folder, these are never needed.
 FORBIDDEN: Final = ("boto3", "botocore", "numpy")
 COMMANDS: Final = (("check",), ("create_image_proxies", "--help"), ("import_media", "--help"))

@@ -40,7 +40,7 @@ DECODERS: Final[Mapping[str, _Decoder]] = MappingProxyType(
         "TIFF": _Decoder("PIL.TiffImagePlugin", "TiffImageFile", f"{_PILLOW} libtiff", "libtiff"),
         "BMP": _Decoder("PIL.BmpImagePlugin", "BmpImageFile", "Pillow"),
         "JPEG2000": _Decoder("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile", f"{_PILLOW} OpenJPEG", "jpg_2000"),
-        "HEIF": _Decoder("pillow_heif", "HeifImageFile", "pillow-heif"),
+        "HEIF": _Decoder("media_files.imaging.formats.heif", "HeifImageFile", "pillow-heif"),
         "AVIF": _Decoder("PIL.AvifImagePlugin", "AvifImageFile", f"{_PILLOW} libavif", "avif"),
     }
 )

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import tracemalloc
 import zlib
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
+from unittest.mock import patch
 
 import pytest
 from PIL import Image, ImageFile, features
@@ -271,10 +273,34 @@ class TestDecoderErrors:
         with pytest.raises(UnsupportedFormat, match="unsupported on this installation: install Pillow"):
             inspect(io.BytesIO(saved(name)))
 
-    def test_a_missing_module_names_the_package_to_install(self, monkeypatch):
-        monkeypatch.setitem(sys.modules, "pillow_heif", None)
-        with pytest.raises(UnsupportedFormat, match="install pillow-heif"):
+    def test_a_missing_module_names_the_package_to_install(self):
+        with heif_modules(), pytest.raises(UnsupportedFormat, match="install pillow-heif"):
             inspect(io.BytesIO(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00heic"))
+
+    @pytest.mark.parametrize(
+        ("installed", "expected"),
+        [
+            (["pi_heif"], "pi_heif"),
+            (["pillow_heif"], "pillow_heif"),
+            (["pi_heif", "pillow_heif"], "pillow_heif"),
+        ],
+        ids=["pi_heif", "pillow_heif", "both"],
+    )
+    def test_heif_is_decoded_by_the_module_that_is_installed(self, installed, expected):
+        with heif_modules(*installed):
+            assert decoding.decoder_class("HEIF").__module__ == expected
+
+
+@contextmanager
+def heif_modules(*installed: str):
+    """Replace the modules that decode HEIF by empty ones; those that are not named are missing."""
+    modules: dict[str, ModuleType | None] = {"pillow_heif": None, "pi_heif": None}
+    for name in installed:
+        modules[name] = ModuleType(name)
+        vars(modules[name])["HeifImageFile"] = type("HeifImageFile", (), {"__module__": name})
+    with patch.dict(sys.modules, modules):
+        sys.modules.pop("media_files.imaging.formats.heif", None)
+        yield
 
 
 def test_only_listed_plugins_are_used(monkeypatch):

@@ -15,7 +15,8 @@ from novaproxy_site.tests.installation import ROOT
 
 # The S3 client, arrays, other image libraries, the decoders of single formats, and what serves the site.
 HEAVY = {
-    "boto3", "botocore", "storages.backends.s3", "numpy", "imagecodecs", "pyvips", "cv2", "pillow_heif",
+    "boto3", "botocore", "storages.backends.s3", "numpy", "imagecodecs", "pyvips", "cv2",
+    "pillow_heif", "pi_heif",
     "PIL.PngImagePlugin", "PIL.WebPImagePlugin", "PIL.AvifImagePlugin",
     "gunicorn", "honcho",
 }  # fmt: skip
