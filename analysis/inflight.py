@@ -71,7 +71,7 @@ def break_off(row: Analysis) -> bool:
 def settle_broken_off() -> int:
     """Mark the started calls of dead processes as interrupted; return their number.
 
-    Without this, such a call is noticed only when the same question is asked again.
+    Without this, such a call is detected only by the next call with the same question.
     """
     started = list(Analysis.everything.started())
     is_running = liveness(row.holder for row in started)

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of analyses: the services, and a client of this process that reaches them."""
+"""Fixtures for analysis tests: the fake services, and this process's clients configured to use them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from media_files.tests.fixtures import add, everything, folders, inline, off  # 
 
 @pytest.fixture
 def nova(aws_environment: Callable[[Service], None]) -> Iterator[Service]:
-    """Converse, which says of every picture that it is a lighthouse."""
+    """A fake Converse API that describes every picture as a lighthouse."""
     with served(Bedrock("bedrock-runtime", model_answers.nova)) as service:
         aws_environment(service)
         yield service
@@ -26,7 +26,7 @@ def nova(aws_environment: Callable[[Service], None]) -> Iterator[Service]:
 
 @pytest.fixture
 def rekognition(aws_environment: Callable[[Service], None]) -> Iterator[Service]:
-    """Rekognition, which finds the same in every picture."""
+    """A fake Rekognition that finds the same in every picture."""
     with served(Rekognition("rekognition", model_answers.rekognition)) as service:
         aws_environment(service)
         yield service
@@ -34,7 +34,7 @@ def rekognition(aws_environment: Callable[[Service], None]) -> Iterator[Service]
 
 @pytest.fixture
 def aws_environment(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[Callable[[Service], None]]:
-    """A function that leads this process's clients to a service."""
+    """A function that points this process's clients to a service."""
     used: list[str] = []
     monkeypatch.delenv("AWS_BEARER_TOKEN_BEDROCK", raising=False)
     settings.NOVAPROXY_ANALYSIS_CALLS_PER_SECOND = 10_000.0
@@ -53,18 +53,18 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[
 
 @pytest.fixture
 def keep(add: Callable[..., MediaFile], off: None) -> Callable[..., MediaFile]:  # noqa: F811
-    """A function that keeps an original, of which no proxy is made before it is wanted."""
+    """A function that stores an original whose proxy is created only on demand."""
     return add
 
 
 @pytest.fixture
 def tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls are not tried again by the client itself, which would wait seconds in between."""
+    """Turn off the client's own retries, which would wait for seconds in between."""
     monkeypatch.setattr(aws, "ATTEMPTS", 1)
 
 
 def forget() -> None:
-    """What this process remembers of services and answers, as if it had just begun."""
+    """Clear this process's caches of clients, credentials and estimates, as in a new process."""
     aws._client.cache_clear()
     aws._missing_setup.cache_clear()
     estimates._learned.cache_clear()

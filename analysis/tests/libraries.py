@@ -1,4 +1,4 @@
-"""Installations with many small pictures, whose models are the tests' own servers."""
+"""Helpers for installations with many small pictures that use the fake services."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from novaproxy_site.tests.installation import Installation
 
 
 def lead(installation: Installation, service: Service, **settings: str) -> None:
-    """Have an installation ask this service; before its first process."""
+    """Point an installation to this service. Call this before its first process starts."""
     installation.environment |= service.environment | settings
 
 
 def fill(installation: Installation, count: int) -> None:
-    """So many different pictures, small enough to be sent as they are."""
+    """Add ``count`` different pictures, small enough to be sent without a proxy."""
     installation.shell(f"""
         import io
         from media_files.services import add_file
@@ -26,7 +26,7 @@ def fill(installation: Installation, count: int) -> None:
 
 
 def ask(installation: Installation, expression: str) -> Any:
-    """The value of an expression over the models, in the installation."""
+    """Evaluate an expression over the models in the installation; return its value."""
     return json.loads(
         installation.shell(f"""
             import json
@@ -39,7 +39,7 @@ def ask(installation: Installation, expression: str) -> Any:
 
 
 def start(installation: Installation) -> int:
-    """A batch over all files for the workers; return its id."""
+    """Start a batch over all files for the workers; return its id."""
     return int(
         installation.shell("""
             from analysis.options import parameters_of

@@ -1,4 +1,4 @@
-"""What the services say in tests."""
+"""The fake services' answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIGHTHOUSE: dict[str, Any] = {
 def tool_answer(
     output: Any, *, stop: str = "tool_use", tokens: tuple[int, int] = (1500, 200)
 ) -> dict[str, Any]:
-    """Converse's answer with a use of our tool."""
+    """Return a Converse answer that uses our tool."""
     use = {"toolUse": {"toolUseId": "tooluse_1", "name": TOOL, "input": output}}
     return converse_answer([use], stop=stop, tokens=tokens)
 
@@ -27,7 +27,7 @@ def tool_answer(
 def converse_answer(
     content: list[Any], *, stop: str = "end_turn", tokens: tuple[int, int] = (1500, 200)
 ) -> dict[str, Any]:
-    """Converse's answer with these blocks."""
+    """Return a Converse answer with these content blocks."""
     return {
         "output": {"message": {"role": "assistant", "content": content}},
         "stopReason": stop,
@@ -37,7 +37,7 @@ def converse_answer(
 
 
 def nova(asked: Asked) -> dict[str, Any]:
-    """A lighthouse, whatever is shown; in words to a free question."""
+    """Describe any picture as a lighthouse; answer a free question in plain text."""
     if "toolConfig" not in asked.body:
         return converse_answer([{"text": "It is a lighthouse."}])
     return tool_answer(LIGHTHOUSE)
@@ -105,5 +105,5 @@ REKOGNITION: dict[str, dict[str, Any]] = {
 
 
 def rekognition(asked: Asked) -> dict[str, Any]:
-    """The same of every picture."""
+    """Return the same answer for every picture."""
     return REKOGNITION[asked.operation]

@@ -1,4 +1,4 @@
-"""What the admin shows of analyses."""
+"""Analyses in the admin."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def analysed(nova: Service, keep: Keep) -> Analysis:
     return AnalysisService().analyze(keep()).analyses[0]
 
 
-def test_the_page_shows_what_was_said_and_where(admin_client: Client, analysed: Analysis) -> None:
+def test_the_page_shows_the_answer_and_its_boxes(admin_client: Client, analysed: Analysis) -> None:
     response = admin_client.get(f"{LIST}{analysed.pk}/change/")
     page = response.content.decode()
     assert '<rect x="25.000%" y="10.000%" width="25.000%" height="80.000%"><title>Tower</title>' in page
@@ -47,7 +47,7 @@ def test_the_page_shows_what_was_said_and_where(admin_client: Client, analysed: 
     assert "toolUseId" in text
 
 
-def test_everything_that_a_model_says_is_text(admin_client: Client, nova: Service, keep: Keep) -> None:
+def test_model_output_is_escaped(admin_client: Client, nova: Service, keep: Keep) -> None:
     box = {"x1": 0, "y1": 0, "x2": 10, "y2": 10}
     nova.answer = lambda asked: model_answers.tool_answer(
         {
@@ -74,7 +74,9 @@ def test_everything_that_a_model_says_is_text(admin_client: Client, nova: Servic
         assert "&lt;script&gt;" in page, address
 
 
-def test_a_failure_shows_its_name_and_what_came(admin_client: Client, nova: Service, keep: Keep) -> None:
+def test_a_failure_shows_its_error_and_the_raw_answer(
+    admin_client: Client, nova: Service, keep: Keep
+) -> None:
     nova.answer = lambda asked: model_answers.converse_answer([{"text": "I see"}], stop="max_tokens")
     (row,) = AnalysisService().analyze(keep()).analyses
     text = text_of(admin_client.get(f"{LIST}{row.pk}/change/"))
@@ -83,13 +85,13 @@ def test_a_failure_shows_its_name_and_what_came(admin_client: Client, nova: Serv
     assert "max tokens" in text_of(admin_client.get(LIST))
 
 
-def test_a_file_that_was_replaced_since_is_told_of(admin_client: Client, analysed: Analysis) -> None:
+def test_the_page_warns_if_the_file_was_replaced_since(admin_client: Client, analysed: Analysis) -> None:
     MediaFile.objects.update(fingerprint="another")
     assert "was replaced after this analysis" in text_of(admin_client.get(f"{LIST}{analysed.pk}/change/"))
 
 
 @pytest.mark.parametrize("search", ["lighthouse", "Tower", "keep out", "rock"])
-def test_files_are_found_by_what_was_said(
+def test_files_are_found_by_their_answers(
     admin_client: Client, analysed: Analysis, keep: Keep, search: str
 ) -> None:
     other = keep(jpeg(300, 200), "lamp.jpg")
@@ -102,7 +104,7 @@ def test_files_are_found_by_what_was_said(
 # -- The operation ---------------------------------------------------------------------------------
 
 
-def test_the_plan_says_cost_and_bytes_and_a_start_makes_a_batch(
+def test_the_preview_shows_the_cost_and_start_creates_a_batch(
     admin_client: Client, nova: Service, keep: Keep
 ) -> None:
     for seed in range(3):
@@ -118,16 +120,14 @@ def test_the_plan_says_cost_and_bytes_and_a_start_makes_a_batch(
     assert (batch.parameters["profile"], batch.parameters["max_cost"]) == ("rekognition", "0.5")
 
 
-def test_a_budget_that_is_no_money_starts_nothing(admin_client: Client, nova: Service, keep: Keep) -> None:
+def test_an_invalid_budget_starts_nothing(admin_client: Client, nova: Service, keep: Keep) -> None:
     keep()
     response = admin_client.post(f"{OPERATION}?filter=", {"max_cost": "much"})
     assert "Enter a number" in text_of(response)
     assert not Batch.objects.filter(operation="analyze-nova").exists()
 
 
-def test_a_paused_batch_is_resumed_with_another_budget(
-    admin_client: Client, nova: Service, keep: Keep
-) -> None:
+def test_a_paused_batch_resumes_with_a_new_budget(admin_client: Client, nova: Service, keep: Keep) -> None:
     keep()
     admin_client.post(f"{OPERATION}?filter=", {"max_cost": "0.0001"})
     batch = Batch.objects.get(operation="analyze-nova")
@@ -143,20 +143,20 @@ def test_a_paused_batch_is_resumed_with_another_budget(
     admin_client.post(f"{page}resume/now/", {"max_cost": "2.5"})
     batch.refresh_from_db()
     assert (batch.state, batch.parameters["max_cost"]) == ("running", "2.5")
-    # A button without the field, as of an older page, leaves it as it is.
+    # A form without the field, such as from an outdated page, leaves the budget unchanged.
     lifecycle.pause(batch)
     admin_client.post(f"{page}resume/now/")
     batch.refresh_from_db()
     assert (batch.state, batch.parameters["max_cost"]) == ("running", "2.5")
 
 
-def test_without_credentials_the_admin_says_what_to_set(
+def test_the_admin_lists_missing_settings_without_credentials(
     admin_client: Client, nova: Service, keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name)
     forget()
-    readiness.missing(patience=60)  # however busy the machine
+    readiness.missing(patience=60)  # enough even on a busy machine
     keep()
     for address in (LIST, f"{OPERATION}?filter="):
         text = text_of(admin_client.get(address))
@@ -166,14 +166,14 @@ def test_without_credentials_the_admin_says_what_to_set(
     forget()
 
 
-def test_who_may_not_ask_is_not_offered_it(analysed: Analysis) -> None:
+def test_analysis_is_not_offered_without_permission(analysed: Analysis) -> None:
     client = staff_with("media_files.view_mediafile")
     assert "Analyze (Nova)" not in text_of(client.get("/admin/media_files/mediafile/"))
     assert client.get(f"{OPERATION}?filter=").status_code == 403
     assert client.get(f"{LIST}{analysed.pk}/change/").status_code == 200
 
 
-def test_who_may_ask_is_offered_it(keep: Keep) -> None:
+def test_analysis_is_offered_with_permission(keep: Keep) -> None:
     keep()
     client = staff_with("media_files.view_mediafile", "analysis.add_analysis")
     text = text_of(client.get("/admin/media_files/mediafile/"))
@@ -181,20 +181,18 @@ def test_who_may_ask_is_offered_it(keep: Keep) -> None:
     assert "Analyze (Rekognition)" in text
 
 
-def test_a_refusal_is_shown_in_the_list(admin_client: Client, nova: Service, keep: Keep) -> None:
+def test_a_rejection_is_shown_in_the_list(admin_client: Client, nova: Service, keep: Keep) -> None:
     nova.faults.append(Refused(400, "ValidationException", "Too odd"))
     AnalysisService().analyze(keep())
     assert "rejected" in text_of(admin_client.get(LIST))
 
 
-def test_a_failure_is_told_of_on_the_page_of_its_file(
-    admin_client: Client, nova: Service, keep: Keep
-) -> None:
+def test_a_failure_is_shown_on_the_page_of_its_file(admin_client: Client, nova: Service, keep: Keep) -> None:
     file = keep()
     nova.faults.append(Refused(400, "ValidationException", "Too odd"))
     AnalysisService().analyze(file)
     page = f"/admin/media_files/mediafile/{file.pk}/change/"
     assert "Too odd" in text_of(admin_client.get(page))
-    # One that is being asked has said nothing yet.
+    # A call in flight has no answer yet.
     Analysis.objects.update(status="started", error="", message="")
     assert "started" in text_of(admin_client.get(page))

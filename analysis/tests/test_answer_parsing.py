@@ -1,4 +1,4 @@
-"""Answers are read tolerantly: whatever can be understood is kept, and what is left out is counted."""
+"""Answers are parsed tolerantly: everything readable is kept, and what is dropped is counted."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ BOX = Box(0.01, 0.02, 0.09, 0.18)
 
 
 def read(output: Any) -> Result:
-    """Read a tool's output as Nova's."""
+    """Parse a tool's output like Nova's."""
     return get("nova").read(model_answers.tool_answer(output), model="nova", question="")
 
 
 def read_text(text: str) -> Result:
-    """Read an answer in words where the tool was asked for."""
+    """Parse an answer in plain text although the tool was requested."""
     return get("nova").read(model_answers.converse_answer([{"text": text}]), model="nova", question="")
 
 
@@ -68,7 +68,7 @@ def read_text(text: str) -> Result:
     ],
     ids=repr,
 )
-def test_a_box_is_recognised_in_every_form(value: object) -> None:
+def test_boxes_are_parsed_in_every_form(value: object) -> None:
     assert box_of(value, scale=1000) == BOX
 
 
@@ -82,7 +82,7 @@ def test_a_box_is_recognised_in_every_form(value: object) -> None:
     ],
     ids=repr,
 )
-def test_ratios_and_thousandths_are_told_apart(value: object, expected: Box) -> None:
+def test_ratios_and_thousandths_are_distinguished(value: object, expected: Box) -> None:
     assert box_of(value, scale=1000) == expected
 
 
@@ -94,12 +94,12 @@ def test_ratios_and_thousandths_are_told_apart(value: object, expected: Box) -> 
     ],
     ids=lambda value: repr(value)[:30],
 )  # fmt: skip
-def test_what_is_no_box_of_the_picture_is_unreadable(value: object) -> None:
+def test_invalid_boxes_are_unreadable(value: object) -> None:
     with pytest.raises(Unreadable):
         box_of(value, scale=1000)
 
 
-def test_a_box_of_ratios_is_cut_off_at_the_edges() -> None:
+def test_a_box_of_ratios_is_clipped_at_the_edges() -> None:
     assert box_of_ratios(-0.1, "0.5", 0.3, 0.9) == Box(0.0, 0.5, 0.2, 0.5)
 
 
@@ -113,27 +113,27 @@ def test_a_box_of_ratios_is_cut_off_at_the_edges() -> None:
         (100, 1.0), (1.0000001, 1.0), (0, 0.0), (" 0.95 ", 0.95),
     ],
 )  # fmt: skip
-def test_confidence_is_a_ratio_or_percent(value: object, expected: float) -> None:
+def test_confidence_is_a_ratio_or_a_percentage(value: object, expected: float) -> None:
     assert confidence_of(value) == expected
 
 
 @pytest.mark.parametrize("value", ["high", True, [1], -0.5, 101, "1e400", float("nan"), 10**400, "9" * 100])
-def test_what_is_no_confidence_is_unreadable(value: object) -> None:
+def test_invalid_confidences_are_unreadable(value: object) -> None:
     with pytest.raises(Unreadable):
         confidence_of(value)
 
 
-def test_rekognition_counts_in_percent_throughout() -> None:
+def test_rekognition_always_uses_percentages() -> None:
     assert percent_of(0.5) == 0.005
 
 
 @pytest.mark.parametrize("value", [None, {}, [], "", "   ", "\x00", True, float("inf"), 10**400])
-def test_what_is_no_text_is_unreadable(value: object) -> None:
+def test_invalid_text_is_unreadable(value: object) -> None:
     with pytest.raises(Unreadable):
         text_of(value)
 
 
-def test_text_loses_what_no_database_keeps_and_numbers_are_text() -> None:
+def test_text_is_sanitized_and_numbers_become_text() -> None:
     assert text_of(" a\x00b\ud800\x1b[31m\nc ") == "ab[31m\nc"
     assert text_of(42) == "42"
 
@@ -160,24 +160,24 @@ WHOLE = json.dumps(model_answers.LIGHTHOUSE)
     ],
     ids=["string", "twice encoded", "fence", "wrapped", "null list", "missing list", "lists in strings"],
 )
-def test_an_answer_is_read_in_every_form(output: Any) -> None:
+def test_answers_are_parsed_in_every_form(output: Any) -> None:
     assert read(output) == LIGHTHOUSE
 
 
 @pytest.mark.parametrize(
     "text", [WHOLE, f"```json\n{WHOLE}\n```", f"```\n{WHOLE}```", f"Here you {{are}}: {WHOLE} Anything else?"]
 )
-def test_an_answer_in_words_instead_of_the_tool_is_read(text: str) -> None:
+def test_an_answer_in_text_instead_of_the_tool_is_parsed(text: str) -> None:
     assert read_text(text) == LIGHTHOUSE
 
 
-def test_the_output_of_a_tool_that_the_model_made_up_is_read() -> None:
+def test_the_output_of_an_invented_tool_is_parsed() -> None:
     use = {"toolUse": {"toolUseId": "1", "name": "describe", "input": model_answers.LIGHTHOUSE}}
     answer = model_answers.converse_answer([{"text": "I will."}, use])
     assert get("nova").read(answer, model="nova", question="") == LIGHTHOUSE
 
 
-def test_entries_are_read_in_every_form() -> None:
+def test_entries_are_parsed_in_every_form() -> None:
     result = read(
         {
             "caption": None,
@@ -201,7 +201,7 @@ def test_entries_are_read_in_every_form() -> None:
 
 
 @pytest.mark.parametrize("bad", [None, 7, {}, {"name": None}, {"name": {}}, [], ""], ids=repr)
-def test_one_bad_entry_of_forty_costs_itself_alone(nova: Service, keep: Keep, bad: object) -> None:
+def test_one_bad_entry_of_forty_does_not_affect_the_others(nova: Service, keep: Keep, bad: object) -> None:
     good = [{"name": f"Gull {number}", "box": [10, 20, 100, 200]} for number in range(39)]
     nova.answer = lambda asked: model_answers.tool_answer(
         {"caption": "Gulls", "objects": [*good[:7], bad, *good[7:]]}
@@ -210,7 +210,7 @@ def test_one_bad_entry_of_forty_costs_itself_alone(nova: Service, keep: Keep, ba
     assert (row.status, len(row.result["objects"]), row.result["dropped"]) == ("done", 39, 1)
 
 
-def test_a_bad_box_or_confidence_costs_neither_the_name_nor_the_rest(
+def test_a_bad_box_or_confidence_keeps_the_name_and_the_rest(
     nova: Service, keep: Keep, client: Client, admin_client: Client
 ) -> None:
     objects = [
@@ -229,13 +229,13 @@ def test_a_bad_box_or_confidence_costs_neither_the_name_nor_the_rest(
     assert "2 values in the answer could not be read" in page.content.decode()
 
 
-def test_more_entries_than_any_picture_has_are_counted() -> None:
+def test_excess_entries_are_dropped_and_counted() -> None:
     result = read({"labels": ["Sea"] * 1005})
     assert (len(result.labels), result.dropped) == (1000, 5)
 
 
 @pytest.mark.parametrize("feature", FEATURES)
-def test_one_bad_entry_costs_rekognition_nothing_else(feature: str) -> None:
+def test_one_bad_rekognition_entry_does_not_affect_the_others(feature: str) -> None:
     good = next(value for key, value in model_answers.REKOGNITION.items() if _asks(feature, key))
     bad = {key: [*value, "odd", None] if isinstance(value, list) else value for key, value in good.items()}
     found = get("rekognition").read(good, model=feature, question="")
@@ -244,7 +244,7 @@ def test_one_bad_entry_costs_rekognition_nothing_else(feature: str) -> None:
     assert result == Result(**{**vars_of(found), "dropped": 2 * lists})
 
 
-def test_rekognition_numbers_are_read_from_text() -> None:
+def test_rekognition_numbers_are_parsed_from_text() -> None:
     label = {"Name": "Sea", "Confidence": "98.5", "Instances": None}
     result = get("rekognition").read({"Labels": [label]}, model="labels", question="")
     assert result.labels[0].confidence == 0.985
@@ -258,7 +258,7 @@ def _asks(feature: str, operation: str) -> bool:
     return FEATURES[feature].operation.replace("_", "") == operation.lower()
 
 
-# -- Anything at all -------------------------------------------------------------------------------
+# -- Arbitrary answers -----------------------------------------------------------------------------
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -295,13 +295,13 @@ GOOD = [{"name": "Gull", "confidence": 0.5, "box": [10, 20, 100, 200]}]
 
 
 @given(JSON)
-def test_any_output_is_read_or_named_as_malformed(output: Any) -> None:
+def test_any_output_is_parsed_or_reported_as_malformed(output: Any) -> None:
     with suppress(MalformedOutput):
         _in_order(read(output))
 
 
 @given(JSON)
-def test_any_answer_of_the_service_is_read_or_named(answer: Any) -> None:
+def test_any_answer_of_the_service_is_parsed_or_reported(answer: Any) -> None:
     raw = answer if isinstance(answer, dict) else {"output": answer}
     for question in ("", "What is it?"):
         with suppress(ProviderError):
@@ -309,7 +309,7 @@ def test_any_answer_of_the_service_is_read_or_named(answer: Any) -> None:
 
 
 @given(REKOGNITION_JSON, st.sampled_from(sorted(FEATURES)))
-def test_any_answer_of_rekognition_is_read_or_named(answer: Any, feature: str) -> None:
+def test_any_answer_of_rekognition_is_parsed_or_reported(answer: Any, feature: str) -> None:
     raw = answer if isinstance(answer, dict) else {"Labels": answer, "Persons": answer}
     with suppress(MalformedOutput):
         _in_order(get("rekognition").read(raw, model=feature, question=""))
@@ -322,25 +322,25 @@ def test_a_readable_entry_is_never_lost(before: list[Any], after: list[Any], oth
 
 
 @given(st.text())
-def test_any_text_is_read_or_named_as_malformed(text: str) -> None:
+def test_any_text_is_parsed_or_reported_as_malformed(text: str) -> None:
     with suppress(MalformedOutput):
         _in_order(read_text(text))
 
 
 @given(st.lists(st.floats() | st.integers() | st.text(max_size=5), min_size=4, max_size=4))
-def test_a_box_lies_within_the_picture(corners: list[Any]) -> None:
+def test_boxes_are_within_the_picture(corners: list[Any]) -> None:
     for make in (lambda: box_of(corners, scale=1000), lambda: box_of_ratios(*corners)):
         with suppress(Unreadable):
             _within(make())
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_a_number_is_the_same_as_text(number: float) -> None:
+def test_numbers_and_their_text_are_equivalent(number: float) -> None:
     assert number_of(repr(number)) == number
 
 
 def _in_order(result: Result) -> None:
-    """What was read can be stored, searched and drawn."""
+    """Assert that the result can be stored, searched and drawn."""
     stored = json.dumps(result.as_json(), allow_nan=False)
     assert "\\u0000" not in stored
     assert result.search_text is not None
@@ -360,7 +360,7 @@ def _within(box: Box) -> None:
     assert box.top + box.height <= 1 + 1e-9
 
 
-# -- Nested without end ----------------------------------------------------------------------------
+# -- Deep nesting ----------------------------------------------------------------------------------
 
 
 def nested(depth: int) -> str:
@@ -369,10 +369,10 @@ def nested(depth: int) -> str:
 
 @pytest.mark.parametrize("depth", [50, 400, 900, 100_000])
 @pytest.mark.parametrize("place", ["box", "list", "string", "around"])
-def test_a_deeply_nested_answer_ends_nothing(
+def test_a_deeply_nested_answer_crashes_nothing(
     nova: Service, keep: Keep, admin_client: Client, depth: int, place: str
 ) -> None:
-    """It is stored, read, shown and listed, whatever the depth; what stands beside it is kept."""
+    """At any depth it is stored, parsed, shown and listed, and the readable parts are kept."""
     deep = nested(depth)
     body = {
         "box": f'{{"caption": "A sea", "objects": [{{"name": "Tower", "box": {deep}}}]}}',

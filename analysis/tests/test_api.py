@@ -1,4 +1,4 @@
-"""Analyses over the REST API, each answer held against the schema."""
+"""Analyses via the REST API; each response is validated against the schema."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def test_a_file_is_analysed_once_and_then_reused(api: Api, nova: Service, keep: 
     assert [row["is_newest"] for row in history] == [True, False]
 
 
-def test_rekognition_is_asked_for_what_the_body_names(api: Api, rekognition: Service, keep: Keep) -> None:
+def test_rekognition_is_called_with_the_requested_features(
+    api: Api, rekognition: Service, keep: Keep
+) -> None:
     body = {"provider": "rekognition", "features": ["moderation"], "profile": "rekognition"}
     response = api.send(f"/api/files/{keep().pk}/analyze", body)
     assert response.status_code == 201
@@ -87,7 +89,7 @@ FAULTS = {
 
 @pytest.mark.usefixtures("tried_once")
 @pytest.mark.parametrize("code", FAULTS)
-def test_a_failure_is_answered_by_its_name(api: Api, nova: Service, keep: Keep, code: str) -> None:
+def test_a_failure_is_reported_by_its_code(api: Api, nova: Service, keep: Keep, code: str) -> None:
     fault, status = FAULTS[code]
     nova.faults.append(fault)
     file = keep()
@@ -97,12 +99,12 @@ def test_a_failure_is_answered_by_its_name(api: Api, nova: Service, keep: Keep, 
     assert api.get(f"/api/files/{file.pk}/analyses").json()["results"][0]["error"] == code
 
 
-def test_what_has_to_be_set_is_said(
+def test_missing_settings_are_reported(
     api: Api, nova: Service, keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     forget()
-    readiness.missing(patience=60)  # however busy the machine
+    readiness.missing(patience=60)  # enough even on a busy machine
     file = keep()
     response = api.send(f"/api/files/{file.pk}/analyze")
     assert (response.status_code, response.json()["error"]) == (409, "not_configured")
@@ -124,7 +126,7 @@ def test_a_video_is_not_analysed(api: Api, nova: Service, keep: Keep) -> None:
         ("get", "/api/files/{id}/analyses", "media_files.view_mediafile"),
     ],
 )
-def test_each_address_asks_for_its_permission(keep: Keep, method: str, path: str, permission: str) -> None:
+def test_each_endpoint_requires_its_permission(keep: Keep, method: str, path: str, permission: str) -> None:
     others = {*PERMISSIONS, "proxies.change_batch", "proxies.add_proxy"} - {permission}
     address = path.format(id=keep().pk)
     assert getattr(api_with(*others), method)(address).status_code == 403
@@ -134,7 +136,7 @@ def test_each_address_asks_for_its_permission(keep: Keep, method: str, path: str
 # -- Batches ---------------------------------------------------------------------------------------
 
 
-def test_a_batch_is_planned_with_its_cost_and_then_started(api: Api, nova: Service, keep: Keep) -> None:
+def test_a_batch_is_previewed_with_its_cost_and_then_started(api: Api, nova: Service, keep: Keep) -> None:
     ids = [keep(seed=seed).pk for seed in range(3)]
     body = {"file_ids": ids, "max_cost": "0.5"}
     planned = api.send("/api/batch/analyze", {**body, "dry_run": True})
@@ -152,7 +154,7 @@ def test_a_batch_is_planned_with_its_cost_and_then_started(api: Api, nova: Servi
     assert api.get(f"/api/batch/{batch.job_id}").json()["operation"] == "analyze-nova"
 
 
-def test_a_batch_takes_the_filters_of_the_search(api: Api, nova: Service, keep: Keep) -> None:
+def test_a_batch_accepts_the_search_filters(api: Api, nova: Service, keep: Keep) -> None:
     found, _ = keep(seed=1), keep(seed=2)
     api.send(f"/api/files/{found.pk}/analyze")
     body = {"filter": {"label": "lighthouse"}, "dry_run": True, "force": True}
@@ -163,7 +165,7 @@ def test_a_batch_takes_the_filters_of_the_search(api: Api, nova: Service, keep: 
     ("feature", "setting"),
     [("faces", "NOVAPROXY_ANALYSIS_BIOMETRICS"), ("custom-labels", "NOVAPROXY_ANALYSIS_CUSTOM_MODELS")],
 )
-def test_a_batch_of_what_is_off_names_the_setting(
+def test_a_batch_with_a_disabled_feature_names_the_setting(
     api: Api, rekognition: Service, keep: Keep, feature: str, setting: str
 ) -> None:
     body = {"file_ids": [keep().pk], "provider": "rekognition", "features": [feature]}
@@ -174,7 +176,7 @@ def test_a_batch_of_what_is_off_names_the_setting(
     assert not Batch.objects.filter(standing=None).exists()
 
 
-def test_a_batch_that_would_pause_at_once_for_what_is_missing_is_not_started(
+def test_a_batch_that_would_pause_at_once_is_not_started(
     api: Api, nova: Service, keep: Keep, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = {"file_ids": [keep().pk], "max_cost": "1"}
@@ -184,7 +186,7 @@ def test_a_batch_that_would_pause_at_once_for_what_is_missing_is_not_started(
     assert "prices.toml" in unpriced.json()["message"]
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     forget()
-    readiness.missing(patience=60)  # however busy the machine
+    readiness.missing(patience=60)  # enough even on a busy machine
     nobody = api.send("/api/batch/analyze", {"file_ids": body["file_ids"]})
     assert (nobody.status_code, nobody.json()["error"]) == (409, "not_configured")
     assert "AWS_ACCESS_KEY_ID" in nobody.json()["message"]
@@ -193,7 +195,7 @@ def test_a_batch_that_would_pause_at_once_for_what_is_missing_is_not_started(
 
 @pytest.fixture
 def paused(nova: Service, keep: Keep) -> Batch:
-    """A batch that its budget has paused."""
+    """A batch paused because its budget is used up."""
     keep()
     batch = lifecycle.start(
         "analyze-nova", Selection(MediaFile.objects.all()), parameters_of(max_cost=Decimal("0.0001"))
@@ -205,9 +207,9 @@ def paused(nova: Service, keep: Keep) -> Batch:
 @pytest.mark.parametrize(
     ("body", "budget"),
     [({"max_cost": "2.5"}, "2.5000"), ({"max_cost": None}, None), ({}, "0.0001")],
-    ids=["another", "that of the settings", "the same"],
+    ids=["new", "default", "unchanged"],
 )
-def test_a_batch_goes_on_with_the_budget_that_is_given(
+def test_a_batch_resumes_with_the_given_budget(
     paused: Batch, body: dict[str, object], budget: str | None
 ) -> None:
     api = api_with("proxies.view_batch", "proxies.change_batch")
@@ -220,7 +222,7 @@ def test_a_batch_goes_on_with_the_budget_that_is_given(
 
 
 @pytest.mark.parametrize("body", [{"max_cost": "much"}, {"max_cost": -1}, {"budget": 1}])
-def test_what_is_no_budget_leaves_the_batch_paused(paused: Batch, body: dict[str, object]) -> None:
+def test_an_invalid_budget_leaves_the_batch_paused(paused: Batch, body: dict[str, object]) -> None:
     told = api_with("proxies.change_batch").send(f"/api/batch/{paused.pk}/resume", body)
     assert (told.status_code, list(told.json())) == (400, list(body))
     paused.refresh_from_db()
@@ -240,7 +242,7 @@ def test_a_batch_of_proxies_has_no_budget(keep: Keep) -> None:
 
 @pytest.fixture
 def described(api: Api, nova: Service, keep: Keep) -> dict[str, int]:
-    """Two files, of which models say different things."""
+    """Two files that models describe differently."""
     lighthouse, dog = keep(seed=1), keep(jpeg(300, 200))
     api.send(f"/api/files/{lighthouse.pk}/analyze")
     said = {**model_answers.LIGHTHOUSE, "caption": "A dog runs.", "text": [], "objects": []}
@@ -268,15 +270,13 @@ def found(api: Api, query: str) -> list[int]:
         ("q=%25", []),
     ],
 )
-def test_files_are_found_by_what_models_say(
+def test_files_are_found_by_their_answers(
     api: Api, described: dict[str, int], query: str, names: list[str]
 ) -> None:
     assert found(api, query) == [described[name] for name in names]
 
 
-def test_what_was_said_of_an_older_file_or_before_is_not_found(
-    api: Api, nova: Service, described: dict[str, int]
-) -> None:
+def test_outdated_answers_are_not_found(api: Api, nova: Service, described: dict[str, int]) -> None:
     api.send(f"/api/files/{described['lighthouse']}/analyze", {"force": True})
     assert found(api, "label=lighthouse") == []
     MediaFile.objects.filter(pk=described["dog"]).update(fingerprint="another")
@@ -284,9 +284,7 @@ def test_what_was_said_of_an_older_file_or_before_is_not_found(
     assert Analysis.objects.done().count() == 3
 
 
-def test_what_a_batch_has_spent_is_shown_unusable_answers_included(
-    api: Api, nova: Service, keep: Keep
-) -> None:
+def test_a_batch_shows_its_spending_including_unusable_answers(api: Api, nova: Service, keep: Keep) -> None:
     keep(jpeg(300, 200))
     batch = lifecycle.start("analyze-nova", Selection(MediaFile.objects.all()), parameters_of())
     url = f"/api/batch/{batch.pk}"
@@ -304,9 +302,7 @@ def test_what_a_batch_has_spent_is_shown_unusable_answers_included(
     assert api.get(f"/api/batch/{free.pk}").json()["spent"] is None
 
 
-def test_single_requests_have_a_budget_for_each_day(
-    api: Api, nova: Service, keep: Keep, settings: Any
-) -> None:
+def test_single_requests_have_a_daily_budget(api: Api, nova: Service, keep: Keep, settings: Any) -> None:
     settings.NOVAPROXY_ANALYSIS_DAILY_BUDGET = Decimal("0.0021")
     files = [keep(jpeg(300 + number, 200)) for number in range(4)]
     codes = [api.send(f"/api/files/{file.pk}/analyze").status_code for file in files]
@@ -316,13 +312,13 @@ def test_single_requests_have_a_budget_for_each_day(
     assert refused.json()["error"] == "budget"
     assert f"${spent:.4f} today" in refused.json()["message"]
     assert not Analysis.objects.filter(status="started").exists()
-    # Answers that are there cost nothing; a batch has a budget of its own; tomorrow is another day.
+    # Existing answers cost nothing, and the next day has a new budget.
     assert api.send(f"/api/files/{files[0].pk}/analyze").status_code == 200
     DaySpending.objects.update(day=F("day") - timedelta(days=1))
     assert api.send(f"/api/files/{files[2].pk}/analyze").status_code == 201
 
 
-def test_a_request_in_flight_holds_what_is_left_of_the_day(
+def test_a_request_in_flight_reserves_the_rest_of_the_daily_budget(
     api: Api, nova: Service, keep: Keep, settings: Any
 ) -> None:
     settings.NOVAPROXY_ANALYSIS_DAILY_BUDGET = Decimal("0.002")

@@ -1,4 +1,4 @@
-"""From the photograph to the box on it, as a person does it in a browser."""
+"""Upload a photo and analyse it in a real browser, up to the box drawn on it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ pytestmark = pytest.mark.browser
 PATIENCE = 40_000  # ms; the machine may be busy with other tests
 expect.set_options(timeout=PATIENCE)
 _ORIENTATION = 0x0112
-# Of the upright picture, 1200 x 1600 px: where the red square is.
+# Position and size of the red square in the upright picture of 1200 x 1600 px.
 LEFT, TOP, SIDE = 700, 300, 240
 
 
 def sideways_photograph() -> bytes:
-    """Stored lying on its side with the EXIF orientation 6, as a telephone does that is held upright."""
+    """Return a photo stored sideways with EXIF orientation 6, like those of a phone held upright."""
     upright = Image.new("RGB", (1200, 1600), (40, 90, 60))
     upright.paste((230, 20, 20), (LEFT, TOP, LEFT + SIDE, TOP + SIDE))
     exif = Image.Exif()
@@ -41,7 +41,7 @@ def sideways_photograph() -> bytes:
 
 
 def red_square(content: bytes) -> tuple[float, float, float, float]:
-    """Where the red is in a picture, as ratios: left, top, right, bottom."""
+    """Return the bounds of the red pixels as ratios: left, top, right, bottom."""
     with Image.open(io.BytesIO(content)) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     is_red = (pixels[..., 0] > 180) & (pixels[..., 1] < 90) & (pixels[..., 2] < 90)
@@ -53,7 +53,7 @@ def red_square(content: bytes) -> tuple[float, float, float, float]:
 
 
 def look(asked: Asked) -> dict[str, Any]:
-    """A model that really looks: it finds the red square in the picture that it was sent."""
+    """Answer like a real model: find the red square in the picture that was sent."""
     x1, y1, x2, y2 = (round(1000 * ratio) for ratio in red_square(asked.content))
     found = {"name": "Red square <b>", "confidence": 0.9, "box": {"x1": x1, "y1": y1, "x2": x2, "y2": y2}}
     return model_answers.tool_answer(
@@ -69,7 +69,7 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def site(install: Callable[..., Installation], service: Service) -> Iterator[tuple[str, str]]:
-    """The address of a running site with a worker, and the session of somebody who may do everything."""
+    """The URL of a running site with a worker, and a superuser's session key."""
     installation = install()
     lead(installation, service)
     (port,) = free_ports(1)
@@ -99,7 +99,7 @@ def page(chromium: Path, site: tuple[str, str]) -> Iterator[Page]:
         context.add_cookies([{"name": "sessionid", "value": session, "url": url}])
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
-        # Faults of our scripts; and a dialogue, should a script of the model's have run.
+        # Errors in our scripts, and dialogs opened by scripts in the model's answer.
         wrong: list[str] = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("dialog", lambda dialog: wrong.append(dialog.message))
@@ -108,7 +108,7 @@ def page(chromium: Path, site: tuple[str, str]) -> Iterator[Page]:
     assert wrong == []
 
 
-def test_a_photograph_is_uploaded_analysed_and_its_box_lies_right(
+def test_a_photo_is_uploaded_and_analysed_and_its_box_fits(
     page: Page, service: Service, tmp_path: Path
 ) -> None:
     photograph = tmp_path / "telephone.jpg"
@@ -119,7 +119,7 @@ def test_a_photograph_is_uploaded_analysed_and_its_box_lies_right(
     page.get_by_role("button", name="Save", exact=True).click()
     page.locator("#result_list").get_by_role("link", name="telephone.jpg").click()
     page.wait_for_url(re.compile(r"/mediafile/\d+/change/"))
-    # The worker makes the proxy meanwhile.
+    # The worker creates the proxy meanwhile.
     expect_reloaded(page, "The proxy is up to date.")
 
     page.get_by_role("link", name="Analyze (Nova)").click()
@@ -133,11 +133,11 @@ def test_a_photograph_is_uploaded_analysed_and_its_box_lies_right(
     page.get_by_role("link", name="telephone.jpg").click()
     expect(page.locator(".an-stage img")).to_be_visible()
     page.wait_for_function("document.querySelector('.an-stage img')?.naturalWidth > 0")
-    # Whatever it is called, it is words.
+    # The caption is shown as text, not as markup.
     expect(page.get_by_text("<script>alert(1)</script>", exact=True)).to_be_visible()
     assert_box_lies_right(page)
 
-    # The original itself, whose pixels lie on their side, is turned by the browser: the box fits it, too.
+    # The browser rotates the original, whose pixels are stored sideways: the box fits it, too.
     page.evaluate(
         "address => document.querySelector('.an-stage img').setAttribute('src', address)",
         "/api/files/1/content",
@@ -151,8 +151,10 @@ def test_a_photograph_is_uploaded_analysed_and_its_box_lies_right(
 
 
 def expect_reloaded(page: Page, text: str) -> None:
-    """The text appears, on a page that does not follow by itself. The page must have arrived: to reload
-    one that is still on its way elsewhere is an error of the browser's."""
+    """Reload a page without live updates until the text appears.
+
+    The page must have finished loading: reloading during a navigation is a browser error.
+    """
 
     def is_there() -> bool:
         page.reload()
@@ -162,7 +164,7 @@ def expect_reloaded(page: Page, text: str) -> None:
 
 
 def assert_box_lies_right(page: Page) -> None:
-    """Hold the drawn box against the pixels of the picture below it."""
+    """Compare the drawn box with the pixels of the picture below it."""
     page.evaluate("document.querySelector('.an-boxes').style.visibility = 'hidden'")
     shown = red_square(page.locator(".an-stage img").screenshot())
     page.evaluate("document.querySelector('.an-boxes').style.visibility = 'visible'")

@@ -1,4 +1,4 @@
-"""Settings that cost, lead elsewhere or cannot work are told of at start; what is idle is not loaded."""
+"""System checks report settings that cost money, send data elsewhere or cannot work; boto3 loads lazily."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def told() -> list[str]:
     return [str(message.id) for message in run_checks() if str(message.id).startswith("analysis.")]
 
 
-def test_the_defaults_are_in_order() -> None:
+def test_the_defaults_pass() -> None:
     assert told() == []
 
 
 @pytest.mark.parametrize("check", CASES)
-def test_a_check_tells(settings: Any, check: str) -> None:
+def test_checks_report_bad_settings(settings: Any, check: str) -> None:
     for name, value in CASES[check].items():
         setattr(settings, name, getattr(settings, name) | value if name == "STORAGES" else value)
     assert told() == [check]
@@ -71,7 +71,7 @@ def test_a_model_must_be_callable_from_the_region(
     ("region", "profile"),
     [("eu-west-1", "eu."), ("us-east-2", "us."), ("ap-northeast-1", "jp."), ("ap-south-1", "apac.")],
 )
-def test_a_bare_model_id_is_named_with_the_profile_of_the_region(
+def test_a_bare_model_id_gets_the_hint_of_the_regional_profile(
     settings: Any, region: str, profile: str
 ) -> None:
     settings.NOVAPROXY_ANALYSIS_REGION = region
@@ -80,14 +80,14 @@ def test_a_bare_model_id_is_named_with_the_profile_of_the_region(
     assert (message.id, message.hint) == ("analysis.W002", f"Use {profile}amazon.nova-2-lite-v1:0.")
 
 
-def test_a_foreign_bucket_is_in_order_where_bytes_are_sent(settings: Any) -> None:
+def test_a_foreign_bucket_is_allowed_if_bytes_are_embedded(settings: Any) -> None:
     settings.NOVAPROXY_ANALYSIS_SEND = "bytes"
     settings.NOVAPROXY_ANALYSIS_REGION = "us-east-1"
     settings.STORAGES = settings.STORAGES | {"proxies": BUCKET}
     assert told() == []
 
 
-def test_nothing_loads_boto3_before_a_model_is_asked(install: Callable[..., Installation]) -> None:
+def test_boto3_is_not_loaded_before_the_first_call(install: Callable[..., Installation]) -> None:
     loaded = install().shell("""
         import sys
         from django.core.management import call_command

@@ -1,4 +1,4 @@
-"""The command, run as a person runs it."""
+"""The command `analyze_images`, run as a user runs it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def library(install: Callable[..., Installation], service: Service) -> Installation:
-    """Five pictures."""
+    """An installation with five pictures."""
     installation = install()
     lead(installation, service, NOVAPROXY_ANALYSIS_CALLS_PER_SECOND="1000")
     fill(installation, 5)
@@ -37,7 +37,7 @@ def lines(installation: Installation, *arguments: str, code: int = 0) -> list[di
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
-def test_a_dry_run_asks_nobody_and_says_the_cost(library: Installation, service: Service) -> None:
+def test_a_dry_run_makes_no_call_and_shows_the_cost(library: Installation, service: Service) -> None:
     *files, last = lines(library)
     assert [line["outcome"] for line in files] == ["created"] * 5
     assert (last["dry_run"], last["batch"], last["totals"]["calls"]) == (True, None, 5)
@@ -48,7 +48,7 @@ def test_a_dry_run_asks_nobody_and_says_the_cost(library: Installation, service:
     assert service.requests == 0
 
 
-def test_a_run_asks_once_and_a_second_one_nobody(library: Installation, service: Service) -> None:
+def test_a_second_run_makes_no_calls(library: Installation, service: Service) -> None:
     *files, last = lines(library, "--no-dry-run", "--limit", "2")
     assert [line["outcome"] for line in files] == ["created"] * 2
     assert files[0]["analyses"][0]["result"]["caption"] == "A lighthouse on a rock."
@@ -62,14 +62,14 @@ def test_a_run_asks_once_and_a_second_one_nobody(library: Installation, service:
     assert (last["totals"]["replaced"], len(service.paid)) == (1, 6)
 
 
-def test_some_that_fail_give_one(library: Installation, service: Service) -> None:
+def test_failed_files_exit_with_one(library: Installation, service: Service) -> None:
     service.faults.append(Refused(400, "ValidationException", "odd"))
     *files, last = lines(library, "--no-dry-run", "--workers", "1", code=1)
     assert (last["totals"]["failed"], last["totals"]["created"]) == (1, 4)
     assert next(line["error"] for line in files if line["outcome"] == "failed") == "rejected"
 
 
-def test_a_budget_stops_the_run_and_a_larger_one_goes_on(library: Installation, service: Service) -> None:
+def test_a_budget_stops_the_run_and_a_larger_one_resumes_it(library: Installation, service: Service) -> None:
     stopped = library.manage(
         "analyze_images", "--no-dry-run", "--workers", "1", "--max-cost", "0.0025", check=False
     )
@@ -81,7 +81,7 @@ def test_a_budget_stops_the_run_and_a_larger_one_goes_on(library: Installation, 
     assert len(service.paid) == 5
 
 
-def test_access_denied_stops_the_run_after_the_first(library: Installation, service: Service) -> None:
+def test_access_denied_stops_the_run_after_the_first_call(library: Installation, service: Service) -> None:
     service.faults.extend([Refused(403, "AccessDeniedException", "Not yours")] * 5)
     stopped = library.manage("analyze_images", "--no-dry-run", "--workers", "1", check=False)
     assert stopped.returncode == 2
@@ -105,7 +105,7 @@ BAD = {
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("case", BAD)
-def test_what_cannot_be_asked_for_is_bad_usage(case: str) -> None:
+def test_invalid_options_are_bad_usage(case: str) -> None:
     with pytest.raises(UsageError) as refused:
         call_command("analyze_images", *BAD[case])
     assert refused.value.returncode == 2
@@ -118,7 +118,7 @@ def test_bad_usage_exits_with_two_and_without_a_traceback(install: Callable[...,
     assert "Traceback" not in run.stderr
 
 
-def test_without_credentials_it_says_what_to_set(library: Installation, service: Service) -> None:
+def test_missing_credentials_are_reported(library: Installation, service: Service) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
         library.environment.pop(name)
     assert "AWS_ACCESS_KEY_ID" in library.manage("analyze_images").stdout
@@ -128,7 +128,7 @@ def test_without_credentials_it_says_what_to_set(library: Installation, service:
     assert service.requests == 0
 
 
-def test_a_profile_of_the_settings_is_sent(library: Installation, service: Service) -> None:
+def test_a_custom_profile_is_used(library: Installation, service: Service) -> None:
     library.environment["NOVAPROXY_PROFILES"] = '{"tiny": {"shorter_side": 64, "longest_side": 500}}'
     *_, last = lines(library, "--no-dry-run", "--limit", "1", "--profile", "tiny")
     assert last["totals"]["created"] == 1

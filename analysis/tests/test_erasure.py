@@ -1,4 +1,4 @@
-"""Answers outlive their file for the trash period, hidden, and are erased at once on request."""
+"""Answers about deleted files are kept, hidden, for the trash period; forgetting deletes them at once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LARGE = jpeg(1800, 1000)
 
 
 @pytest.mark.parametrize("data", [SMALL, LARGE], ids=["original", "proxy"])
-def test_the_same_bytes_again_are_not_paid_again(nova: Service, keep: Keep, data: bytes) -> None:
+def test_the_same_bytes_imported_again_are_not_billed_again(nova: Service, keep: Keep, data: bytes) -> None:
     keep(data)
     first = run(start())
     spent = budgets.spent(first.pk)
@@ -51,7 +51,7 @@ def test_the_same_bytes_again_are_not_paid_again(nova: Service, keep: Keep, data
     file = keep(data)
     plan = lifecycle.plan("analyze-nova", Selection(MediaFile.objects.all()), parameters_of())
     assert isinstance(plan, AnalysisPlan)
-    # A proxy has to be made again before its bytes are known.
+    # A proxy's bytes are known only after it is created again.
     assert (plan.outcomes[Outcome.CREATED], plan.calls) == (1, 0 if data is SMALL else 1)
     second = run(start())
     assert nova.requests == 1
@@ -63,7 +63,7 @@ def test_the_same_bytes_again_are_not_paid_again(nova: Service, keep: Keep, data
     assert MediaFile.objects.filter(with_label("lighthouse")).get() == file
 
 
-def test_meanwhile_the_answer_is_shown_nowhere(nova: Service, keep: Keep, admin_client: Client) -> None:
+def test_answers_about_deleted_files_are_hidden(nova: Service, keep: Keep, admin_client: Client) -> None:
     row = AnalysisService().analyze(keep(SMALL)).analyses[0]
     MediaFile.objects.get().delete()
     assert Analysis.everything.count() == 1
@@ -77,7 +77,7 @@ def test_meanwhile_the_answer_is_shown_nowhere(nova: Service, keep: Keep, admin_
     assert admin_client.get(f"/api/files/{other.pk}/analyses").json()["results"] == []
 
 
-def test_deletion_of_many_in_the_admin_keeps_the_answers(
+def test_bulk_deletion_in_the_admin_keeps_the_answers(
     nova: Service, keep: Keep, admin_client: Client
 ) -> None:
     ids = [keep(jpeg(100 + number, 90)).pk for number in range(3)]
@@ -90,7 +90,7 @@ def test_deletion_of_many_in_the_admin_keeps_the_answers(
     assert (kept.count(), kept.filter(removed_at=None).count()) == (3, 0)
 
 
-def test_the_sweeper_deletes_them_after_the_period(nova: Service, keep: Keep, settings: Any) -> None:
+def test_the_sweeper_deletes_answers_after_the_trash_period(nova: Service, keep: Keep, settings: Any) -> None:
     AnalysisService().analyze(keep(SMALL))
     stays = AnalysisService().analyze(keep(jpeg(301, 200))).analyses[0]
     MediaFile.objects.get(sha256=Analysis.objects.earliest("id").sha256).delete()
@@ -103,7 +103,9 @@ def test_the_sweeper_deletes_them_after_the_period(nova: Service, keep: Keep, se
     assert AnalysisLabel.objects.count() == 3
 
 
-def test_without_a_period_the_answers_go_with_their_file(nova: Service, keep: Keep, settings: Any) -> None:
+def test_without_a_trash_period_answers_are_deleted_with_their_file(
+    nova: Service, keep: Keep, settings: Any
+) -> None:
     settings.NOVAPROXY_TRASH_DAYS = 0
     AnalysisService().analyze(keep(SMALL))
     MediaFile.objects.get().delete()
@@ -111,7 +113,7 @@ def test_without_a_period_the_answers_go_with_their_file(nova: Service, keep: Ke
 
 
 @pytest.mark.parametrize("days", [30, 0])
-def test_an_answer_that_comes_after_its_file_was_deleted_is_accounted_for(
+def test_an_answer_after_its_file_was_deleted_is_counted(
     nova: Service, keep: Keep, settings: Any, days: int
 ) -> None:
     settings.NOVAPROXY_TRASH_DAYS = days
@@ -125,7 +127,7 @@ def test_an_answer_that_comes_after_its_file_was_deleted_is_accounted_for(
     with pytest.raises(SourceMissing):
         service.finish(job, replies)
     service.abandon(job)
-    # Without a period the row went with the file, counted at what the call was expected to cost.
+    # Without a trash period, the row was deleted with the file and counted at the expected cost.
     assert budgets.spent(batch.pk) > 0
     assert not days or budgets.spent(batch.pk) == replies[0].call.row.cost
     assert not Spending.objects.get(batch=batch).nano_reserved
@@ -136,7 +138,7 @@ def test_an_answer_that_comes_after_its_file_was_deleted_is_accounted_for(
         assert nova.requests == 1
 
 
-def test_a_call_about_a_deleted_file_still_holds_the_question(nova: Service, keep: Keep) -> None:
+def test_a_call_about_a_deleted_file_keeps_its_claim(nova: Service, keep: Keep) -> None:
     service = AnalysisService()
     job = service.begin(keep(SMALL))
     MediaFile.objects.all().delete()
@@ -148,7 +150,7 @@ def test_a_call_about_a_deleted_file_still_holds_the_question(nova: Service, kee
     assert AnalysisService().analyze(again).error is None
 
 
-def test_an_answer_that_is_history_is_reused_with_its_labels(nova: Service, keep: Keep) -> None:
+def test_a_superseded_answer_is_reused_with_its_labels(nova: Service, keep: Keep) -> None:
     file = keep(SMALL)
     AnalysisService().analyze(file)
     nova.answer = lambda asked: {}
@@ -186,7 +188,7 @@ DOORS = [by_api, by_admin, by_command]
 def test_a_forgotten_picture_leaves_no_answer(
     nova: Service, keep: Keep, admin_client: Client, settings: Any, door: Callable[[MediaFile, Client], None]
 ) -> None:
-    """Nor do its earlier imports, made to proxies by other settings."""
+    """Neither do earlier imports of it, whose proxies were created with other settings."""
     AnalysisService().analyze(keep(LARGE))
     MediaFile.objects.get().delete()
     settings.NOVAPROXY_QUALITY = 40
@@ -213,7 +215,7 @@ def test_a_deleted_picture_is_forgotten_by_its_sha256(nova: Service, keep: Keep)
     assert not Analysis.everything.exists()
 
 
-def test_another_file_of_the_same_bytes_keeps_its_answer(nova: Service, keep: Keep, client: Client) -> None:
+def test_another_file_with_the_same_bytes_keeps_its_answer(nova: Service, keep: Keep, client: Client) -> None:
     file = keep(SMALL)
     AnalysisService().analyze(file)
     twin = twin_of(file)
@@ -222,7 +224,7 @@ def test_another_file_of_the_same_bytes_keeps_its_answer(nova: Service, keep: Ke
     assert Analysis.everything.get().file_id == twin.pk
 
 
-def test_an_answer_that_comes_for_a_forgotten_picture_is_not_kept(nova: Service, keep: Keep) -> None:
+def test_a_late_answer_about_a_forgotten_picture_is_not_kept(nova: Service, keep: Keep) -> None:
     file = keep(SMALL)
     batch = start()
     service = AnalysisService(batch_id=batch.pk)
@@ -238,7 +240,7 @@ def test_an_answer_that_comes_for_a_forgotten_picture_is_not_kept(nova: Service,
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-def test_forgetting_takes_the_permission_to_delete(
+def test_forgetting_requires_the_delete_permission(
     nova: Service, keep: Keep, client: Client, django_user_model: type[User], allowed: bool
 ) -> None:
     user = django_user_model.objects.create_user("viewer", password="x", is_staff=True)
@@ -253,7 +255,7 @@ def test_forgetting_takes_the_permission_to_delete(
 
 
 @pytest.mark.s3
-def test_copies_of_a_forgotten_picture_go(copies: S3Bucket, keep: Keep) -> None:  # noqa: F811
+def test_copies_of_a_forgotten_picture_are_deleted(copies: S3Bucket, keep: Keep) -> None:  # noqa: F811
     file = keep(LARGE)
     get_image_s3_key_for_analysis(file)
     call_command("forget_picture", str(file.pk), "--no-dry-run", stdout=io.StringIO())

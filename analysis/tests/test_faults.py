@@ -1,6 +1,6 @@
-"""Errors of the services, at the wire: whose fault they are, and how many calls they cost."""
+"""Service errors over HTTP: what they are attributed to, and how many calls they cost."""
 
-# ruff: noqa: E501  One row of a table is one line.
+# ruff: noqa: E501  Each row of the table is one line.
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ from media_files.models import MediaFile
 Keep = Callable[..., MediaFile]
 INVALID = "ValidationException"
 
-# (status, code, words, error, a word of the remedy)
+# (status, code, message, error class, part of the remedy)
 SET_UP: list[tuple[int, str, str, type[AnalysisError], str]] = [
     (400, INVALID, "The provided model identifier is invalid.", ModelMissing, "inference profile"),
     (
@@ -92,7 +92,7 @@ OF_THE_PICTURE = [
 
 
 @pytest.mark.parametrize("row", SET_UP, ids=[f"{row[1]}: {row[2][:45]}" for row in SET_UP])
-def test_bedrock_set_up_errors_stop_a_batch_after_one_call(nova: Service, keep: Keep, row: Any) -> None:
+def test_bedrock_setup_errors_stop_a_batch_after_one_call(nova: Service, keep: Keep, row: Any) -> None:
     status, code, words, error, remedy = row
     nova.faults.append(Refused(status, code, words))
     _stops(AnalysisService().analyze(keep()).error, error, remedy)
@@ -100,7 +100,7 @@ def test_bedrock_set_up_errors_stop_a_batch_after_one_call(nova: Service, keep: 
 
 
 @pytest.mark.parametrize("row", REKOGNITION, ids=[f"{row[1]}: {row[2][:45]}" for row in REKOGNITION])
-def test_rekognition_set_up_errors_stop_a_batch_after_one_call(
+def test_rekognition_setup_errors_stop_a_batch_after_one_call(
     rekognition: Service, keep: Keep, row: Any
 ) -> None:
     status, code, words, error, remedy = row
@@ -116,7 +116,7 @@ def _stops(found: Any, error: type[AnalysisError], remedy: str) -> None:
 
 
 @pytest.mark.parametrize(("status", "code", "words"), OF_THE_PICTURE)
-def test_errors_of_one_picture_stop_nothing(
+def test_errors_of_one_picture_do_not_stop_a_batch(
     nova: Service, keep: Keep, status: int, code: str, words: str
 ) -> None:
     nova.faults.append(Refused(status, code, words))
@@ -125,12 +125,12 @@ def test_errors_of_one_picture_stop_nothing(
     assert not error.stops_batch
 
 
-def test_set_up_errors_keep_the_names_that_callers_know() -> None:
+def test_setup_errors_keep_their_public_codes() -> None:
     assert (ServiceNotConfigured.code, ServiceWrongRegion.code) == (NotConfigured.code, WrongRegion.code)
 
 
 @pytest.mark.usefixtures("tried_once")
-def test_too_many_requests_a_second_are_no_quota(nova: Service, keep: Keep) -> None:
+def test_too_many_requests_per_second_are_throttling_not_a_quota(nova: Service, keep: Keep) -> None:
     nova.faults.append(
         Refused(429, "ThrottlingException", "Too many tokens, please wait before trying again.")
     )
@@ -148,7 +148,7 @@ def test_too_many_requests_a_second_are_no_quota(nova: Service, keep: Keep) -> N
     ],
     ids=["model", "quota"],
 )
-def test_a_batch_pauses_with_one_call_and_keeps_its_files(
+def test_a_batch_pauses_after_one_call_and_keeps_its_files(
     nova: Service, keep: Keep, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline, "_answered", set())
@@ -161,14 +161,14 @@ def test_a_batch_pauses_with_one_call_and_keeps_its_files(
     assert set(batch.items.values_list("state", flat=True)) == {"queued"}
 
 
-def test_a_model_that_the_service_does_not_know_is_missing(nova: Service, keep: Keep, settings: Any) -> None:
+def test_an_unknown_model_is_missing(nova: Service, keep: Keep, settings: Any) -> None:
     settings.NOVAPROXY_ANALYSIS_MODEL = "amazon.nova-2-lite-v1:0"
     error = AnalysisService().analyze(keep()).error
     assert type(error) is ModelMissing
     assert "inference profile" in str(error)
 
 
-def test_an_endpoint_that_is_no_address_is_a_setting(
+def test_an_invalid_endpoint_is_a_configuration_error(
     nova: Service, keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "not an address")
@@ -184,17 +184,17 @@ def test_an_endpoint_that_is_no_address_is_a_setting(
 @pytest.mark.parametrize(
     ("region", "kind"), [("us-east-1", ProviderUnavailable), ("mars-1", ServiceWrongRegion)]
 )
-def test_a_region_without_the_service_is_a_setting(
+def test_a_region_without_the_service_is_a_configuration_error(
     nova: Service, keep: Keep, monkeypatch: pytest.MonkeyPatch, region: str, kind: type
 ) -> None:
-    """Nothing listens there, as where a region has no such service."""
+    """Nothing listens at the endpoint, as in a region without the service."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", region)
     monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "http://127.0.0.1:9")
     forget()
     assert type(AnalysisService().analyze(keep()).error) is kind
 
 
-def test_an_answer_that_does_not_parse_is_kept_and_its_tokens_counted(nova: Service, keep: Keep) -> None:
+def test_an_unparsable_answer_is_kept_and_its_tokens_counted(nova: Service, keep: Keep) -> None:
     deep = b"[" * 100_000
     nova.faults.append(Raw(200, b'{"usage": {"inputTokens": 1500, "outputTokens": 200}, "output": ' + deep))
     assert AnalysisService().analyze(keep()).error is not None

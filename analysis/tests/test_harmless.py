@@ -1,4 +1,4 @@
-"""Nothing leaves that is not known to be harmless: what reaches the services, byte by byte."""
+"""Only bytes known to be free of metadata are sent: check every byte that reaches the services."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def services(nova: Service, rekognition: Service) -> dict[str, Service]:
 
 
 @pytest.mark.parametrize("provider", ["nova", "rekognition"])
-def test_every_family_of_metadata_in_every_format_stays_here(
+def test_no_metadata_of_any_family_or_format_is_sent(
     services: dict[str, Service], provider: str, keep: Add, tmp_path: Path
 ) -> None:
     files, sent = tmp_path / "files", tmp_path / "sent"
@@ -65,7 +65,7 @@ def test_every_family_of_metadata_in_every_format_stays_here(
     ]
 
 
-def test_the_gif_of_the_case_stays_here(nova: Service, keep: Add) -> None:
+def test_gps_data_in_the_xmp_of_a_gif_is_not_sent(nova: Service, keep: Add) -> None:
     case = Path(__file__).parents[2] / "media_files/tests/cases/gps-in-xmp.gif"
     assert AnalysisService().analyze(keep(case.read_bytes(), "a.gif")).error is None
     assert b"GPS" not in nova.paid[0].content
@@ -73,14 +73,14 @@ def test_the_gif_of_the_case_stays_here(nova: Service, keep: Add) -> None:
 
 
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "GIF", "WEBP"])
-def test_a_picture_without_metadata_is_sent_as_it_is(nova: Service, keep: Add, format_name: str) -> None:
+def test_a_picture_without_metadata_is_sent_unchanged(nova: Service, keep: Add, format_name: str) -> None:
     data = encoded(format_name, *planting.SIZE)
     assert AnalysisService().analyze(keep(data)).error is None
     assert nova.paid[0].content == data
     assert not Proxy.objects.exists()
 
 
-def test_an_original_whose_row_is_wrong_is_not_sent_and_gets_its_proxy(nova: Service, keep: Add) -> None:
+def test_an_original_with_undetected_metadata_gets_a_proxy(nova: Service, keep: Add) -> None:
     file = keep(jpeg_with((0xFE, b"Zwiebelturm"), data=jpeg(300, 200)))
     MediaFile.objects.update(has_metadata=False)
     with pytest.raises(payload.NotHarmless) as caught:
@@ -92,7 +92,7 @@ def test_an_original_whose_row_is_wrong_is_not_sent_and_gets_its_proxy(nova: Ser
     assert MediaFile.objects.get().has_metadata is True
 
 
-def test_a_proxy_that_holds_more_is_not_sent_and_made_again(nova: Service, keep: Add) -> None:
+def test_a_proxy_with_metadata_is_created_again_before_sending(nova: Service, keep: Add) -> None:
     file = keep()
     proxy = ImageProxyService().create_proxy(file).proxy
     assert proxy is not None
@@ -104,7 +104,7 @@ def test_a_proxy_that_holds_more_is_not_sent_and_made_again(nova: Service, keep:
     assert b"Zwiebelturm" not in nova.paid[0].content
 
 
-def test_rows_from_before_are_read_again_before_anything_is_sent(nova: Service, keep: Add) -> None:
+def test_rows_without_metadata_facts_are_inspected_before_sending(nova: Service, keep: Add) -> None:
     plain = keep(jpeg(300, 200))
     planted = keep(jpeg_with((0xFE, b"Zwiebelturm"), data=jpeg(301, 200)))
     MediaFile.objects.update(has_metadata=None, has_location=None)
@@ -118,7 +118,7 @@ def test_rows_from_before_are_read_again_before_anything_is_sent(nova: Service, 
 
 @pytest.mark.s3
 class TestByReference:
-    """A service that reads from S3 by itself is given nothing else to read."""
+    """Services that read from S3 get no locations of other objects either."""
 
     @pytest.fixture
     def in_s3(self, settings: Any, folders: Any, relayed_bucket: S3Bucket) -> S3Bucket:
@@ -131,7 +131,7 @@ class TestByReference:
         }  # fmt: skip
         return relayed_bucket
 
-    def test_an_original_with_metadata_is_not_named(
+    def test_the_location_of_an_original_with_metadata_is_not_sent(
         self, in_s3: S3Bucket, nova: Service, bucket: S3Bucket, keep: Add
     ) -> None:
         nova.s3 = bucket.server
@@ -143,7 +143,7 @@ class TestByReference:
         assert not [asked for asked in nova.paid if b"Zwiebelturm" in asked.content]
 
 
-def test_a_given_proxy_with_metadata_is_refused(keep: Add) -> None:
+def test_an_external_proxy_with_metadata_is_rejected(keep: Add) -> None:
     planted = jpeg_with((0xFE, b"Zwiebelturm"), data=jpeg(300, 200))
     with pytest.raises(UnsupportedFormat, match="metadata"):
         create_proxy_file(keep(), planted, file_type="image")

@@ -1,4 +1,4 @@
-"""kill -9 at random moments: what was paid for is not paid for again."""
+"""kill -9 at random moments: answers that were paid for are not paid for again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KILLS = 3
 STARTED = 'list(Analysis.objects.filter(status="started").values_list("pk", flat=True))'
 
 
-def test_paid_calls_never_exceed_images_and_those_in_flight_at_each_kill(
+def test_paid_calls_never_exceed_images_plus_those_in_flight_at_each_kill(
     install: Callable[..., Installation],
 ) -> None:
     chance = random.Random(11)
@@ -52,7 +52,7 @@ def test_paid_calls_never_exceed_images_and_those_in_flight_at_each_kill(
         assert counts["created"] + counts["reused"] == IMAGES
         assert IMAGES <= len(service.paid) <= IMAGES + len(in_flight)
         assert ask(installation, "MediaFile.objects.filter(analyses__is_newest=True).count()") == IMAGES
-        # Of each call that was broken off a record tells so; none is left that says it goes on.
+        # Each interrupted call is recorded as such, and no row is left as started.
         assert ask(installation, STARTED) == []
         assert ask(installation, 'Analysis.objects.filter(error="broken_off").count()') == len(in_flight)
         paid = len(service.paid)
@@ -60,7 +60,7 @@ def test_paid_calls_never_exceed_images_and_those_in_flight_at_each_kill(
         assert len(service.paid) == paid
 
 
-def test_a_call_of_the_api_whose_process_is_killed_is_settled_by_the_sweeper(
+def test_the_sweeper_settles_an_api_call_whose_process_was_killed(
     install: Callable[..., Installation],
 ) -> None:
     installation = install()
@@ -91,7 +91,7 @@ def test_a_call_of_the_api_whose_process_is_killed_is_settled_by_the_sweeper(
 
 
 def analyze(port: int, token: str) -> None:
-    """Ask about the first file, and be left without an answer."""
+    """Request an analysis of the first file, and expect the connection to break."""
     connection = http.client.HTTPConnection("127.0.0.1", port)
     try:
         connection.request("POST", "/api/files/1/analyze", headers={"Authorization": f"Token {token}"})
@@ -104,7 +104,7 @@ def analyze(port: int, token: str) -> None:
 
 
 def sweep(installation: Installation) -> int:
-    """What the workers do each minute; return how much was found that is of the operations' own."""
+    """Run the sweeper like a worker does each minute; return the count from the operations' own sweeps."""
     return int(
         installation.shell("""
             from proxies.batches.sweeper import sweep
@@ -118,7 +118,7 @@ def has_paid(service: Service, count: int) -> bool:
 
 
 def kill(installation: Installation) -> None:
-    """kill -9 the command and its workers, and see them gone."""
+    """Kill the command and its workers with SIGKILL until none is left."""
     while runs := [p for p in installation.processes() if "analyze_images" in p.cmdline()]:
         for process in runs:
             process.kill()

@@ -1,4 +1,4 @@
-"""Another provider is one class that registers itself; everything else is there for it."""
+"""A new provider is one class that registers itself; everything else works without changes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Ruler(Provider):
-    """Says how large a picture is; breaks on those that are not wide enough."""
+    """Reports the width of a picture; raises an exception on portrait ones."""
 
     name = "ruler"
     label = "Ruler"
@@ -83,7 +83,7 @@ def batch(keep: Callable[..., MediaFile]) -> Callable[[], Batch]:
     return start
 
 
-def test_it_is_planned_run_and_priced_like_the_others(
+def test_it_runs_and_is_priced_like_the_others(
     keep: Callable[..., MediaFile], batch: Callable[[], Batch]
 ) -> None:
     keep()
@@ -95,9 +95,9 @@ def test_it_is_planned_run_and_priced_like_the_others(
 
 
 @pytest.mark.parametrize(
-    ("size", "rows"), [((200, 300), ["broken_off"] * 3), ((100, 300), [])], ids=["in a call", "before it"]
+    ("size", "rows"), [((200, 300), ["broken_off"] * 3), ((100, 300), [])], ids=["during a call", "before"]
 )
-def test_a_fault_without_a_name_counts_against_its_file_and_is_not_hidden(
+def test_an_unexpected_exception_counts_against_its_file_and_is_logged(
     keep: Callable[..., MediaFile],
     batch: Callable[[], Batch],
     size: tuple[int, int],

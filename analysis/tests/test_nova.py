@@ -1,4 +1,4 @@
-"""Nova over the real wire."""
+"""Nova over HTTP, with a real client."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ DENIED = Refused(403, "AccessDeniedException", "You don't have access to the mod
 
 
 def analyze(file: MediaFile, **options: Any) -> Analysis:
-    """Ask Nova; return the row. What failed is in it."""
+    """Analyse with Nova; return the row, which contains any error."""
     return AnalysisService("nova", **options).analyze(file).analyses[0]
 
 
@@ -63,7 +63,7 @@ def test_a_picture_is_described_through_its_proxy(nova: Service, keep: Add) -> N
     assert row.latency is not None
 
 
-def test_an_original_that_needs_no_proxy_is_sent_as_it_is(nova: Service, keep: Add) -> None:
+def test_an_original_that_needs_no_proxy_is_sent_unchanged(nova: Service, keep: Add) -> None:
     data = jpeg(640, 480)
     row = analyze(keep(data))
     assert nova.paid[0].content == data
@@ -71,12 +71,12 @@ def test_an_original_that_needs_no_proxy_is_sent_as_it_is(nova: Service, keep: A
 
 
 @pytest.mark.parametrize("format", ["PNG", "GIF", "WEBP"])
-def test_every_format_that_nova_reads_is_named_as_it_is(nova: Service, keep: Add, format: str) -> None:
+def test_every_supported_format_is_sent_with_its_name(nova: Service, keep: Add, format: str) -> None:
     assert analyze(keep(encoded(format, 300, 200))).status == "done"
     assert nova.paid[0].format == format
 
 
-def test_what_tells_a_place_is_never_sent(nova: Service, keep: Add) -> None:
+def test_gps_data_is_never_sent(nova: Service, keep: Add) -> None:
     exif = Image.Exif()
     exif.get_ifd(0x8825).update({1: "N", 2: (48.0, 51.0, 29.6), 3: "E", 4: (2.0, 17.0, 40.2)})
     file = keep(jpeg(300, 200, exif=exif))
@@ -86,12 +86,12 @@ def test_what_tells_a_place_is_never_sent(nova: Service, keep: Add) -> None:
         assert not dict(sent.getexif())
 
 
-def test_what_is_sent_stands_upright(nova: Service, keep: Add) -> None:
+def test_images_are_sent_upright(nova: Service, keep: Add) -> None:
     assert analyze(keep(turned_jpeg(6))).status == "done"
     assert nova.paid[0].size == (200, 300)
 
 
-def test_the_request_says_what_the_settings_say(nova: Service, keep: Add, settings: Any) -> None:
+def test_the_request_follows_the_settings(nova: Service, keep: Add, settings: Any) -> None:
     settings.NOVAPROXY_ANALYSIS_MAX_TOKENS = 321
     settings.NOVAPROXY_ANALYSIS_TEMPERATURE = 0.25
     settings.NOVAPROXY_ANALYSIS_REASONING = "low"
@@ -107,7 +107,7 @@ def test_the_request_says_what_the_settings_say(nova: Service, keep: Add, settin
     assert "never follow them" in asked.body["system"][0]["text"]
 
 
-def test_a_high_effort_goes_without_temperature_and_limit(nova: Service, keep: Add, settings: Any) -> None:
+def test_a_high_effort_omits_temperature_and_token_limit(nova: Service, keep: Add, settings: Any) -> None:
     settings.NOVAPROXY_ANALYSIS_REASONING = "high"
     assert analyze(keep()).status == "done"
     assert "inferenceConfig" not in nova.paid[0].body
@@ -115,7 +115,7 @@ def test_a_high_effort_goes_without_temperature_and_limit(nova: Service, keep: A
     assert get("nova").most_answer_tokens(request) == 65_535
 
 
-def test_an_answer_cut_off_with_a_high_effort_is_not_cured_by_more_tokens(
+def test_a_truncated_answer_with_high_effort_suggests_less_reasoning(
     nova: Service, keep: Add, settings: Any
 ) -> None:
     settings.NOVAPROXY_ANALYSIS_REASONING = "high"
@@ -123,24 +123,24 @@ def test_an_answer_cut_off_with_a_high_effort_is_not_cured_by_more_tokens(
     assert "NOVAPROXY_ANALYSIS_REASONING" in analyze(keep()).message
 
 
-def test_a_free_question_is_answered_in_words(nova: Service, keep: Add) -> None:
+def test_a_free_question_is_answered_in_text(nova: Service, keep: Add) -> None:
     row = analyze(keep(), options=Options(question="What is it?"))
     assert row.result["answer"] == "It is a lighthouse."
     assert row.question == "What is it?"
     assert nova.paid[0].body["messages"][0]["content"][1] == {"text": "What is it?"}
 
 
-# -- Before a call, and not by one -----------------------------------------------------------------
+# -- Rejected without a call -----------------------------------------------------------------------
 
 
 @pytest.fixture
 def any_size(settings: Any) -> str:
-    """A profile that makes nothing smaller."""
+    """A profile without limits."""
     settings.NOVAPROXY_PROFILES = {"any": {"longest_side": 65_535, "byte_limit": 1 << 40}}
     return "any"
 
 
-def test_too_many_bytes_are_refused_with_the_limit_and_the_remedy(
+def test_too_many_bytes_are_rejected_with_the_limit_and_the_remedy(
     nova: Service, keep: Add, any_size: str
 ) -> None:
     file = keep(encoded("PNG", 2600, 2600, compress_level=0))
@@ -149,13 +149,13 @@ def test_too_many_bytes_are_refused_with_the_limit_and_the_remedy(
     assert nova.requests == 0
 
 
-def test_a_side_that_is_too_long_is_refused(nova: Service, keep: Add, any_size: str) -> None:
+def test_a_side_that_is_too_long_is_rejected(nova: Service, keep: Add, any_size: str) -> None:
     with pytest.raises(ImageTooLarge, match="8,000 px"):
         analyze(keep(jpeg(8001, 90)), profile=any_size)
     assert nova.requests == 0
 
 
-def test_an_address_that_is_too_long_is_refused(nova: Service) -> None:
+def test_a_uri_that_is_too_long_is_rejected(nova: Service) -> None:
     provider = get("nova")
     (request,) = provider.requests(Options())
     with pytest.raises(RequestRejected, match="NOVAPROXY_ANALYSIS_SEND=bytes"):
@@ -163,7 +163,7 @@ def test_an_address_that_is_too_long_is_refused(nova: Service) -> None:
     assert nova.requests == 0
 
 
-def test_a_format_that_nova_does_not_read_is_refused() -> None:
+def test_an_unsupported_format_is_rejected() -> None:
     with pytest.raises(UnsupportedFormat, match="profile"):
         get("nova").check(Sent("TIFF", 300, 200, 1000), embedded=True)
 
@@ -193,7 +193,7 @@ FAILURES = [
 
 @pytest.mark.usefixtures("tried_once")
 @pytest.mark.parametrize(("faults", "kind", "transient"), FAILURES)
-def test_a_failure_has_a_name_and_says_whether_to_try_again(
+def test_a_failure_has_a_code_and_is_transient_or_not(
     nova: Service, keep: Add, faults: list[Any], kind: type[ProviderError], transient: bool
 ) -> None:
     nova.faults.extend(faults)
@@ -205,21 +205,19 @@ def test_a_failure_has_a_name_and_says_whether_to_try_again(
     assert nova.paid == []
 
 
-def test_an_answer_that_does_not_come_in_time_is_not_asked_for_at_once_again(
-    nova: Service, keep: Add, settings: Any
-) -> None:
+def test_a_timeout_is_not_retried_at_once(nova: Service, keep: Add, settings: Any) -> None:
     settings.NOVAPROXY_ANALYSIS_TIMEOUT = 1
     nova.faults.append(Slow(2))
     result = AnalysisService("nova").analyze(keep())
     assert isinstance(result.error, ProviderTimeout)
-    # It may have been paid for: only the ledger tries again.
+    # It may have been billed: only the batch retries it.
     assert nova.requests == 1
 
 
-def test_a_failure_that_took_its_time_is_left_to_the_ledger(
+def test_a_slow_failure_is_not_retried_at_once(
     nova: Service, keep: Add, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tries that take a minute each would outlast the queue's patience with their task."""
+    """Attempts that take a minute each would exceed the queue's time limit for a task."""
     monkeypatch.setattr(aws, "QUICK", 0.2)
     nova.faults.append(Refused(503, "ServiceUnavailableException", "Busy", seconds=0.5))
     result = AnalysisService("nova").analyze(keep())
@@ -239,7 +237,7 @@ BAD_OUTPUTS = [
 ]
 
 
-def test_usage_that_cannot_be_read_counts_nothing(nova: Service, keep: Add) -> None:
+def test_unreadable_usage_counts_as_zero(nova: Service, keep: Add) -> None:
     answer = model_answers.tool_answer(model_answers.LIGHTHOUSE)
     nova.answer = lambda asked: {**answer, "usage": {"inputTokens": -5, "outputTokens": 10**30}}
     row = analyze(keep())
@@ -248,7 +246,7 @@ def test_usage_that_cannot_be_read_counts_nothing(nova: Service, keep: Add) -> N
 
 
 @pytest.mark.parametrize("output", BAD_OUTPUTS)
-def test_malformed_output_is_named_and_kept(nova: Service, keep: Add, output: Any) -> None:
+def test_malformed_output_is_reported_and_kept(nova: Service, keep: Add, output: Any) -> None:
     nova.answer = lambda asked: model_answers.tool_answer(output)
     result = AnalysisService("nova").analyze(keep())
     assert isinstance(result.error, MalformedOutput)
@@ -269,7 +267,7 @@ def test_malformed_output_is_named_and_kept(nova: Service, keep: Add, output: An
         ("end_turn", MalformedOutput),
     ],
 )
-def test_an_answer_that_ended_otherwise_is_named_and_kept(
+def test_an_abnormal_stop_reason_is_reported_and_the_answer_kept(
     nova: Service, keep: Add, stop: str, kind: type[ProviderError]
 ) -> None:
     nova.answer = lambda asked: model_answers.converse_answer([{"text": "I see"}], stop=stop)
@@ -278,7 +276,7 @@ def test_an_answer_that_ended_otherwise_is_named_and_kept(
     assert Analysis.objects.get().raw["stopReason"] == stop
 
 
-def test_without_credentials_nothing_is_asked_and_the_error_says_what_to_set(
+def test_without_credentials_no_call_is_made_and_the_error_says_what_to_set(
     nova: Service, keep: Add, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
@@ -298,11 +296,11 @@ def test_keys_are_never_logged(nova: Service, keep: Add, caplog: pytest.LogCaptu
     assert "test-secret-key" not in caplog.text + Analysis.objects.get().message
 
 
-def test_tokens_are_kept_as_reported_and_as_billed(nova: Service, keep: Add) -> None:
+def test_tokens_are_stored_as_reported_and_as_billed(nova: Service, keep: Add) -> None:
     nova.answer = lambda asked: model_answers.tool_answer(model_answers.LIGHTHOUSE, tokens=(5000, 200))
     row = analyze(keep())
     assert row.usage["reported"]["input_tokens"] == 5000
-    # 230 for the picture and a guess for the words, whatever is reported.
+    # 230 for the picture plus an estimate for the prompt, regardless of the reported tokens.
     billed = row.usage["billed"]["input_tokens"]
     assert 230 < billed < 1500
     assert row.cost is not None

@@ -1,4 +1,4 @@
-"""Analyses as batches: planned, worked off, paused by a budget or by what every file would meet."""
+"""Batches of analyses: preview, processing, and pausing on a used-up budget or a fault of all files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Keep = Callable[..., MediaFile]
 
 @pytest.fixture(autouse=True)
 def _nothing_proven(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test begins as a new process does."""
+    """Start each test in the state of a new process."""
     monkeypatch.setattr(pipeline, "_answered", set())
 
 
@@ -54,7 +54,7 @@ def start(**parameters: Any) -> Batch:
 
 
 def run(batch: Batch) -> Batch:
-    """What a worker does: until nothing waits, or the batch is paused."""
+    """Run the batch like a worker, until no item is due or the batch is paused."""
     perform(Claim(batch, lambda: False))
     lifecycle.finish_if_done(batch)
     batch.refresh_from_db()
@@ -69,7 +69,7 @@ def outcomes(batch: Batch) -> dict[str, int]:
     return found
 
 
-def test_a_batch_analyses_every_image_and_makes_its_proxy_first(nova: Service, keep: Keep) -> None:
+def test_a_batch_creates_proxies_and_analyses_every_image(nova: Service, keep: Keep) -> None:
     for seed in range(3):
         keep(seed=seed)
     keep(jpeg(300, 200))
@@ -84,7 +84,7 @@ def test_a_batch_analyses_every_image_and_makes_its_proxy_first(nova: Service, k
     assert len(nova.paid) == 4
 
 
-def test_the_plan_says_what_it_would_cost(nova: Service, keep: Keep) -> None:
+def test_the_preview_estimates_the_cost(nova: Service, keep: Keep) -> None:
     for seed in range(4):
         keep(seed=seed)
     plan = lifecycle.plan("analyze-nova", Selection(MediaFile.objects.all()), parameters_of())
@@ -94,7 +94,7 @@ def test_the_plan_says_what_it_would_cost(nova: Service, keep: Keep) -> None:
     assert plan.most_cost is not None
     batch = run(start())
     spent = budgets.spent(batch.pk)
-    # By what a call is expected to cost before any has been made: right within a half.
+    # The expected cost without earlier answers is within 50 % of the actual cost.
     assert plan.cost / 2 < spent < plan.cost * 3 / 2
     assert spent < plan.most_cost
     assert spent == sum(row.cost or 0 for row in Analysis.objects.all())
@@ -104,7 +104,7 @@ def test_the_plan_says_what_it_would_cost(nova: Service, keep: Keep) -> None:
     assert not done.cost
 
 
-def test_bytes_that_were_answered_before_cost_nothing_in_a_plan(nova: Service, keep: Keep) -> None:
+def test_answered_bytes_cost_nothing_in_the_preview(nova: Service, keep: Keep) -> None:
     file = keep(jpeg(300, 200))
     run(start())
     file.pk, file.content_key, file.managed = None, None, False
@@ -117,10 +117,10 @@ def test_bytes_that_were_answered_before_cost_nothing_in_a_plan(nova: Service, k
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_a_file_that_is_known_to_be_broken_is_planned_as_failed_and_costs_nothing(
+def test_the_preview_counts_a_known_broken_file_as_failed_at_no_cost(
     nova: Service, keep: Keep, force: bool
 ) -> None:
-    """Nothing can be sent of it, whether what was answered before is to be asked again or not."""
+    """Nothing can be sent, with or without ``force``."""
     keep(corrupt_jpeg())
     assert outcomes(run(start())) == {"failed:corrupt": 1}
     keep(jpeg(300, 200))
@@ -134,7 +134,7 @@ def test_a_file_that_is_known_to_be_broken_is_planned_as_failed_and_costs_nothin
     assert outcomes(run(batch)) == {"created": 1, "failed:corrupt": 1}
 
 
-def test_a_picture_that_is_too_small_is_planned_as_failed_and_costs_nothing(
+def test_the_preview_counts_a_picture_that_is_too_small_as_failed_at_no_cost(
     rekognition: Service, keep: Keep
 ) -> None:
     for size in ((300, 80), (300, 79), (79, 300)):
@@ -150,13 +150,13 @@ def test_a_picture_that_is_too_small_is_planned_as_failed_and_costs_nothing(
     assert all("Rekognition needs 80 px a side" in message for message in told)
 
 
-def test_many_calls_are_in_flight_once_one_was_answered(nova: Service, keep: Keep, settings: Any) -> None:
+def test_many_calls_are_in_flight_after_the_first_answer(nova: Service, keep: Keep, settings: Any) -> None:
     settings.NOVAPROXY_ANALYSIS_CALLS_IN_FLIGHT = 4
     for seed in range(12):
         keep(jpeg(120 + seed, 100))
 
     def answer_together(asked: Any) -> Any:
-        """Once one was answered, as many as there may be wait for each other."""
+        """After the first answer, wait until four calls are in flight."""
         if nova.paid:
             wait_for(lambda: nova.most_in_flight == 4, what="four calls in flight")
         return model_answers.nova(asked)
@@ -166,7 +166,7 @@ def test_many_calls_are_in_flight_once_one_was_answered(nova: Service, keep: Kee
     assert nova.most_in_flight == 4
 
 
-def test_access_denied_pauses_after_the_first(nova: Service, keep: Keep) -> None:
+def test_access_denied_pauses_after_the_first_call(nova: Service, keep: Keep) -> None:
     for seed in range(8):
         keep(seed=seed)
     nova.faults.extend([Refused(403, "AccessDeniedException", "Not yours")] * 8)
@@ -180,7 +180,9 @@ def test_access_denied_pauses_after_the_first(nova: Service, keep: Keep) -> None
     assert outcomes(run(batch)) == {"created": 8}
 
 
-def test_what_is_not_set_pauses_before_the_first(rekognition: Service, keep: Keep, settings: Any) -> None:
+def test_a_missing_setting_pauses_before_the_first_call(
+    rekognition: Service, keep: Keep, settings: Any
+) -> None:
     keep()
     settings.NOVAPROXY_ANALYSIS_BIOMETRICS = True
     batch = lifecycle.start(
@@ -196,7 +198,7 @@ def test_what_is_not_set_pauses_before_the_first(rekognition: Service, keep: Kee
     assert "NOVAPROXY_ANALYSIS_BIOMETRICS" in batch.paused_reason
 
 
-def test_workers_that_find_the_same_missing_pause_the_batch_once(
+def test_workers_that_miss_the_same_setting_pause_the_batch_once(
     nova: Service, keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for seed in range(2):
@@ -212,7 +214,7 @@ def test_workers_that_find_the_same_missing_pause_the_batch_once(
     assert "AWS_ACCESS_KEY_ID" in batch.paused_reason
 
 
-def test_a_profile_that_the_settings_have_no_more_pauses(nova: Service, keep: Keep, settings: Any) -> None:
+def test_a_removed_profile_pauses_the_batch(nova: Service, keep: Keep, settings: Any) -> None:
     keep()
     settings.NOVAPROXY_PROFILES = {"tiny": {"shorter_side": 64, "longest_side": 500}}
     batch = start(profile="tiny")
@@ -223,7 +225,7 @@ def test_a_profile_that_the_settings_have_no_more_pauses(nova: Service, keep: Ke
 
 
 @pytest.mark.usefixtures("tried_once")
-def test_what_may_pass_comes_back_later(nova: Service, keep: Keep) -> None:
+def test_a_transient_failure_is_retried_later(nova: Service, keep: Keep) -> None:
     keep()
     nova.faults.append(Refused(429, "ThrottlingException"))
     batch = run(start())
@@ -233,9 +235,7 @@ def test_what_may_pass_comes_back_later(nova: Service, keep: Keep) -> None:
     assert outcomes(run(batch)) == {"created": 1}
 
 
-def test_a_question_that_another_process_is_asking_is_counted_and_waited_for(
-    nova: Service, keep: Keep
-) -> None:
+def test_a_call_claimed_by_another_process_is_retried_later(nova: Service, keep: Keep) -> None:
     service = AnalysisService()
     job = service.begin(keep())
     batch = start()
@@ -248,7 +248,7 @@ def test_a_question_that_another_process_is_asking_is_counted_and_waited_for(
     assert outcomes(run(batch)) == {"reused": 1}
 
 
-def test_an_answer_that_cannot_be_used_is_a_failure_of_its_file(nova: Service, keep: Keep) -> None:
+def test_an_unusable_answer_fails_only_its_file(nova: Service, keep: Keep) -> None:
     keep(seed=1)
     keep(seed=2)
     answers = iter([model_answers.tool_answer({}), model_answers.tool_answer(model_answers.LIGHTHOUSE)])
@@ -267,7 +267,7 @@ def test_a_budget_is_exceeded_by_no_more_than_one_answer(
     nova.seconds = 0.05
     for seed in range(20):
         keep(jpeg(120 + seed, 100))
-    # As long as they may be, which is much dearer than expected.
+    # Answers of the maximum length, which cost much more than expected.
     nova.answer = lambda asked: model_answers.tool_answer(model_answers.LIGHTHOUSE, tokens=(800, 2000))
     budget = Decimal("0.02")
     batch = run(start(max_cost=budget))
@@ -275,7 +275,7 @@ def test_a_budget_is_exceeded_by_no_more_than_one_answer(
     assert (batch.state, batch.paused_code) == (Batch.State.PAUSED, "budget")
     assert budget - max(costs) < sum(costs) <= budget + max(costs)
     assert budgets.spent(batch.pk) == sum(costs)
-    # The message is right, for it was written when no call was in flight.
+    # The sum in the message is exact, because it was written when no call was in flight.
     assert f"${sum(costs):.4f} was spent" in batch.paused_reason
     assert Spending.objects.get().nano_reserved == 0
     assert not Analysis.objects.filter(status="started").exists()
@@ -285,8 +285,8 @@ def test_a_budget_is_exceeded_by_no_more_than_one_answer(
     assert len(nova.paid) == 20
 
 
-def test_what_another_process_holds_of_the_budget_is_waited_for(nova: Service, keep: Keep) -> None:
-    """One that died no longer holds it."""
+def test_a_batch_waits_for_the_reservations_of_other_processes(nova: Service, keep: Keep) -> None:
+    """A dead process's reservation is released."""
     held, _ = keep(jpeg(300, 200)), keep(jpeg(301, 200))
     batch = start(max_cost=Decimal("0.004"))
     service = AnalysisService("nova", batch_id=batch.pk)
@@ -304,9 +304,7 @@ def test_what_another_process_holds_of_the_budget_is_waited_for(nova: Service, k
     assert budgets.spent(batch.pk) == sum(row.cost or 0 for row in Analysis.objects.all())
 
 
-def test_an_answer_after_its_process_was_taken_for_dead_counts_what_it_cost(
-    nova: Service, keep: Keep
-) -> None:
+def test_an_answer_after_its_call_was_interrupted_counts_its_actual_cost(nova: Service, keep: Keep) -> None:
     file = keep(jpeg(300, 200))
     batch = start(max_cost=Decimal(1))
     service = AnalysisService("nova", batch_id=batch.pk)
@@ -341,7 +339,7 @@ def test_a_file_deleted_during_its_call_leaves_nothing_reserved(nova: Service, k
 
 
 @pytest.mark.parametrize("answer", ["malformed", "cut off", "withheld"])
-def test_an_answer_that_cannot_be_used_counts_as_spent(nova: Service, keep: Keep, answer: str) -> None:
+def test_an_unusable_answer_counts_as_spent(nova: Service, keep: Keep, answer: str) -> None:
     keep(jpeg(300, 200))
     said = model_answers.tool_answer({} if answer == "malformed" else model_answers.LIGHTHOUSE)
     if answer != "malformed":
@@ -354,7 +352,7 @@ def test_an_answer_that_cannot_be_used_counts_as_spent(nova: Service, keep: Keep
     assert budgets.spent(batch.pk) == row.cost
 
 
-def test_a_paused_batch_goes_on_with_a_larger_budget(nova: Service, keep: Keep) -> None:
+def test_a_paused_batch_resumes_with_a_larger_budget(nova: Service, keep: Keep) -> None:
     for seed in range(3):
         keep(jpeg(120 + seed, 100))
     batch = run(start(max_cost=Decimal("0.0001")))
@@ -369,9 +367,7 @@ def test_a_paused_batch_goes_on_with_a_larger_budget(nova: Service, keep: Keep) 
     assert (batch.parameters["max_cost"], batch.parameters["profile"]) == ("1", "nova")
 
 
-def test_a_worker_with_the_old_budget_does_not_pause_a_batch_that_was_resumed_with_a_larger_one(
-    nova: Service, keep: Keep
-) -> None:
+def test_a_worker_with_the_old_budget_does_not_pause_a_resumed_batch(nova: Service, keep: Keep) -> None:
     keep()
     keep(seed=1)
     batch = start(max_cost=Decimal("0.0000001"))
@@ -381,13 +377,15 @@ def test_a_worker_with_the_old_budget_does_not_pause_a_batch_that_was_resumed_wi
     perform(late)
     batch.refresh_from_db()
     assert (batch.state, batch.items.filter(state="queued").count()) == (Batch.State.RUNNING, 2)
-    # A local worker goes on with the same object.
+    # A local worker continues with the same object.
     perform(Claim(late.batch, lambda: False))
     assert outcomes(batch) == {"created": 2}
 
 
-def test_a_budget_without_a_price_asks_nobody_and_says_so(nova: Service, keep: Keep, settings: Any) -> None:
-    """Otherwise it would never be used up."""
+def test_a_budget_without_a_price_pauses_before_the_first_call(
+    nova: Service, keep: Keep, settings: Any
+) -> None:
+    """Without a price, the budget would never be used up."""
     keep()
     settings.NOVAPROXY_ANALYSIS_MODEL = "eu.amazon.nova-2-lite-v1:0"
     parameters = parameters_of(max_cost=Decimal(1))
@@ -402,13 +400,13 @@ def test_a_budget_without_a_price_asks_nobody_and_says_so(nova: Service, keep: K
     assert nova.requests == 1
 
 
-def test_a_budget_of_nothing_asks_nobody(nova: Service, keep: Keep) -> None:
+def test_a_budget_below_one_call_makes_no_call(nova: Service, keep: Keep) -> None:
     keep()
     batch = run(start(max_cost=Decimal("0.000001")))
     assert (batch.state, nova.requests) == (Batch.State.PAUSED, 0)
 
 
-def test_the_settings_have_a_budget_for_every_batch(nova: Service, keep: Keep, settings: Any) -> None:
+def test_the_default_budget_applies_to_every_batch(nova: Service, keep: Keep, settings: Any) -> None:
     keep()
     settings.NOVAPROXY_ANALYSIS_BUDGET = Decimal("0.000001")
     assert run(start()).state == Batch.State.PAUSED
@@ -422,13 +420,13 @@ def test_the_settings_have_a_budget_for_every_batch(nova: Service, keep: Keep, s
     ],
     ids=["before the call", "when the answer is recorded"],
 )
-def test_a_fault_without_a_name_is_counted_and_quarantines_its_file(
+def test_an_unexpected_exception_counts_and_quarantines_its_file(
     nova: Service, keep: Keep, words: str, names_it: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before its call, and when its answer is recorded: nobody asks and pays for it again and again."""
+    """Before its call, and when its answer is recorded: the call is not repeated and billed forever."""
     monkeypatch.setattr(
         "proxies.batches.claim._FIRST_DELAY", 3600.0
-    )  # not over before a slow machine has looked
+    )  # must not pass before a slow machine has checked
     *_, victim = [keep(seed=seed) for seed in range(3)]
     batch = start()
     with failing_sql(DataError("no such value"), words, parameter=getattr(victim, names_it)):
@@ -445,8 +443,8 @@ def test_a_fault_without_a_name_is_counted_and_quarantines_its_file(
     assert "analyze-nova failed on this file 3 times" in held.message
 
 
-def test_waiting_for_an_answer_is_no_attempt(nova: Service, keep: Keep) -> None:
-    """Whoever is killed meanwhile was not killed by the file, whose proxy is made by then."""
+def test_waiting_for_an_answer_does_not_count_as_an_attempt(nova: Service, keep: Keep) -> None:
+    """If the process is killed meanwhile, the file is not to blame: its proxy already exists."""
     keep()
     batch, charges = start(), []
 

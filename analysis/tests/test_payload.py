@@ -1,4 +1,4 @@
-"""What is sent, from where, and how often S3 is asked."""
+"""What is sent, from where, and how many S3 requests it takes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def storage(bucket: S3Bucket, prefix: str = "") -> dict[str, Any]:
 
 @pytest.fixture
 def in_s3(settings: Any, folders: Any, relayed_bucket: S3Bucket) -> S3Bucket:
-    """Originals and proxies lie in a bucket."""
+    """Originals and proxies are stored in a bucket."""
     settings.STORAGES = settings.STORAGES | {
         "originals": storage(relayed_bucket, "library"),
         "proxies": storage(relayed_bucket, "small"),
@@ -43,7 +43,7 @@ def in_s3(settings: Any, folders: Any, relayed_bucket: S3Bucket) -> S3Bucket:
 
 @pytest.fixture
 def analysis_bucket(settings: Any, folders: Any, relayed_bucket: S3Bucket) -> S3Bucket:
-    """Files lie in folders, and there is a bucket for copies."""
+    """Files are stored in folders, and there is an analysis bucket for copies."""
     settings.STORAGES = settings.STORAGES | {"analysis": storage(relayed_bucket, "sent")}
     settings.NOVAPROXY_ANALYSIS_REGION = "us-east-1"
     return relayed_bucket
@@ -51,13 +51,13 @@ def analysis_bucket(settings: Any, folders: Any, relayed_bucket: S3Bucket) -> S3
 
 @pytest.fixture
 def reading(nova: Service, bucket: S3Bucket) -> Iterator[Service]:
-    """Converse, which reads from the S3 server itself."""
+    """A fake Converse API that reads from the S3 server."""
     nova.s3 = bucket.server
     yield nova
     nova.s3 = None
 
 
-def test_the_key_of_a_proxy_is_that_of_its_object_and_it_is_made_first(
+def test_a_missing_proxy_is_created_first_and_its_key_returned(
     in_s3: S3Bucket, keep: Add, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -68,7 +68,7 @@ def test_the_key_of_a_proxy_is_that_of_its_object_and_it_is_made_first(
     assert in_s3.keys("small/") == [key]
 
 
-def test_a_stale_proxy_is_made_anew_first(in_s3: S3Bucket, keep: Add) -> None:
+def test_an_outdated_proxy_is_created_again_first(in_s3: S3Bucket, keep: Add) -> None:
     file = keep()
     get_image_s3_key_for_analysis(file)
     Proxy.objects.update(recipe="old")
@@ -76,7 +76,7 @@ def test_a_stale_proxy_is_made_anew_first(in_s3: S3Bucket, keep: Add) -> None:
     assert Proxy.objects.get().is_current(file, ImageProxyService().profile)
 
 
-def test_an_original_that_needs_no_proxy_is_named_itself(in_s3: S3Bucket, keep: Add) -> None:
+def test_an_original_that_needs_no_proxy_is_located_itself(in_s3: S3Bucket, keep: Add) -> None:
     file = keep(jpeg(300, 200))
     location = get_image_s3_location_for_analysis(file)
     assert (location.bucket, location.key) == (in_s3.name, f"library/{file.file.name}")
@@ -98,7 +98,7 @@ def test_a_local_file_is_copied_once(analysis_bucket: S3Bucket, keep: Add, relay
     assert relay.methods == ["PUT", "HEAD"]
 
 
-def test_without_any_bucket_the_error_says_which_setting_is_missing(folders: Any, keep: Add) -> None:
+def test_without_any_bucket_the_error_names_the_missing_setting(folders: Any, keep: Add) -> None:
     with pytest.raises(NoBucket, match="NOVAPROXY_ANALYSIS_BUCKET") as error:
         get_image_s3_key_for_analysis(keep())
     assert error.value.code == "no_bucket"
@@ -112,10 +112,10 @@ def test_a_bucket_in_another_region_is_an_error_that_names_both(
         get_image_s3_key_for_analysis(keep())
 
 
-def test_from_s3_to_the_service_costs_us_one_look_up(
+def test_sending_from_s3_takes_one_head_request(
     in_s3: S3Bucket, reading: Service, keep: Add, relay: Relay
 ) -> None:
-    """One read and one write make the proxy; the service reads it by itself."""
+    """Creating the proxy takes one read and one write; the service reads the proxy from S3."""
     file = keep()
     relay.requests.clear()
     assert AnalysisService().analyze(file).error is None
@@ -128,7 +128,7 @@ def test_from_s3_to_the_service_costs_us_one_look_up(
     assert len(reading.paid) == 2
 
 
-def test_an_original_registered_in_place_is_not_sent_once_it_is_another(
+def test_an_overwritten_external_original_is_not_sent(
     in_s3: S3Bucket, reading: Service, keep: Add, relay: Relay
 ) -> None:
     name = "theirs/tower.jpg"
@@ -145,7 +145,7 @@ def test_an_original_registered_in_place_is_not_sent_once_it_is_another(
     assert len(reading.paid) == 2
 
 
-def test_from_a_folder_by_way_of_the_bucket_costs_one_write_and_a_look_up(
+def test_sending_from_a_folder_takes_one_upload_and_one_head_request(
     analysis_bucket: S3Bucket, reading: Service, keep: Add, relay: Relay
 ) -> None:
     file = keep()
@@ -155,7 +155,7 @@ def test_from_a_folder_by_way_of_the_bucket_costs_one_write_and_a_look_up(
     assert [asked.by_s3 for asked in reading.paid] == [True, True]
 
 
-def test_bytes_are_embedded_where_the_setting_says_so(
+def test_bytes_are_embedded_if_the_setting_says_so(
     in_s3: S3Bucket, reading: Service, keep: Add, settings: Any
 ) -> None:
     settings.NOVAPROXY_ANALYSIS_SEND = "bytes"
@@ -164,7 +164,7 @@ def test_bytes_are_embedded_where_the_setting_says_so(
 
 
 @pytest.mark.parametrize("rubbish", [None, b"rubbish"])
-def test_a_copy_that_has_gone_or_is_damaged_is_put_there_again(
+def test_a_missing_or_damaged_copy_is_uploaded_again(
     analysis_bucket: S3Bucket, reading: Service, keep: Add, rubbish: bytes | None
 ) -> None:
     file = keep()
@@ -189,7 +189,7 @@ def test_rekognition_reads_from_s3_too(
 def test_a_service_in_another_region_cannot_read_the_bucket(
     in_s3: S3Bucket, reading: Service, keep: Add
 ) -> None:
-    """Where no setting names the bucket's region, the service's own error shows; every file would meet it."""
+    """If no setting names the bucket's region, the service's own error is shown; it affects every file."""
     reading.s3 = replace(in_s3.server, region="eu-west-1")
     error = AnalysisService().analyze(keep()).error
     assert type(error) is AccessDenied
@@ -197,7 +197,7 @@ def test_a_service_in_another_region_cannot_read_the_bucket(
     assert "region" in str(error)
 
 
-def test_rekognition_that_may_not_read_an_object_stops_a_batch(
+def test_rekognition_without_read_permission_stops_a_batch(
     in_s3: S3Bucket, rekognition: Service, keep: Add
 ) -> None:
     rekognition.s3 = None
@@ -218,20 +218,20 @@ def foreign(bucket: S3Bucket, prefix: str = "") -> dict[str, Any]:
 
 @pytest.fixture(params=["originals proxies", "proxies", "originals", "analysis"])
 def elsewhere(request: pytest.FixtureRequest, settings: Any, folders: Any, bucket: S3Bucket) -> None:
-    """Some of the storages are in a bucket of a server that is not Amazon's."""
+    """Some storages use a bucket on a server other than Amazon's."""
     aliases = request.param.split()
     settings.STORAGES = settings.STORAGES | {alias: foreign(bucket, alias) for alias in aliases}
 
 
 @pytest.mark.parametrize("size", [(1200, 1000), (300, 200)], ids=["proxy", "original"])
-def test_a_bucket_that_amazon_does_not_have_is_never_named_to_its_services(
+def test_a_bucket_outside_amazon_is_never_sent_to_its_services(
     elsewhere: None, nova: Service, keep: Add, size: tuple[int, int]
 ) -> None:
     assert AnalysisService().analyze(keep(jpeg(*size))).error is None
     assert [asked.by_s3 for asked in nova.paid] == [False]
 
 
-def test_its_key_is_not_given_to_callers_who_send_by_themselves(
+def test_a_key_outside_amazon_is_not_returned_to_callers(
     folders: Any, keep: Add, settings: Any, bucket: S3Bucket
 ) -> None:
     settings.STORAGES = settings.STORAGES | {"proxies": foreign(bucket), "originals": foreign(bucket)}
@@ -239,7 +239,7 @@ def test_its_key_is_not_given_to_callers_who_send_by_themselves(
         get_image_s3_key_for_analysis(keep())
 
 
-def test_it_is_copied_to_an_analysis_bucket_of_amazons(
+def test_a_file_outside_amazon_is_copied_to_the_analysis_bucket(
     analysis_bucket: S3Bucket, reading: Service, keep: Add, settings: Any, bucket: S3Bucket
 ) -> None:
     settings.STORAGES = settings.STORAGES | {

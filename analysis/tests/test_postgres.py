@@ -1,4 +1,4 @@
-"""What only PostgreSQL does: search by words, through its index."""
+"""PostgreSQL only: full-text search, using its index."""
 
 from __future__ import annotations
 

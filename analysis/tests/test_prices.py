@@ -1,4 +1,4 @@
-"""The table of prices, and what is reckoned by it."""
+"""The price table, and the costs calculated from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from analysis import prices
 
 
-def test_every_price_has_a_day_and_a_source() -> None:
+def test_every_price_has_a_date_and_a_source() -> None:
     assert isinstance(prices.day(), date)
     of_tokens = [prices.price_of_tokens(model, 1, 1) for model in prices._table()["nova"]]
     for price in [*of_tokens, prices.price_of_image(custom_labels=False)]:
@@ -20,7 +20,7 @@ def test_every_price_has_a_day_and_a_source() -> None:
 
 
 @pytest.mark.parametrize("size", [(100, 100), (896, 1344), (8000, 8000)])
-def test_nova_2_lite_bills_230_tokens_an_image_whatever_its_size(size: tuple[int, int]) -> None:
+def test_nova_2_lite_bills_230_tokens_per_image_of_any_size(size: tuple[int, int]) -> None:
     price = prices.token_price("us.amazon.nova-2-lite-v1:0")
     assert price is not None
     assert price.tokens_of_image(*size) == 230
@@ -34,7 +34,7 @@ def test_nova_2_lite_bills_230_tokens_an_image_whatever_its_size(size: tuple[int
         ((1100, 900), 1301, 1799),
         ((4000, 3000), 9000, 30_000),
     ],
-    ids=["an example", "another", "between", "beyond"],
+    ids=["first example", "second example", "interpolated", "extrapolated"],
 )
 def test_the_first_generation_bills_by_size(size: tuple[int, int], least: int, most: int) -> None:
     price = prices.token_price("us.amazon.nova-lite-v1:0")
@@ -42,23 +42,23 @@ def test_the_first_generation_bills_by_size(size: tuple[int, int], least: int, m
     assert least <= price.tokens_of_image(*size) <= most
 
 
-def test_a_call_costs_its_tokens_and_half_in_the_tier_flex() -> None:
+def test_a_call_costs_its_tokens_and_half_in_the_flex_tier() -> None:
     full = prices.price_of_tokens("us.amazon.nova-2-lite-v1:0", 1_000_000, 1_000_000)
     assert full.amount == Decimal("3.08")
     half = prices.price_of_tokens("us.amazon.nova-2-lite-v1:0", 1_000_000, 1_000_000, tier="flex")
     assert half.amount == Decimal("1.54")
 
 
-def test_a_tier_that_the_table_does_not_know_has_no_price() -> None:
+def test_an_unknown_tier_has_no_price() -> None:
     assert prices.price_of_tokens("us.amazon.nova-2-lite-v1:0", 1, 1, tier="default").amount
     unknown = prices.price_of_tokens("us.amazon.nova-2-lite-v1:0", 1, 1, tier="priority")
     assert (unknown.amount, "priority" in unknown.source) == (None, True)
 
 
-def test_a_model_that_the_table_does_not_know_has_no_price() -> None:
+def test_an_unknown_model_has_no_price() -> None:
     assert prices.price_of_tokens("us.somebody.else", 1, 1).amount is None
     assert prices.nano(None) == 0
 
 
-def test_money_survives_the_way_there_and_back() -> None:
+def test_dollars_survive_the_conversion_to_nano_dollars_and_back() -> None:
     assert prices.dollars(prices.nano(Decimal("0.000781660"))) == Decimal("0.000781660")

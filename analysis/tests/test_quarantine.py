@@ -1,4 +1,4 @@
-"""Quarantine belongs to a file and an operation: one that fails keeps no other from its work."""
+"""Quarantine applies to a file and an operation: it does not affect other operations."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def start(operation: str) -> Batch:
     )
 
 
-def test_a_quarantined_analysis_leaves_the_proxy_and_other_services_alone(nova: Service, keep: Keep) -> None:
+def test_a_quarantined_analysis_does_not_affect_proxies_or_other_services(nova: Service, keep: Keep) -> None:
     file = keep()
     quarantine(file, "analyze-nova")
     assert planned("analyze-nova") == {"quarantined": 1}
@@ -50,9 +50,7 @@ def test_a_quarantined_analysis_leaves_the_proxy_and_other_services_alone(nova: 
     assert (item.outcome, item.message) == ("quarantined", "analyze-nova failed.")
 
 
-def test_a_quarantined_proxy_matters_to_an_analysis_that_would_have_to_make_it(
-    nova: Service, keep: Keep
-) -> None:
+def test_a_quarantined_proxy_blocks_an_analysis_that_must_create_it(nova: Service, keep: Keep) -> None:
     large, small = keep(), keep(jpeg(300, 200))
     for file in (large, small):
         quarantine(file, "image-proxy")
@@ -61,7 +59,7 @@ def test_a_quarantined_proxy_matters_to_an_analysis_that_would_have_to_make_it(
     assert (item.outcome, item.message) == ("quarantined", "image-proxy failed.")
 
 
-def test_retrying_what_failed_releases_for_what_the_operation_does(nova: Service, keep: Keep) -> None:
+def test_retrying_failed_files_releases_the_quarantine_of_used_operations(nova: Service, keep: Keep) -> None:
     file = keep()
     for operation in ("image-proxy", "analyze-nova", "analyze-rekognition"):
         quarantine(file, operation)
@@ -77,10 +75,10 @@ with connection.cursor() as cursor:
 """
 
 
-def test_what_needs_no_proxy_is_analysed_although_making_one_is_quarantined(
+def test_a_quarantined_proxy_does_not_block_an_analysis_that_need_not_create_it(
     nova: Service, keep: Keep
 ) -> None:
-    """The plan counts on it: no proxy is needed."""
+    """The preview counts such files as work, since no proxy must be created."""
     quarantine(keep(jpeg(300, 200)), "image-proxy")
     large = keep(jpeg())
     ImageProxyService().create_proxy(large)
@@ -93,7 +91,7 @@ def test_what_needs_no_proxy_is_analysed_although_making_one_is_quarantined(
 
 
 @pytest.mark.every_backend
-def test_files_quarantined_before_were_so_by_their_proxies(installation):
+def test_the_migration_assigns_old_quarantines_to_image_proxy(installation):
     installation.shell("""
         from django.core.files.base import ContentFile
         from media_files.models import MediaFile

@@ -1,4 +1,4 @@
-"""Pages say what is missing before a model can be asked, and wait for no server to find out."""
+"""Pages show the settings missing for analysis, without waiting for a server to find out."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _unasked() -> Iterator[None]:
-    """Each test begins as a new process does, with no credentials."""
+    """Start each test in the state of a new process, without credentials."""
     forget()
     yield
     forget()
 
 
 def front_page(client: Client) -> str:
-    """Once a look has ended, however busy the machine."""
+    """Return the front page's text after a check has finished, even on a busy machine."""
     readiness.missing(patience=60)
     return text_of(client.get("/admin/"))
 
 
-def test_the_front_page_says_what_to_set(admin_client: Client) -> None:
+def test_the_front_page_lists_missing_settings(admin_client: Client) -> None:
     text = front_page(admin_client)
     assert "Analysis is not set up yet. Everything else works. Missing settings:" in text
     assert "AWS_ACCESS_KEY_ID" in text
@@ -43,23 +43,23 @@ def test_the_front_page_says_what_to_set(admin_client: Client) -> None:
 @pytest.mark.parametrize(
     ("permission", "is_told"), [("media_files.view_mediafile", False), ("analysis.add_analysis", True)]
 )
-def test_only_those_are_told_who_may_ask(permission: str, is_told: bool) -> None:
+def test_only_users_who_may_analyse_see_missing_settings(permission: str, is_told: bool) -> None:
     assert ("AWS_ACCESS_KEY_ID" in front_page(staff_with(permission))) == is_told
 
 
-def test_it_says_nothing_once_all_is_set(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_complete_setup_shows_no_warning(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
         monkeypatch.setenv(name, "us-east-1")
     assert "Analysis is not set up" not in front_page(admin_client)
 
 
-def test_a_profile_that_is_not_there_is_named(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_profile_is_named(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "mine")
     text = front_page(admin_client)
     assert "The AWS credentials cannot be read: The config profile (mine) could not be found." in text
 
 
-def test_a_page_does_not_wait_for_a_metadata_service_that_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_does_not_wait_for_a_slow_metadata_service(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, is_over = threading.Event(), threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=_keep_waiting, args=(server, asked, is_over), daemon=True)
@@ -71,7 +71,7 @@ def test_a_page_does_not_wait_for_a_metadata_service_that_is_slow(monkeypatch: p
         found = Readiness()
         assert found.missing(patience=0.01) == []
         assert asked.wait(timeout=30)
-        # The look goes on, and the next page does not wait for it either.
+        # The check is still running, and the next page does not wait for it either.
         assert found.missing() == []
         assert found._look is not None
         assert found._look.is_alive()
@@ -82,7 +82,7 @@ def test_a_page_does_not_wait_for_a_metadata_service_that_is_slow(monkeypatch: p
 
 
 def _keep_waiting(server: Any, asked: threading.Event, is_over: threading.Event) -> None:
-    """Take connections, and hang up on them only when it is over: nobody ever gets an answer."""
+    """Accept connections and close them only at the end, without ever answering."""
     server.settimeout(0.1)
     taken = []
     while not is_over.is_set():

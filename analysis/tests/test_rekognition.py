@@ -1,4 +1,4 @@
-"""Rekognition over the real wire."""
+"""Rekognition over HTTP, with a real client."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def service(*features: str, **options: Any) -> AnalysisService:
     return AnalysisService("rekognition", options=Options(features=features), **options)
 
 
-def test_one_request_asks_for_several_and_each_answer_is_a_record(rekognition: Service, keep: Add) -> None:
+def test_each_feature_is_a_separate_call_and_record(rekognition: Service, keep: Add) -> None:
     result = service().analyze(keep())
     assert [asked.operation for asked in rekognition.paid] == ["DetectLabels", "DetectText"]
     labels, text = result.analyses
@@ -55,7 +55,7 @@ FEATURES = {
 
 
 @pytest.mark.parametrize("feature", FEATURES)
-def test_every_feature_gives_a_result(rekognition: Service, keep: Add, settings: Any, feature: str) -> None:
+def test_every_feature_returns_a_result(rekognition: Service, keep: Add, settings: Any, feature: str) -> None:
     kind, name, box = FEATURES[feature]
     settings.NOVAPROXY_ANALYSIS_BIOMETRICS = True
     (row,) = service(feature).analyze(keep()).analyses
@@ -80,12 +80,12 @@ def test_biometric_features_are_off_until_a_setting_turns_them_on(feature: str) 
 @pytest.mark.parametrize(
     "options", [Options(features=("horoscope",)), Options(question="Who is it?")], ids=["feature", "question"]
 )
-def test_what_rekognition_does_not_do_is_refused(options: Options) -> None:
+def test_unsupported_options_are_rejected(options: Options) -> None:
     with pytest.raises(ValueError, match="Rekognition"):
         AnalysisService("rekognition", options=options)
 
 
-def test_the_profile_rekognition_keeps_the_pixels(rekognition: Service, keep: Add) -> None:
+def test_the_rekognition_profile_keeps_the_pixels(rekognition: Service, keep: Add) -> None:
     file = keep(encoded("WEBP", 2400, 1600))
     (row,) = service("text", profile="rekognition").analyze(file).analyses
     assert rekognition.paid[0].size == (2400, 1600)
@@ -94,30 +94,30 @@ def test_the_profile_rekognition_keeps_the_pixels(rekognition: Service, keep: Ad
     assert str(row.proxy.image.name).endswith("_rekognition.jpg")
 
 
-# -- Before a call, and not by one -----------------------------------------------------------------
+# -- Rejected without a call -----------------------------------------------------------------------
 
 
-def test_a_format_that_is_not_read_is_refused_with_the_remedy(rekognition: Service, keep: Add) -> None:
+def test_an_unsupported_format_is_rejected_with_the_remedy(rekognition: Service, keep: Add) -> None:
     with pytest.raises(UnsupportedFormat, match="profile rekognition"):
         service().analyze(keep(encoded("WEBP", 300, 200)))
     assert rekognition.requests == 0
     assert not Analysis.objects.exists()
 
 
-def test_a_side_that_is_too_short_is_refused(rekognition: Service, keep: Add) -> None:
+def test_a_side_that_is_too_short_is_rejected(rekognition: Service, keep: Add) -> None:
     with pytest.raises(ImageTooSmall, match="80 px"):
         service().analyze(keep(jpeg(300, 79)))
     assert rekognition.requests == 0
 
 
-def test_a_side_that_is_too_long_is_refused(rekognition: Service, keep: Add, settings: Any) -> None:
+def test_a_side_that_is_too_long_is_rejected(rekognition: Service, keep: Add, settings: Any) -> None:
     settings.NOVAPROXY_LONGEST_SIDE = 20_000
     with pytest.raises(ImageTooLarge, match="10,000 px"):
         service().analyze(keep(jpeg(10_100, 90)))
     assert rekognition.requests == 0
 
 
-def test_too_many_bytes_are_refused(rekognition: Service, keep: Add) -> None:
+def test_too_many_bytes_are_rejected(rekognition: Service, keep: Add) -> None:
     data = encoded("PNG", 800, 2300, compress_level=0)
     with pytest.raises(FileTooLarge, match="5,242,880"):
         service().analyze(keep(data))
@@ -139,7 +139,7 @@ FAILURES = [
 
 @pytest.mark.usefixtures("tried_once")
 @pytest.mark.parametrize(("code", "status", "kind"), FAILURES, ids=[row[0] for row in FAILURES])
-def test_a_failure_has_a_name(
+def test_a_failure_has_its_error_class(
     rekognition: Service, keep: Add, code: str, status: int, kind: type[Exception]
 ) -> None:
     rekognition.faults.append(Refused(status, code))
@@ -148,9 +148,7 @@ def test_a_failure_has_a_name(
     assert code in str(result.error)
 
 
-def test_what_was_answered_before_a_failure_is_kept_and_not_asked_again(
-    rekognition: Service, keep: Add
-) -> None:
+def test_answers_before_a_failure_are_kept_and_not_requested_again(rekognition: Service, keep: Add) -> None:
     file = keep()
     rekognition.faults.extend([None, Refused(400, "InvalidParameterException")])
     first = service("labels", "text").analyze(file)
@@ -161,7 +159,7 @@ def test_what_was_answered_before_a_failure_is_kept_and_not_asked_again(
 
 
 @pytest.mark.usefixtures("tried_once")
-def test_an_answer_of_another_form_is_named(rekognition: Service, keep: Add) -> None:
+def test_a_malformed_answer_is_reported(rekognition: Service, keep: Add) -> None:
     rekognition.answer = lambda asked: {"Labels": [{"Name": "Sea", "Instances": "none"}]}
     result = service("labels").analyze(keep())
     assert isinstance(result.error, MalformedOutput)

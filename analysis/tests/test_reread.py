@@ -1,4 +1,4 @@
-"""Kept raw answers are read again by the command, for free."""
+"""The command parses stored raw answers again, at no cost."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Keep = Callable[..., MediaFile]
 
 
 def command(*arguments: str, code: int = 0) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Run it; return its lines and the last one."""
+    """Run the command; return its lines without the last, and the last one."""
     out = io.StringIO()
     try:
         call_command("analyze_images", "--reread", "--json", *arguments, stdout=out)
@@ -39,7 +39,7 @@ def command(*arguments: str, code: int = 0) -> tuple[list[dict[str, Any]], dict[
 
 @pytest.fixture
 def answers(nova: Service, keep: Keep) -> list[Analysis]:
-    """Four answers: read as today, read worse, failed but readable, failed for good."""
+    """Four answers: up to date, parsed by a worse parser, failed but readable now, and unreadable."""
     rows = [AnalysisService().analyze(keep(jpeg(100 + number, 90))).analyses[0] for number in range(4)]
     _, worse, failed, odd = rows
     old = {
@@ -69,7 +69,7 @@ def answers(nova: Service, keep: Keep) -> list[Analysis]:
     return rows
 
 
-def test_a_dry_run_says_what_would_change_and_changes_nothing(nova: Service, answers: list[Analysis]) -> None:
+def test_a_dry_run_previews_changes_and_writes_nothing(nova: Service, answers: list[Analysis]) -> None:
     before = list(Analysis.objects.order_by("pk").values())
     lines, last = command(code=1)
     assert [line["outcome"] for line in lines] == ["reused", "replaced", "created", "failed"]
@@ -78,7 +78,7 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(nova: Service, ans
     assert nova.requests == 0
 
 
-def test_results_labels_and_search_follow_without_a_call(nova: Service, answers: list[Analysis]) -> None:
+def test_results_labels_and_search_are_updated_without_a_call(nova: Service, answers: list[Analysis]) -> None:
     costs = list(Analysis.objects.order_by("pk").values_list("cost", flat=True))
     lines, _ = command("--no-dry-run", code=1)
     assert [line["outcome"] for line in lines] == ["reused", "replaced", "created", "failed"]
@@ -96,7 +96,7 @@ def test_results_labels_and_search_follow_without_a_call(nova: Service, answers:
     assert (again["totals"]["reused"], again["totals"]["failed"]) == (3, 1)
 
 
-def test_a_run_that_was_broken_off_is_taken_up_by_the_next(
+def test_an_interrupted_run_is_completed_by_the_next(
     answers: list[Analysis], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_PAGE", 1)
@@ -106,12 +106,12 @@ def test_a_run_that_was_broken_off_is_taken_up_by_the_next(
     assert [line["outcome"] for line in lines] == ["reused", "reused", "created", "failed"]
 
 
-def test_a_limit_bounds_the_answers_that_change(answers: list[Analysis]) -> None:
+def test_a_limit_applies_to_changed_answers(answers: list[Analysis]) -> None:
     lines, _ = command("--no-dry-run", "--limit", "1")
     assert [line["outcome"] for line in lines] == ["reused", "replaced"]
 
 
-def test_an_older_answer_that_can_be_read_now_stays_history(nova: Service, keep: Keep) -> None:
+def test_an_older_answer_that_can_be_parsed_now_remains_history(nova: Service, keep: Keep) -> None:
     file = keep()
     first = AnalysisService().analyze(file).analyses[0]
     second = AnalysisService(force=True).analyze(file).analyses[0]
@@ -124,21 +124,21 @@ def test_an_older_answer_that_can_be_read_now_stays_history(nova: Service, keep:
     assert [row.label_rows.count() for row in rows] == [0, 3]
 
 
-def test_what_was_understood_before_is_never_lost(answers: list[Analysis]) -> None:
+def test_earlier_results_are_never_lost(answers: list[Analysis]) -> None:
     Analysis.objects.filter(pk=answers[0].pk).update(raw={"output": 7})
     lines, _ = command("--no-dry-run", code=1)
     assert lines[0]["outcome"] == "reused"
     assert Analysis.objects.get(pk=answers[0].pk).result["caption"] == "A lighthouse on a rock."
 
 
-def test_a_body_that_did_not_parse_is_parsed_again(answers: list[Analysis]) -> None:
+def test_an_unparsed_body_is_parsed_again(answers: list[Analysis]) -> None:
     body = json.dumps(model_answers.tool_answer(model_answers.LIGHTHOUSE))
     Analysis.objects.filter(pk=answers[3].pk).update(raw={"unparsed": body})
     lines, _ = command("--no-dry-run")
     assert lines[3]["outcome"] == "created"
 
 
-def test_rekognition_is_read_again(rekognition: Service, keep: Keep) -> None:
+def test_rekognition_answers_are_parsed_again(rekognition: Service, keep: Keep) -> None:
     AnalysisService("rekognition").analyze(keep())
     Analysis.objects.update(result={"version": 1, "labels": []})
     asked = rekognition.requests
@@ -149,6 +149,6 @@ def test_rekognition_is_read_again(rekognition: Service, keep: Keep) -> None:
 
 
 @pytest.mark.parametrize("option", [["--force"], ["--max-cost", "5"], ["--question", "Why?"], ["--queue"]])
-def test_options_of_a_call_are_refused(answers: list[Analysis], option: list[str]) -> None:
+def test_options_that_require_a_call_are_rejected(answers: list[Analysis], option: list[str]) -> None:
     with pytest.raises(UsageError, match="makes no call"):
         call_command("analyze_images", "--reread", *option)

@@ -1,4 +1,4 @@
-"""What comes from a model is measured before it is kept."""
+"""Model output is sanitized and limited before it is stored."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from analysis.results import LEFT_OUT, Box, Found, Result, kept
 
 
-def test_a_raw_answer_is_brought_to_json_that_every_database_keeps() -> None:
+def test_a_raw_answer_is_converted_to_json_that_databases_can_store() -> None:
     raw = {"a\x00": [math.nan, 1.5, "\udfff!", {"b": math.inf}], "c": None, "d": True, "e": b"\xff"}
     assert kept(raw) == {"a": [None, 1.5, "!", {"b": None}], "c": None, "d": True, "e": "b'\\xff'"}
 
 
-def test_the_schema_says_its_version_and_names_are_told_once() -> None:
+def test_results_have_a_schema_version_and_unique_names() -> None:
     result = Result(
         caption="A tower",
         labels=[Found("Tower", 0.4), Found("SEA", None)],
@@ -25,11 +25,11 @@ def test_the_schema_says_its_version_and_names_are_told_once() -> None:
     assert result.search_text == "A tower\nTower\nSEA\ntower"
 
 
-def test_what_is_searched_is_no_longer_than_postgresql_takes() -> None:
+def test_the_search_text_stays_within_the_limit_of_postgresql() -> None:
     assert len(Result(text=[Found("x" * 20_000)] * 1000).search_text) == 200_000
 
 
-def test_a_raw_answer_is_bounded_in_depth_and_size() -> None:
+def test_a_raw_answer_is_limited_in_depth_and_size() -> None:
     deep: Any = "end"
     for _ in range(100_000):
         deep = [deep]

@@ -1,4 +1,4 @@
-"""What a run of a command covers: its plan promises what it does, whatever earlier runs have left."""
+"""The scope of a run: its preview matches what it does, regardless of the batches that earlier runs left."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from media_files.tests.fixtures import tree
 from novaproxy_site.tests.installation import Installation
 from proxies.outcomes import NEEDS_WORK, Outcome
 
-# Two that need a proxy, two that do not, a broken one, one in quarantine, and a video.
+# Two files that need a proxy, two that do not, a broken one, a quarantined one, and a video.
 FILL: Final = """
 import io
 from django.conf import settings
@@ -84,7 +84,7 @@ def library(install: Callable[..., Installation], service: Service) -> Installat
 
 
 def run(installation: Installation, command: str, *options: str) -> tuple[int, dict[str, Any], str]:
-    """Run a command; return its exit code, its last line, and what it wrote on standard error."""
+    """Run a command; return its exit code, its last line of output, and its standard error."""
     code, out, err = json.loads(installation.shell(RUN.format(command=command, options=options)))
     return code, json.loads(out[-1]) if out else {}, err
 
@@ -92,7 +92,7 @@ def run(installation: Installation, command: str, *options: str) -> tuple[int, d
 def leave(
     installation: Installation, operation: str, done: int, ids: list[int] | None = None, **parameters: Any
 ) -> None:
-    """Leave a paused batch behind, with so many of its files done."""
+    """Create a paused batch with ``done`` of its files processed."""
     installation.shell(LEAVE.format(operation=operation, done=done, ids=ids, parameters=parameters))
 
 
@@ -100,10 +100,10 @@ def analysis(**changed: Any) -> dict[str, Any]:
     return {"force": False, "profile": "nova", "question": "", "features": [], "max_cost": None} | changed
 
 
-# -- One after the other ----------------------------------------------------------------------------
+# -- Consecutive runs -------------------------------------------------------------------------------
 
 
-def test_a_limited_run_leaves_an_earlier_batch_alone(library: Installation, service: Service) -> None:
+def test_a_limited_run_does_not_touch_an_earlier_batch(library: Installation, service: Service) -> None:
     leave(library, "analyze-nova", 1, **analysis())
     assert len(service.paid) == 1
     _, planned, told = run(library, "analyze_images", "--limit", "1")
@@ -115,9 +115,7 @@ def test_a_limited_run_leaves_an_earlier_batch_alone(library: Installation, serv
     assert states == ["paused", "completed"]
 
 
-def test_resume_takes_up_the_earlier_batch_and_a_limit_bounds_it(
-    library: Installation, service: Service
-) -> None:
+def test_resume_continues_the_earlier_batch_up_to_a_limit(library: Installation, service: Service) -> None:
     leave(library, "analyze-nova", 0, **analysis(question="What is it?", max_cost="5"))
     for paid in (1, 2):
         options = ("--resume", "--limit", "1", "--workers", "2")
@@ -148,7 +146,7 @@ def test_there_must_be_something_to_resume(library: Installation, command: str) 
     assert code == 2
 
 
-def test_a_refused_second_command_changes_nothing(library: Installation, service: Service) -> None:
+def test_a_rejected_second_command_changes_nothing(library: Installation, service: Service) -> None:
     service.faults.append(Slow(120))
     first = library.popen("analyze_images", "--no-dry-run", "--workers", "1", "--max-cost", "5")
     while not service.requests:
@@ -168,7 +166,7 @@ def test_the_same_command_again_keeps_the_budget(library: Installation, service:
     assert ask(library, "[b.parameters['max_cost'] for b in Batch.objects.all()]") == ["5"]
 
 
-# -- Whatever the options ---------------------------------------------------------------------------
+# -- Any options ------------------------------------------------------------------------------------
 
 
 OPTIONS = st.fixed_dictionaries(
@@ -208,7 +206,7 @@ def arguments(options: dict[str, Any]) -> list[str]:
 
 
 def told_alike(planned: dict[str, Any], done: dict[str, Any]) -> None:
-    """What was planned has become of the files; of those that broke in the run, that they were tried."""
+    """Assert that the outcomes match the preview, except for at most one file that failed in the run."""
     plan, result = planned["totals"], done["totals"]
     broke = result[Outcome.FAILED] - plan.get(Outcome.FAILED, 0)
     claim = sum(plan.get(outcome, 0) for outcome in NEEDS_WORK)
@@ -220,7 +218,7 @@ def told_alike(planned: dict[str, Any], done: dict[str, Any]) -> None:
 
 @THOROUGH
 @given(options=OPTIONS, questions=st.tuples(QUESTIONS, QUESTIONS), left=LEFT)
-def test_a_plan_of_analyses_promises_what_is_done(
+def test_a_preview_of_analyses_matches_the_run(
     library: Installation,
     service: Service,
     options: dict[str, Any],
@@ -249,7 +247,7 @@ def test_a_plan_of_analyses_promises_what_is_done(
 
 @THOROUGH
 @given(options=OPTIONS, left=LEFT, retry=st.booleans())
-def test_a_plan_of_proxies_promises_what_is_done(
+def test_a_preview_of_proxies_matches_the_run(
     library: Installation, options: dict[str, Any], left: list[dict[str, Any]], retry: bool
 ) -> None:
     library.shell(RESET)
@@ -268,7 +266,7 @@ def test_a_plan_of_proxies_promises_what_is_done(
         assert tree(library.folder / "media" / "proxy_image") == before
         return
     if retry:
-        # The report is of the whole batch; the plan of what is done again.
+        # The report covers the whole batch, the preview only the retried files.
         made = done["totals"][Outcome.CREATED] + done["totals"][Outcome.REPLACED]
         assert made >= planned["totals"][Outcome.CREATED] + planned["totals"][Outcome.REPLACED] - 1
         return

@@ -1,4 +1,4 @@
-"""Copies in the analysis bucket go with the last file of their bytes."""
+"""Copies in the analysis bucket are deleted with the last file with their bytes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Keep = Callable[..., MediaFile]
 
 @pytest.fixture
 def copies(settings: Any, folders: Any, relayed_bucket: S3Bucket) -> S3Bucket:
-    """Files lie in folders, and there is a bucket for copies."""
+    """Files are stored in folders, and there is an analysis bucket for copies."""
     backend = "media_files.storage.s3.BucketStorage"
     storage = {"BACKEND": backend, "OPTIONS": relayed_bucket.amazon_options("sent")}
     settings.STORAGES = settings.STORAGES | {"analysis": storage}
@@ -36,7 +36,7 @@ def copies(settings: Any, folders: Any, relayed_bucket: S3Bucket) -> S3Bucket:
 
 
 def twin_of(file: MediaFile) -> MediaFile:
-    """Another row for the same bytes, as of an original that lies elsewhere, too."""
+    """Return another row with the same bytes, like that of an original that is also stored elsewhere."""
     twin = MediaFile.objects.get(pk=file.pk)
     twin.pk, twin.content_key, twin.managed = None, None, False
     twin.save()
@@ -44,7 +44,7 @@ def twin_of(file: MediaFile) -> MediaFile:
 
 
 @pytest.mark.parametrize("data", [jpeg(300, 200), jpeg(1800, 1000)], ids=["original", "proxy"])
-def test_a_copy_goes_with_its_file(copies: S3Bucket, keep: Keep, data: bytes) -> None:
+def test_a_copy_is_deleted_with_its_file(copies: S3Bucket, keep: Keep, data: bytes) -> None:
     file = keep(data)
     key = get_image_s3_key_for_analysis(file)
     assert copies.keys("sent/") == [key]
@@ -53,7 +53,7 @@ def test_a_copy_goes_with_its_file(copies: S3Bucket, keep: Keep, data: bytes) ->
     assert not SentCopy.objects.exists()
 
 
-def test_a_copy_stays_while_another_file_has_its_bytes(copies: S3Bucket, keep: Keep) -> None:
+def test_a_copy_is_kept_while_another_file_has_its_bytes(copies: S3Bucket, keep: Keep) -> None:
     file = keep(jpeg(300, 200))
     key = get_image_s3_key_for_analysis(file)
     twin = twin_of(file)
@@ -64,7 +64,7 @@ def test_a_copy_stays_while_another_file_has_its_bytes(copies: S3Bucket, keep: K
     assert copies.keys("sent/") == []
 
 
-def test_a_copy_of_a_proxy_that_was_made_otherwise_goes(copies: S3Bucket, keep: Keep, settings: Any) -> None:
+def test_a_copy_of_a_replaced_proxy_is_deleted(copies: S3Bucket, keep: Keep, settings: Any) -> None:
     file = keep()
     first = get_image_s3_key_for_analysis(file)
     settings.NOVAPROXY_QUALITY = 40
@@ -75,7 +75,7 @@ def test_a_copy_of_a_proxy_that_was_made_otherwise_goes(copies: S3Bucket, keep: 
     assert copies.keys("sent/") == []
 
 
-def test_a_deletion_that_is_taken_back_leaves_the_copy(copies: S3Bucket, keep: Keep) -> None:
+def test_a_rolled_back_deletion_keeps_the_copy(copies: S3Bucket, keep: Keep) -> None:
     file = keep(jpeg(300, 200))
     key = get_image_s3_key_for_analysis(file)
     with transaction.atomic():
@@ -85,7 +85,7 @@ def test_a_deletion_that_is_taken_back_leaves_the_copy(copies: S3Bucket, keep: K
     assert not SentCopy.objects.get().is_doubtful
 
 
-def test_what_the_bucket_does_not_remove_now_the_sweeper_removes(
+def test_the_sweeper_deletes_copies_that_could_not_be_deleted_at_once(
     copies: S3Bucket, keep: Keep, relay: Relay, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = keep(jpeg(300, 200))
@@ -100,7 +100,7 @@ def test_what_the_bucket_does_not_remove_now_the_sweeper_removes(
     assert sweep().others == 0
 
 
-def test_a_copy_that_cannot_be_removed_does_not_hide_the_others(
+def test_a_copy_that_cannot_be_deleted_does_not_block_the_others(
     copies: S3Bucket, keep: Keep, relay: Relay
 ) -> None:
     files = [keep(jpeg(300, 200, seed=seed)) for seed in range(3)]
@@ -117,7 +117,7 @@ def test_a_copy_that_cannot_be_removed_does_not_hide_the_others(
     assert copies.keys("sent/") == [refused]
 
 
-def test_a_copy_that_was_put_after_its_file_had_gone_goes_too(
+def test_a_copy_uploaded_after_its_file_was_deleted_is_deleted_too(
     copies: S3Bucket, nova: Service, keep: Keep
 ) -> None:
     nova.s3 = copies.server
@@ -135,19 +135,19 @@ def test_a_copy_that_was_put_after_its_file_had_gone_goes_too(
     assert not SentCopy.objects.exists()
 
 
-def test_a_copy_of_a_process_that_died_is_known(copies: S3Bucket, nova: Service, keep: Keep) -> None:
-    """Its row is written before it is put, so that it goes with its file."""
+def test_a_copy_uploaded_by_a_dead_process_is_recorded(copies: S3Bucket, nova: Service, keep: Keep) -> None:
+    """Its row is written before the upload, so it is deleted with its file."""
     nova.s3 = copies.server
     file = keep(jpeg(300, 200))
     service = AnalysisService()
-    service.carry_out(service.begin(file))  # and no more
+    service.carry_out(service.begin(file))  # then the process dies
     assert len(copies.keys("sent/")) == 1
     file.delete()
     assert copies.keys("sent/") == []
 
 
 @pytest.mark.parametrize("place", [{"bucket": "another"}, {"key": "elsewhere/sha256/it.jpg"}], ids=list)
-def test_copies_where_the_settings_do_not_say_any_more_are_left_alone(
+def test_copies_outside_the_configured_location_are_left_alone(
     copies: S3Bucket, keep: Keep, place: dict[str, str]
 ) -> None:
     file = keep(jpeg(300, 200))

@@ -1,4 +1,4 @@
-"""How answers are kept, reused and given up."""
+"""Storing, reusing and dropping analyses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from proxies.processes.liveness import this_holder
 Keep = Callable[..., MediaFile]
 
 
-def test_asking_again_costs_nothing(nova: Service, keep: Keep) -> None:
+def test_repeating_an_analysis_costs_nothing(nova: Service, keep: Keep) -> None:
     file = keep()
     first = AnalysisService().analyze(file)
     again = AnalysisService().analyze(file)
@@ -34,7 +34,7 @@ def test_asking_again_costs_nothing(nova: Service, keep: Keep) -> None:
     assert (nova.requests, Analysis.objects.count()) == (1, 1)
 
 
-def test_an_answer_serves_another_file_of_the_same_bytes(nova: Service, keep: Keep) -> None:
+def test_an_answer_is_reused_for_another_file_with_the_same_bytes(nova: Service, keep: Keep) -> None:
     file = keep(jpeg(300, 200))
     AnalysisService().analyze(file)
     twin = MediaFile.objects.get(pk=file.pk)
@@ -57,7 +57,7 @@ def test_an_answer_serves_another_file_of_the_same_bytes(nova: Service, keep: Ke
         ("NOVAPROXY_ANALYSIS_REASONING", "low"),
     ],
 )
-def test_another_question_is_asked(
+def test_changed_settings_make_a_new_call(
     nova: Service, keep: Keep, settings: Any, name: str, value: object
 ) -> None:
     file = keep()
@@ -67,7 +67,7 @@ def test_another_question_is_asked(
     assert nova.requests == 2
 
 
-def test_a_free_question_leaves_the_description_as_it_is(nova: Service, keep: Keep) -> None:
+def test_a_free_question_does_not_replace_the_description(nova: Service, keep: Keep) -> None:
     file = keep()
     AnalysisService().analyze(file)
     AnalysisService(options=Options(question="What is it?")).analyze(file)
@@ -91,7 +91,7 @@ def test_the_row_is_written_before_the_call(nova: Service, keep: Keep) -> None:
     assert not Analysis.objects.exists()
 
 
-def test_the_same_is_not_asked_twice_at_one_moment(nova: Service, keep: Keep) -> None:
+def test_the_same_call_is_not_made_twice_at_once(nova: Service, keep: Keep) -> None:
     file = keep()
     service = AnalysisService()
     job = service.begin(file)
@@ -101,7 +101,7 @@ def test_the_same_is_not_asked_twice_at_one_moment(nova: Service, keep: Keep) ->
     assert AnalysisService().analyze(file).outcome == Outcome.REUSED
 
 
-def test_an_answer_that_comes_between_look_and_claim_is_not_paid_for_again(nova: Service, keep: Keep) -> None:
+def test_an_answer_that_arrives_just_before_the_claim_is_reused(nova: Service, keep: Keep) -> None:
     file = keep()
     others: list[AnalysisService] = [AnalysisService()]
 
@@ -115,7 +115,7 @@ def test_an_answer_that_comes_between_look_and_claim_is_not_paid_for_again(nova:
     assert (nova.requests, Analysis.objects.count()) == (1, 1)
 
 
-def test_what_a_dead_process_had_begun_is_told_of_and_asked_again(nova: Service, keep: Keep) -> None:
+def test_the_call_of_a_dead_process_is_recorded_and_repeated(nova: Service, keep: Keep) -> None:
     file = keep()
     AnalysisService().begin(file)
     Analysis.objects.update(holder=this_holder() + "1")
@@ -123,7 +123,7 @@ def test_what_a_dead_process_had_begun_is_told_of_and_asked_again(nova: Service,
     assert list(Analysis.objects.values_list("status", "error")) == [("done", ""), ("failed", "broken_off")]
 
 
-def test_of_another_machine_it_is_believed_until_its_time_is_over(nova: Service, keep: Keep) -> None:
+def test_a_call_on_another_machine_is_trusted_until_its_deadline(nova: Service, keep: Keep) -> None:
     file = keep()
     AnalysisService().begin(file)
     Analysis.objects.update(holder="another-machine:1:1.00")
@@ -134,7 +134,7 @@ def test_of_another_machine_it_is_believed_until_its_time_is_over(nova: Service,
     assert AnalysisService().analyze(file).error is None
 
 
-def test_what_nobody_asks_again_the_sweeper_settles(nova: Service, keep: Keep) -> None:
+def test_the_sweeper_settles_calls_that_are_not_repeated(nova: Service, keep: Keep) -> None:
     AnalysisService().begin(keep())
     assert sweep().others == 0  # we are alive
     Analysis.objects.update(holder="another-machine:1:1.00", until=now())
@@ -142,7 +142,7 @@ def test_what_nobody_asks_again_the_sweeper_settles(nova: Service, keep: Keep) -
     assert list(Analysis.objects.values_list("status", "error")) == [("failed", "broken_off")]
 
 
-def test_a_lease_outlasts_the_longest_answer(nova: Service, keep: Keep, settings: Any) -> None:
+def test_a_claim_outlasts_the_longest_answer(nova: Service, keep: Keep, settings: Any) -> None:
     settings.NOVAPROXY_ANALYSIS_TIMEOUT = 3600
     AnalysisService().begin(keep())
     until = Analysis.objects.get().until
@@ -151,8 +151,8 @@ def test_a_lease_outlasts_the_longest_answer(nova: Service, keep: Keep, settings
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_file_that_goes_before_the_row_is_written_is_busy(nova: Service, keep: Keep) -> None:
-    """The database refuses the row at the commit; the next try says that the file is gone."""
+def test_a_file_deleted_before_the_row_is_written_is_busy(nova: Service, keep: Keep) -> None:
+    """The database rejects the row on commit; the next attempt reports that the file was deleted."""
     file = keep()
     picture = choose_picture(file, "nova")
     service = AnalysisService()
@@ -163,7 +163,7 @@ def test_a_file_that_goes_before_the_row_is_written_is_busy(nova: Service, keep:
         service.begin(file)
 
 
-def test_a_failure_is_kept_and_asked_again(nova: Service, keep: Keep) -> None:
+def test_a_failure_is_kept_and_retried(nova: Service, keep: Keep) -> None:
     file = keep()
     nova.faults.append(Refused(400, "ValidationException", "odd"))
     assert AnalysisService().analyze(file).outcome == Outcome.FAILED
@@ -172,12 +172,12 @@ def test_a_failure_is_kept_and_asked_again(nova: Service, keep: Keep) -> None:
 
 
 @pytest.mark.usefixtures("tried_once")
-def test_a_failure_that_may_pass_says_so(nova: Service, keep: Keep) -> None:
+def test_an_unavailable_service_is_a_transient_failure(nova: Service, keep: Keep) -> None:
     nova.faults.append(Refused(503, "ServiceUnavailableException"))
     assert isinstance(AnalysisService().analyze(keep()).error, ProviderUnavailable)
 
 
-def test_a_file_that_goes_while_it_is_asked_about_leaves_nothing(nova: Service, keep: Keep) -> None:
+def test_a_file_deleted_during_its_call_leaves_no_answer(nova: Service, keep: Keep) -> None:
     service = AnalysisService()
     job = service.begin(keep())
     replies = service.carry_out(job)

@@ -1,4 +1,4 @@
-"""A planned stop loses no answer that is paid for: it waits for the calls in flight, and begins no other."""
+"""A graceful stop loses no billed answer: it waits for the calls in flight and starts no others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from proxies.tests.driving import RunningWorker
 
 IMAGES = 12
 IN_FLIGHT = 4
-# More than the grace for what is not paid for.
+# Longer than the grace period for work that is not billed.
 SLOW = GRACE + 4.0
 FAILED = 'list(Analysis.objects.filter(status="failed").values_list("error", flat=True))'
 STARTED = 'Analysis.objects.filter(status="started").count()'
@@ -45,17 +45,17 @@ def prepare(installation: Installation, service: Service) -> None:
 
 
 def be_slow(service: Service, seconds: float) -> int:
-    """Have answers take longer from now on, once one was given; return how many were, when calls wait."""
+    """Slow down all answers after the first; return how many were given once slow calls are in flight."""
     wait_for(lambda: service.paid, seconds=180, what="an answer")
     service.seconds = seconds
     before = service.requests
-    # Two more than were on their way when answers became slow.
+    # Two more requests than were sent when answers became slow.
     wait_for(lambda: service.requests >= before + 2, seconds=60, what="slow calls in flight")
     return len(service.paid)
 
 
 def assert_nothing_lost(installation: Installation, service: Service) -> None:
-    """Each answer that was paid for is kept, and no call is left open."""
+    """Assert that every billed answer is stored and no call is left open."""
     assert len(service.paid) == service.requests < IMAGES
     assert ask(installation, DONE) == len(service.paid)
     assert (ask(installation, STARTED), ask(installation, FAILED)) == (0, [])
@@ -63,7 +63,7 @@ def assert_nothing_lost(installation: Installation, service: Service) -> None:
 
 @pytest.fixture
 def work(service: Service) -> Iterator[Callable[[Installation], RunningWorker]]:
-    """A function that has a worker begin a batch."""
+    """A function that starts a batch and a worker for it."""
     workers: list[RunningWorker] = []
 
     def begin(installation: Installation) -> RunningWorker:
@@ -79,7 +79,7 @@ def work(service: Service) -> Iterator[Callable[[Installation], RunningWorker]]:
 
 
 @pytest.mark.every_backend
-def test_a_worker_that_is_stopped_waits_for_its_answers(
+def test_a_stopped_worker_waits_for_its_answers(
     installation: Installation, service: Service, work: Callable[[Installation], RunningWorker]
 ) -> None:
     worker = work(installation)
@@ -87,11 +87,11 @@ def test_a_worker_that_is_stopped_waits_for_its_answers(
     assert worker.stop() > GRACE
     assert worker.supervisor.returncode == 0
     assert "Waiting up to" in worker.read_output()
-    # Whether or not a busy machine lets the cluster end within its short grace afterwards.
+    # Even if the cluster on a busy machine does not end within its short grace period afterwards.
     assert_nothing_lost(installation, service)
 
 
-def test_a_second_signal_stops_a_worker_at_once(
+def test_a_second_signal_kills_a_worker_at_once(
     install: Callable[..., Installation], service: Service, work: Callable[[Installation], RunningWorker]
 ) -> None:
     installation = install()
@@ -99,14 +99,14 @@ def test_a_second_signal_stops_a_worker_at_once(
     be_slow(service, 600)
     os.kill(worker.supervisor.pid, signal.SIGTERM)
     wait_for(lambda: "Waiting up to" in worker.read_output(), what="it to say that it waits")
-    time.sleep(1.1)  # later than a signal that is delivered twice
+    time.sleep(1.1)  # so that it does not count as the same signal delivered twice
     worker.stop()
     assert "were killed" in worker.read_output()
     assert worker.processes() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "TERM"])
-def test_a_command_that_is_interrupted_waits_for_its_answers(
+def test_an_interrupted_command_waits_for_its_answers(
     install: Callable[..., Installation], service: Service, number: signal.Signals
 ) -> None:
     installation = install()
@@ -145,10 +145,10 @@ def run(installation: Installation) -> subprocess.Popen[str]:
     return installation.popen("analyze_images", "--no-dry-run", "--workers", "1")
 
 
-def test_everything_at_once_waits_for_its_answers(
+def test_the_all_in_one_command_waits_for_its_answers(
     install: Callable[..., Installation], service: Service, tmp_path: Path
 ) -> None:
-    """Although honcho kills after 5 s what has not stopped."""
+    """Even though honcho kills processes that have not stopped after 5 s."""
     installation = install(NOVAPROXY_WORKERS="1")
     service.seconds = 0.2
     prepare(installation, service)

@@ -1,8 +1,8 @@
-"""Bedrock's Converse and Rekognition on this machine: HTTP servers that speak the services' wire protocol to
-a real client, and refuse what the services refuse.
+"""Fake Bedrock Converse and Rekognition: local HTTP servers that speak the services' wire protocols to a real
+client, and reject what the services reject.
 
-What is enforced: the signature's region, formats by their bytes, sides, bytes, the number of images, the
-whole payload, that an S3 object is really there and in the region, and that nothing sent tells a place.
+They enforce the signature's region, image formats (detected from the bytes), side lengths, file sizes, the
+number of images and the payload size, that S3 objects exist in the region, and that no GPS data is sent.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MODELS = {"us.amazon.nova-2-lite-v1:0", "global.amazon.nova-2-lite-v1:0", "us.am
 
 
 class Refused(Exception):
-    """The service refuses the request: an HTTP status, the error's type, its words, and the time it takes."""
+    """The service rejects the request: HTTP status, error type, message, and response time in seconds."""
 
     def __init__(self, status: int, kind: str, message: str = "No.", seconds: float = 0.0) -> None:
         super().__init__(message)
@@ -43,7 +43,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """An answer that is none: bytes under a status."""
+    """A raw response: a status and arbitrary bytes."""
 
     status: int
     body: bytes
@@ -51,22 +51,22 @@ class Raw:
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """An answer that takes so many seconds more."""
+    """An answer delayed by additional seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request that the service took.
+    """One request that the service accepted.
 
     Attributes:
-        operation: of Rekognition; of Bedrock the model.
-        body: as it was sent.
+        operation: Rekognition's operation, or Bedrock's model.
+        body: the parsed request body.
         content: the picture's bytes, from the request or from S3.
-        by_s3: whether the service read them by itself.
-        format: Pillow's name, by the bytes.
-        size: px.
+        by_s3: whether the service read them from S3.
+        format: Pillow's format name, detected from the bytes.
+        size: width and height in px.
     """
 
     operation: str
@@ -86,17 +86,17 @@ class Service(ABC):
 
     Attributes:
         name: ``bedrock-runtime`` or ``rekognition``.
-        endpoint: where it listens.
-        region: in which it stands; requests signed for another are refused.
-        s3: where it reads objects.
-        paid: what it answered, and would have billed.
-        requests: how many came, refused ones among them.
-        faults: what becomes of the next requests, one each; None for an answer.
-        answer: what it says of a picture.
-        seconds: that each answer takes.
-        per_second: requests that it takes; None for any number.
-        throttled: of those, how many are refused all the same, at random.
-        most_in_flight: requests that it had at one moment.
+        endpoint: its URL.
+        region: its region; requests signed for another are rejected.
+        s3: the S3 server it reads objects from.
+        paid: the answered requests, which would have been billed.
+        requests: number of requests received, including rejected ones.
+        faults: faults for the next requests, one each; None for a normal answer.
+        answer: returns the answer to a request.
+        seconds: response time of each answer.
+        per_second: maximum accepted requests per second; None for no limit.
+        throttled: fraction of requests that are throttled at random anyway.
+        most_in_flight: maximum number of simultaneous requests so far.
     """
 
     name: str
@@ -120,7 +120,7 @@ class Service(ABC):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that lead a real client here."""
+        """Return the environment variables that point a real client here."""
         return {
             f"AWS_ENDPOINT_URL_{self.name.upper().replace('-', '_')}": self.endpoint,
             "AWS_ACCESS_KEY_ID": "test-access-key",
@@ -128,7 +128,7 @@ class Service(ABC):
             "AWS_DEFAULT_REGION": self.region,
         }
 
-    # -- Taking a request ------------------------------------------------------------------------
+    # -- Handling a request ----------------------------------------------------------------------
 
     def take(self, handler: BaseHTTPRequestHandler, payload: bytes) -> Any:
         with self._lock:
@@ -161,18 +161,18 @@ class Service(ABC):
 
     @abstractmethod
     def read(self, handler: BaseHTTPRequestHandler, payload: bytes) -> Asked:
-        """Take a request apart, and refuse it where the service would."""
+        """Parse a request, and reject it if the service would."""
 
     @abstractmethod
     def refuse(self, handler: BaseHTTPRequestHandler, refused: Refused) -> None:
-        """Answer as the service does that refuses."""
+        """Send the service's error response."""
 
     @abstractmethod
     def throttle(self) -> Refused:
-        """What it says to one request too many."""
+        """Return the service's error for too many requests."""
 
     def _admit(self) -> None:
-        """A bucket of tokens, filled at the allowed rate; and refusals at random, which cost none."""
+        """Apply a token bucket filled at the allowed rate, and random throttling, which uses no token."""
         if self.per_second is None:
             return
         now = time.monotonic()
@@ -197,18 +197,18 @@ class Service(ABC):
 
 
 def decoded(content: bytes, unreadable: Refused) -> tuple[str, tuple[int, int]]:
-    """Format and size by the bytes; a picture that tells its place must never have been sent."""
+    """Return format and size, detected from the bytes; fail if the picture has GPS data."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.load()
-            assert not image.getexif().get_ifd(_GPS_IFD), "a place was sent"
+            assert not image.getexif().get_ifd(_GPS_IFD), "GPS data was sent"
             return str(image.format), image.size
     except OSError as error:
         raise unreadable from error
 
 
 class Bedrock(Service):
-    """Converse."""
+    """A fake Converse API."""
 
     def read(self, handler: BaseHTTPRequestHandler, payload: bytes) -> Asked:
         path = re.fullmatch(r"/model/([^/]+)/converse", urlsplit(handler.path).path)
@@ -267,7 +267,7 @@ class Bedrock(Service):
 
 
 class Rekognition(Service):
-    """All of Rekognition's operations on one image."""
+    """A fake Rekognition with all its operations on one image."""
 
     def read(self, handler: BaseHTTPRequestHandler, payload: bytes) -> Asked:
         operation = handler.headers["X-Amz-Target"].removeprefix("RekognitionService.")
@@ -343,10 +343,10 @@ def served(service: Service) -> Iterator[Service]:
             try:
                 super().handle()
             except (BrokenPipeError, ConnectionResetError):
-                self.close_connection = True  # who asked was killed, or did not want to wait
+                self.close_connection = True  # the client was killed or timed out
 
         def log_message(self, format: str, *arguments: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
