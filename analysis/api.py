@@ -74,7 +74,7 @@ class OptionsSerializer(StrictSerializer):
         default="",
         allow_blank=True,
         max_length=LONGEST_QUESTION,
-        help_text="Of Nova, instead of the usual one.",
+        help_text="A question for Nova that replaces the usual description.",
     )
     features = serializers.ListField(
         child=serializers.CharField(max_length=64),

@@ -134,9 +134,9 @@ def budget_of(given: object) -> Decimal | None:
     try:
         amount = Decimal(str(given))
     except InvalidOperation:
-        raise ValueError(f"{given!r} is no sum of money, as 2.50.") from None
+        raise ValueError(f"{given!r} is not an amount of money. Write it like 2.50.") from None
     if not amount.is_finite() or amount < 0:
-        raise ValueError(f"{given!r} is no sum of money, as 2.50.")
+        raise ValueError(f"{given!r} is not an amount of money. Write it like 2.50.")
     if amount >= _TOO_MUCH:
         raise ValueError(f"A budget of {given!r} is too much: it must be less than ${_TOO_MUCH:,}.")
     return amount

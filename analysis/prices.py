@@ -76,7 +76,7 @@ def day() -> date:
 def _day(row: dict[str, Any]) -> date:
     found = row["date"]
     if not isinstance(found, date):
-        raise TypeError(f"Each date in {TABLE.name} is a date, as 2026-11-22.")
+        raise TypeError(f"Write each date in {TABLE.name} like 2026-11-22.")
     return found
 
 

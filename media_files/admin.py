@@ -174,7 +174,7 @@ class DeletesInPages(AnyModelAdmin):
         count = objs.count() if isinstance(objs, QuerySet) else len(objs)
         plural = str(self.opts.verbose_name_plural)
         if count > _LISTED_BEFORE_DELETING:
-            return [f"{count:,} {plural}, and what was made of them"], {plural: count}, set(), []
+            return [f"{count:,} {plural} with their proxies and analyses"], {plural: count}, set(), []
         listed, counts, _, protected = super().get_deleted_objects(objs, request)
         return listed, counts, set(), protected
 
@@ -275,24 +275,20 @@ class MediaFileAdmin(TitledList, DeletesInPages, FileModelAdmin):
     @admin.display(description="pixels")
     def colour(self, row: MediaFile) -> str:
         frames = f", {row.frames:,} frames" if row.frames > 1 else ""
-        plain = (
-            "plain sRGB or grey"
-            if row.standard_colour
-            else "special colours, converted in what is made of it"
-        )
+        plain = "plain sRGB or grey" if row.standard_colour else "special colours, converted in its proxy"
         return f"{row.mode}, {plain}{frames}" if row.mode else "-"
 
-    @admin.display(description="place")
+    @admin.display(description="GPS data")
     def place(self, row: MediaFile) -> str:
         if row.has_location is None:
-            return "Unknown: not everything in the file could be read"
-        return "The file says where it was taken" if row.has_location else "None in the file"
+            return "Unknown: part of the file could not be read"
+        return "Contained in the file" if row.has_location else "None"
 
     @admin.display(description="metadata")
     def metadata(self, row: MediaFile) -> str:
         if row.has_metadata is None:
-            return "Unknown: the file was not looked at to its last byte"
-        return "The file holds more than pixels and colours" if row.has_metadata else "None in the file"
+            return "Unknown: part of the file could not be read"
+        return "Contained in the file" if row.has_metadata else "None"
 
     @admin.display(description="kept")
     def kept(self, row: MediaFile) -> str:

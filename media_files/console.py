@@ -76,7 +76,7 @@ class Tool(PlainCommand):
             went_well = self.work(**options)
             self.stdout.flush()
         except KeyboardInterrupt:
-            self.stderr.write("Interrupted. Nothing is lost: run the same command again to go on.")
+            self.stderr.write("Interrupted. Nothing is lost: run the same command again to continue.")
             sys.exit(EXIT_INTERRUPTED)
         except Interrupted as stopped:
             self.stderr.write(str(stopped))

@@ -234,7 +234,7 @@ class MediaFile(models.Model):
     etag = models.CharField("ETag", max_length=128, blank=True)
     version = models.CharField(max_length=1024, blank=True)
     fingerprint = models.CharField(
-        max_length=80, blank=True, editable=False, help_text="Tells these bytes from all others."
+        max_length=80, blank=True, editable=False, help_text="Identifies the bytes of the file."
     )
     # Set by upload, import and registration, so that this constraint catches simultaneous uploads of the same
     # bytes: the SHA-256 of the bytes, or of the location for an original registered in place.

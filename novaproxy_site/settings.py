@@ -115,7 +115,7 @@ NOVAPROXY_API_RATE = env.str(
     "",
     validate=validate.Regexp(
         r"^([1-9]\d*/(second|minute|hour|day))?$",
-        error="no rate from 1 up, as 600/minute (or second, hour, day)",
+        error="not a rate of at least 1, such as 600/minute (or second, hour, day)",
     ),
 )
 

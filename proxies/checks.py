@@ -20,8 +20,8 @@ def check_queue_times(**kwargs: Any) -> list[CheckMessage]:
     if not timeout or timeout < 10 * TICK_SECONDS or timeout % queue.get("guard_cycle", 0.5):
         messages.append(
             Error(
-                f"Q_CLUSTER['timeout'] is {timeout!r}: a slice that hangs would never be ended.",
-                hint="Set it to a whole number of seconds, as 120, and guard_cycle to 0.5.",
+                f"Q_CLUSTER['timeout'] is {timeout!r}: a tick that hangs would never be ended.",
+                hint="Set it to a whole number of seconds, such as 120, and guard_cycle to 0.5.",
                 id="proxies.E001",
             )
         )
@@ -39,7 +39,7 @@ def check_queue_times(**kwargs: Any) -> list[CheckMessage]:
     if not queue.get("ack_failures") or not queue.get("max_attempts"):
         messages.append(
             Error(
-                "Q_CLUSTER lets a failing task come back for ever.",
+                "Q_CLUSTER retries a failing task forever.",
                 hint="Set ack_failures to True and max_attempts to 3.",
                 id="proxies.E003",
             )

@@ -79,8 +79,8 @@ def _refuse_unfit(facts: ImageFacts, profile: ProxyProfile) -> None:
     if facts.format not in EXTENSIONS or faults:
         found = ", ".join([facts.format, *faults])
         raise UnsupportedFormat(
-            f"The image given cannot be sent to a model as it is ({found}). Give a JPEG or PNG that stands "
-            "upright, in 8 bit sRGB or grey, without metadata."
+            f"The image given cannot be sent to a model as it is ({found}). Give an upright JPEG or PNG "
+            "in 8-bit sRGB or greyscale, without metadata."
         )
 
 

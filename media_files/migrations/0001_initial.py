@@ -41,7 +41,7 @@ class Migration(migrations.Migration):
                 ('sha256', models.CharField(blank=True, db_index=True, max_length=64, verbose_name='SHA-256')),
                 ('etag', models.CharField(blank=True, max_length=128, verbose_name='ETag')),
                 ('version', models.CharField(blank=True, max_length=1024)),
-                ('fingerprint', models.CharField(blank=True, editable=False, help_text='Tells these bytes from all others.', max_length=80)),
+                ('fingerprint', models.CharField(blank=True, editable=False, help_text='Identifies the bytes of the file.', max_length=80)),
                 ('content_key', models.CharField(editable=False, max_length=64, null=True, unique=True)),
                 ('managed', models.BooleanField(default=True, help_text='Ours to delete. Originals registered in place are not.')),
                 ('width', models.PositiveIntegerField(blank=True, null=True)),

@@ -149,7 +149,7 @@ class BatchSerializer(serializers.Serializer[Any]):
     )
     created_by = serializers.CharField(allow_null=True, help_text="The user's name; null for a command.")
     changed_by = serializers.CharField(allow_null=True, help_text="Who last paused, resumed, cancelled ...")
-    plan = serializers.DictField(help_text="What was foretold at its start, bytes among it.")
+    plan = serializers.DictField(help_text="The preview before its start, with the estimated bytes.")
     spent = serializers.CharField(
         allow_null=True,
         help_text="US dollars that it has cost so far, unusable answers included; null where the operation "

@@ -113,5 +113,5 @@ def die_with_parent(parent_pid: int) -> None:
     # If the parent died before the call, another process has already adopted us and no signal will come.
     if os.getppid() != parent_pid:
         with suppress(OSError):
-            os.write(2, b"The parent of this process is gone; it ends too.\n")
+            os.write(2, b"The parent of this process has ended, so it ends too.\n")
         os._exit(1)

@@ -175,14 +175,14 @@ class Supervisor:
                 log.info("Got %s: stopping cluster %d.", self._signals.stop.name, cluster.pid)
                 return ""
             if (exit_code := cluster.poll()) is not None:
-                return f"it ended with exit code {exit_code}, which nobody had asked for"
+                return f"it ended with exit code {exit_code} without a request to stop"
             if deaths := self._control_dir.deaths:
                 return deaths.replace("\n", ", ")
             # Main ends after its sentinel, unless it was communicating with it: then it waits forever.
             if self._is_guarded():
                 guarded_at = time.monotonic()
             elif time.monotonic() - guarded_at > MAIN_OUTLIVES_SENTINEL:
-                return f"its sentinel, process {self._control_dir.sentinel_pid}, is gone"
+                return f"its sentinel, process {self._control_dir.sentinel_pid}, has ended"
             has_started = self._control_dir.sentinel_pid is not None or time.monotonic() - began > START_TIME
             if has_started and (stalled := self._stalled(stall)):
                 return stalled

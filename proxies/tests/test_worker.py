@@ -121,7 +121,7 @@ def test_a_cluster_that_stops_unasked(start):
     parts = worker.parts()
     parts["main"].terminate()
     assert_replaced(worker, parts)
-    assert "exit code 0, which nobody had asked for" in worker.read_output()
+    assert "exit code 0 without a request to stop" in worker.read_output()
 
 
 # Longer than a cluster takes from its sentinel's start to its first result, even on a busy machine.

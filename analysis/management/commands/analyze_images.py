@@ -37,7 +37,7 @@ class Command(RunsBatches):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--dry-run", action=BooleanOptionalAction, default=True, help="only say what would be done"
+            "--dry-run", action=BooleanOptionalAction, default=True, help="only show the preview"
         )
         parser.add_argument("--provider", default="nova", choices=names())
         parser.add_argument("--profile", choices=sorted(conf().profiles), help="default: nova")
@@ -53,7 +53,7 @@ class Command(RunsBatches):
             "--resume", action="store_true", help="resume the newest batch that was left, and nothing else"
         )
         parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
-        parser.add_argument("--queue", action="store_true", help="hand the batch to the workers instead")
+        parser.add_argument("--queue", action="store_true", help="let the workers do it instead")
         parser.add_argument("--yes", action="store_true", help="do not ask first")
         parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
@@ -211,7 +211,7 @@ def _run_of(provider: str, parameters: dict[str, Any]) -> Run:
     try:
         run = Run.of(provider, parameters)
         if not run.requests:
-            raise UsageError("Nothing is asked.")
+            raise UsageError("Nothing is sent to the model.")
     except (ValueError, NotConfigured) as error:
         raise UsageError(str(error)) from error
     return run
