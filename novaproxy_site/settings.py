@@ -335,7 +335,7 @@ with suppress(OSError):  # the system check media_files.E002 reports an unwritab
     STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns if it is missing
 WHITENOISE_USE_FINDERS = True  # the embedded server needs no collectstatic
 
-APPEND_SLASH = False  # API addresses have none; both forms are routed
+APPEND_SLASH = False  # API addresses have no trailing slash; both forms are routed
 LOGIN_URL = "admin:login"
 
 # Larger uploads stream to disk, which keeps memory use small.

@@ -143,7 +143,7 @@ def test_an_unknown_batch_is_not_found(admin_client: Client) -> None:
     assert admin_client.post(f"{LIST}77/pause/now/").status_code == 404
 
 
-# -- Live ------------------------------------------------------------------------------------------
+# -- Live progress ---------------------------------------------------------------------------------
 
 
 def test_progress_returns_what_the_page_shows(admin_client: Client, batch: Batch) -> None:

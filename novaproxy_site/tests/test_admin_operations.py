@@ -49,7 +49,7 @@ def counts_of(response: Any) -> dict[str, int]:
     return {word: count for word, count, _ in response.context["outcomes"]}
 
 
-# -- Offered ---------------------------------------------------------------------------------------
+# -- The action in the list ------------------------------------------------------------------------
 
 
 def test_the_action_shows_the_operations_label_and_description(admin_client: Client, add: Adds) -> None:
@@ -92,7 +92,7 @@ def test_selecting_all_files_of_the_library_is_described_as_such(admin_client: C
     assert "All 1 file of the library" in text_of(admin_client.get(response.url))
 
 
-# -- Who may ---------------------------------------------------------------------------------------
+# -- Permissions -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("permissions", [[LOOK], [MAKE], [LOOK, "media_files.change_mediafile"]], ids=str)
@@ -131,7 +131,7 @@ def test_an_address_without_valid_files_redirects_to_the_list(admin_client: Clie
     assert not Batch.objects.exists()
 
 
-# -- The plan --------------------------------------------------------------------------------------
+# -- The preview -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def test_nothing_can_be_started_if_there_is_nothing_to_do(admin_client: Client, 
     assert "Start:" not in text_of(response)
 
 
-# -- Started ---------------------------------------------------------------------------------------
+# -- Starting --------------------------------------------------------------------------------------
 
 
 def test_start_creates_a_batch_of_the_filtered_files_and_shows_it(

@@ -72,7 +72,7 @@ def test_a_pause_accepts_a_reason(api, batch):
         ("resume", {"force": True}, "force"),
         ("retry-failed", {"ids": [1]}, "ids"),
     ],
-    ids=["too long", "an unknown key", "no text", "resume takes nothing", "retry takes nothing"],
+    ids=["too long", "an unknown key", "not a string", "resume takes nothing", "retry takes nothing"],
 )
 def test_a_bad_body_of_a_change_is_400_with_the_field(api, batch, change, body, field):
     response = api.send(f"/api/batch/{batch.pk}/{change}", body)

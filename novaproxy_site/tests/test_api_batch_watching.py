@@ -144,6 +144,6 @@ def test_the_list_takes_the_same_queries_for_any_length(
     for _ in range(many):
         api.send(START, {"filter": {"type": "image"}})
     Batch.objects.update(state=state, counted_at=None)
-    # The token, the permissions (two), the batches, their counts and keeping them, their rates.
+    # The token, the permissions (two), the batches, their counts and saving them, their rates.
     with django_assert_max_num_queries(9):
         assert len(api.get("/api/batch").json()["results"]) == many

@@ -153,7 +153,7 @@ def test_a_batch_of_analyses_replaces_a_damaged_proxy(file: MediaFile, settings:
     )
     for _ in range(2):
         perform(Claim(batch, lambda: False))
-        batch.items.update(available_at=now())  # the delay before the second try is over
+        batch.items.update(available_at=now())  # the delay before the retry is over
     assert [item.outcome for item in batch.items.all()] == ["created"]
     assert [hashlib.sha256(sent.content).hexdigest() for sent in nova.paid] == [Proxy.objects.get().sha256]
 

@@ -70,7 +70,7 @@ class TestSecretKey:
         read_settings(tmp_path / "data", "print(s.SECRET_KEY)", SECRET_KEY="given")
         assert not (tmp_path / "data" / "secret_key").exists()
 
-    @pytest.mark.parametrize("given", ["/proc/nowhere", "/dev/null"], ids=["not to be made", "a file"])
+    @pytest.mark.parametrize("given", ["/proc/nowhere", "/dev/null"], ids=["cannot be created", "a file"])
     def test_an_unusable_data_folder_is_reported(self, install, given):
         variables = {"NOVAPROXY_DATA_DIR": given, "DATABASE_URL": "sqlite://:memory:", "SECRET_KEY": ""}
         ended = install(**variables).manage("check", check=False)
@@ -193,7 +193,7 @@ def test_boto3_variables_can_be_set_in_the_file(tmp_path):
     assert shown.stdout == "from-the-file\n", shown.stderr
 
 
-@pytest.mark.parametrize("name", ["nowhere", "."], ids=["not there", "a folder"])
+@pytest.mark.parametrize("name", ["nowhere", "."], ids=["missing", "a folder"])
 def test_a_named_variables_file_must_exist(install, tmp_path, name):
     ended = install(NOVAPROXY_ENV_FILE=str(tmp_path / name)).manage("check", check=False)
     assert ended.returncode == 2
