@@ -1,7 +1,7 @@
 """Fixtures for the tests of all apps: real servers, and whole installations to drive from outside.
 
-A test that needs a program which is not installed is skipped with the reason; with
-NOVAPROXY_TEST_REQUIRE=all, as in CI, it fails instead.
+A test whose program is not installed is skipped with the reason; with NOVAPROXY_TEST_REQUIRE=all, which CI
+sets, it fails instead.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from novaproxy_site.tests.servers import (
 
 T = TypeVar("T")
 
-# The backends an installation is made for: database, and broker where it is not the database.
+# The backends of an installation: the database, plus the broker if it is not the database.
 SQLITE = "sqlite"
 POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
 POSTGRES_REDIS = pytest.param("postgres+redis", marks=[pytest.mark.postgres, pytest.mark.redis])
@@ -43,12 +43,12 @@ REDIS_DATABASES = 16
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marks that this file gives a meaning."""
+    """Register the marks that this file implements."""
     config.addinivalue_line("markers", "every_backend: runs on SQLite, PostgreSQL, and PostgreSQL with Redis")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a test marked ``every_backend`` an installation on each of them, one after the other."""
+    """Run a test marked ``every_backend`` once on each backend."""
     if metafunc.definition.get_closest_marker("every_backend"):
         metafunc.parametrize("installation", [SQLITE, POSTGRES, POSTGRES_REDIS], indirect=True)
 
@@ -60,7 +60,7 @@ def _no_network() -> Iterator[None]:
 
 
 def missing(reason: object) -> None:
-    """Skip the test for want of something, or fail it where everything is required."""
+    """Skip the test because something is missing, or fail it if NOVAPROXY_TEST_REQUIRE is ``all``."""
     if os.environ.get("NOVAPROXY_TEST_REQUIRE") == "all":
         pytest.fail(f"{reason}, and NOVAPROXY_TEST_REQUIRE=all", pytrace=False)
     pytest.skip(str(reason))
@@ -68,7 +68,7 @@ def missing(reason: object) -> None:
 
 @contextmanager
 def server_folder() -> Iterator[Path]:
-    """Yield a folder outside pytest's own, which no other user may enter: PostgreSQL runs as one."""
+    """Yield a folder outside pytest's, which other users cannot enter: PostgreSQL runs as another user."""
     with tempfile.TemporaryDirectory(prefix="novaproxy-server-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
@@ -84,44 +84,44 @@ def _served(run: Callable[[Path], AbstractContextManager[T]]) -> Iterator[T]:
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
-    """A real S3 server."""
+    """Run a real S3 server."""
     yield from _served(run_s3)
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    """A real Redis server."""
+    """Run a real Redis server."""
     yield from _served(run_redis)
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """A real PostgreSQL server."""
+    """Run a real PostgreSQL server."""
     yield from _served(run_postgres)
 
 
 @pytest.fixture
 def bucket(s3_server: S3Server) -> S3Bucket:
-    """An empty bucket of the test's own."""
+    """Create an empty bucket for one test."""
     return s3_server.make_bucket()
 
 
 @pytest.fixture
 def relay(s3_server: S3Server) -> Iterator[Relay]:
-    """What stands between the code under test and the S3 server: it counts, delays and breaks requests."""
+    """Run a relay between the code under test and the S3 server that counts, delays and breaks requests."""
     with relay_to(s3_server.endpoint) as relay:
         yield relay
 
 
 @pytest.fixture
 def relayed_bucket(bucket: S3Bucket, relay: Relay) -> S3Bucket:
-    """The bucket of the fixture ``bucket``, reached through ``relay``."""
+    """Return the bucket of the fixture ``bucket``, reached through ``relay``."""
     return replace(bucket, server=replace(bucket.server, endpoint=relay.endpoint))
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Path:
-    """The path of Chromium, for tests of pages."""
+    """Return the path of Chromium, for browser tests."""
     try:
         return find_chromium()
     except ServerMissing as error:
@@ -130,7 +130,7 @@ def chromium() -> Path:
 
 
 class Installer:
-    """Makes installations, from databases that were migrated once."""
+    """Makes installations by copying databases that are migrated only once."""
 
     def __init__(self, folder: Path, server: Callable[[str], object]) -> None:
         self._folder = folder
@@ -140,7 +140,7 @@ class Installer:
         self._count = 0
 
     def make(self, backend: str, **environment: str) -> Installation:
-        """Return a migrated installation on `backend`, one of those named above."""
+        """Return a migrated installation on `backend`, for example ``postgres+redis``."""
         self._count += 1
         folder = self._folder / f"installation-{self._count}"
         folder.mkdir()
@@ -184,13 +184,13 @@ class Installer:
 
 @pytest.fixture(scope="session")
 def installer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Installer:
-    """Makes installations; tests take ``install`` or ``installation``, which clean up after each."""
+    """Return the session's installer; tests use ``install`` or ``installation``, which clean up."""
     return Installer(tmp_path_factory.mktemp("installations"), request.getfixturevalue)
 
 
 @pytest.fixture
 def install(installer: Installer) -> Iterator[Callable[..., Installation]]:
-    """A function that makes installations: ``install("postgres+redis", NOVAPROXY_TARGET="400")``."""
+    """Yield a function that makes installations: ``install("postgres+redis", NOVAPROXY_TARGET="400")``."""
     with ExitStack() as stack:
 
         def make(backend: str = SQLITE, **environment: str) -> Installation:
@@ -203,5 +203,5 @@ def install(installer: Installer) -> Iterator[Callable[..., Installation]]:
 
 @pytest.fixture
 def installation(request: pytest.FixtureRequest, install: Callable[..., Installation]) -> Installation:
-    """A migrated installation on SQLite; on each backend for a test marked ``every_backend``."""
+    """Return a migrated installation on SQLite, or on each backend for tests marked ``every_backend``."""
     return install(getattr(request, "param", SQLITE))

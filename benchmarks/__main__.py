@@ -1,4 +1,4 @@
-"""Measures NovaProxy beside the hardware's limit and its peers; run by ``make bench``."""
+"""Benchmark NovaProxy against the hardware's limit and its peers; run by ``make bench``."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Answer the questions, show which goals hold, and write the result."""
+    """Run the questions, print which goals hold, and write the result file."""
     given = _arguments(arguments)
     given.work.mkdir(parents=True, exist_ok=True)
     options = Options(given.work.resolve(), given.photos, given.short)
@@ -82,7 +82,7 @@ def _ask(name: str, options: Options) -> dict[str, Any]:
 
 
 def _keep(name: str, question: dict[str, Any], path: Path) -> None:
-    """Put an answer into the result; questions that are not asked this time keep their last one."""
+    """Write an answer into the result file; questions not run this time keep their previous answer."""
     answers = json.loads(path.read_text())["questions"] if path.exists() else {}
     answers[name] = question
     questions = {name: answers[name] for name in QUESTIONS if name in answers}
@@ -92,7 +92,7 @@ def _keep(name: str, question: dict[str, Any], path: Path) -> None:
 
 
 def machine() -> str:
-    """What it runs on."""
+    """Return a description of this machine: cores, memory, system, Python version."""
     model = "unknown processor"
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -106,7 +106,7 @@ def machine() -> str:
 
 
 def versions() -> str:
-    """Those of all that is compared."""
+    """Return the versions of all compared packages."""
     return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
 
 

@@ -1,4 +1,4 @@
-"""What a batch costs: by the local command's processes and by django-q2's, one and two of them."""
+"""What a batch costs with one and with two processes, run by the local command and by django-q2."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUEUE_LIMIT, SCALING_LIMIT = 1.2, 1.8
 
 @dataclass(frozen=True)
 class Run:
-    """One batch: ms an image, of CPU in all of its processes and by the wall; MB of the largest of them."""
+    """One batch: CPU ms per image over all its processes, wall ms per image, MB of the largest process."""
 
     cpu: float
     wall: float
@@ -42,7 +42,7 @@ def measure(options: Options) -> Answer:
         for name, of in runs.items()
     }
     base = middle["bare pixel path, 1"]
-    # The machine's own: two cores that share a cache or a core's units are less than twice one.
+    # The machine's own limit: two cores that share a cache or execution units give less than twice one.
     ceiling = base.wall / middle["bare pixel path, 2"].wall
     rows = [
         [name, number(run.cpu, 1), ratio(run.cpu, base.cpu), number(run.wall, 1), number(1000 / run.wall, 1)]
@@ -66,7 +66,7 @@ def measure(options: Options) -> Answer:
 
 
 def fill(made: Installation, files: list[Path], images: int, work: Path) -> None:
-    """Import the photographs, and make rows that share their files until there are so many."""
+    """Import the photographs, then add rows that share their files until there are `images` rows."""
     folder = work / "to-import"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -86,7 +86,7 @@ def fill(made: Installation, files: list[Path], images: int, work: Path) -> None
 
 
 def bare(made: Installation, images: int, processes: int) -> Run:
-    """The pixel path alone over the same files, by processes that share nothing."""
+    """Run the pixel path alone over the same files, in processes that share nothing."""
     return _told(
         made,
         f"""
@@ -114,7 +114,7 @@ def bare(made: Installation, images: int, processes: int) -> Run:
 
 
 def local(made: Installation, images: int, processes: int) -> Run:
-    """What `create_image_proxies --force --workers N` does, once it has started."""
+    """Do what `create_image_proxies --force --workers N` does, start-up excluded."""
     return _told(
         made,
         f"""
@@ -132,7 +132,7 @@ def local(made: Installation, images: int, processes: int) -> Run:
 
 
 def queued(made: Installation, images: int, processes: int) -> Run:
-    """The same by a worker that is there already."""
+    """Run the same batch on a worker that is already running."""
     worker = RunningWorker(made, workers=processes)
     try:
         worker.parts()
@@ -144,7 +144,7 @@ def queued(made: Installation, images: int, processes: int) -> Run:
             from proxies.batches.selection import Selection
             print(lifecycle.start("image-proxy", Selection(MediaFile.objects.all()), {"force": True}).pk)
         """).strip()
-        # One process that waits: to start one for each look would take a core from the workers.
+        # A single process polls: starting one for each poll would take a core from the workers.
         seconds = made.shell(f"""
             import time
             from proxies.models import Batch

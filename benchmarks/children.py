@@ -1,4 +1,4 @@
-"""Questions that need a process, a database or an environment of their own: a child answers in JSON."""
+"""Child processes for questions that need their own process, database or environment; output is JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from novaproxy_site.tests.installation import ROOT, Installation
 
 @contextmanager
 def installation(**environment: str) -> Iterator[Installation]:
-    """A migrated installation on SQLite, or on the database of DATABASE_URL; gone with the block."""
+    """Yield a migrated installation on SQLite, or on DATABASE_URL's database; delete it afterwards."""
     with tempfile.TemporaryDirectory(prefix="novaproxy-bench-", ignore_cleanup_errors=True) as folder:
         made = Installation(Path(folder), **{"DEBUG": "0", **environment})
         try:
@@ -29,7 +29,7 @@ def installation(**environment: str) -> Iterator[Installation]:
 
 
 def ask(module: str, *arguments: object, environment: Mapping[str, str] | None = None) -> Any:
-    """What ``python -m benchmarks.MODULE ARGUMENTS`` prints, as JSON; its data folder is empty."""
+    """Run ``python -m benchmarks.MODULE ARGUMENTS`` with an empty data folder; return its JSON output."""
     with tempfile.TemporaryDirectory(prefix="novaproxy-bench-", ignore_cleanup_errors=True) as folder:
         variables = clean_environment(os.environ) | {
             "NOVAPROXY_DATA_DIR": folder,
@@ -51,7 +51,7 @@ def ask(module: str, *arguments: object, environment: Mapping[str, str] | None =
 
 
 def set_up_django() -> None:
-    """In a child: Django with the environment's settings, and an empty migrated database."""
+    """Set up Django in a child, with the environment's settings and an empty migrated database."""
     import django
     from django.core.management import call_command
 

@@ -1,4 +1,4 @@
-"""The databases that are measured: SQLite in a file, and a PostgreSQL server where it is installed."""
+"""The databases to measure: SQLite in a file, and a PostgreSQL server if it is installed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from novaproxy_site.tests.servers import ServerMissing, run_postgres
 
 @contextmanager
 def databases() -> Iterator[dict[str, str]]:
-    """DATABASE_URL of an empty database of each kind, by its name."""
+    """Yield the DATABASE_URL of an empty database of each kind, by name."""
     with ExitStack() as stack:
 
         def folder() -> Path:

@@ -1,9 +1,8 @@
 """How close proxies come to the best that their JPEG quality allows, and what they cost.
 
-Run as ``python -m benchmarks.fidelity [FOLDER]``; without a folder, on generated photographs. The
-reference of a picture is its full decode, resized by Lanczos in floating point. What the reference loses by
-being encoded at the proxy's own quality cannot be saved; what the proxy loses beyond that is printed, beside
-its CPU time.
+Run as ``python -m benchmarks.fidelity [FOLDER]``; without a folder it uses generated photographs. A picture's
+reference is its full decode, resized with Lanczos in floating point. Encoding the reference at the proxy's
+quality causes an unavoidable loss; the table shows what the proxy loses beyond that, and its CPU time.
 Limits: 0.0005 of luma SSIM on average, 0.006 at worst.
 """
 
@@ -35,7 +34,7 @@ REPETITIONS = 3
 
 @dataclass(frozen=True)
 class Measured:
-    """One picture: luma SSIM of proxy and encoded reference, and the proxy's CPU seconds."""
+    """One picture: luma SSIM of the proxy and of the encoded reference, and the proxy's CPU seconds."""
 
     name: str
     format: str
@@ -45,18 +44,18 @@ class Measured:
 
     @property
     def loss(self) -> float:
-        """What the proxy loses beyond its encoding."""
+        """SSIM that the proxy loses beyond its encoding."""
         return self.encoded_reference - self.proxy
 
 
 def luma(picture: Image.Image) -> np.ndarray:
-    """ITU-R BT.601 luma in float."""
+    """Return the ITU-R BT.601 luma as float64."""
     red, green, blue = (np.asarray(band, dtype=np.float64) for band in picture.convert("RGB").split())
     return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def _blurred(values: np.ndarray) -> np.ndarray:
-    """A Gaussian window of 11 px, sigma 1.5, without the borders it does not fit into."""
+    """Apply a Gaussian window of 11 px, sigma 1.5; drop the borders where it does not fit."""
     offsets = np.arange(-5, 6)
     kernel = np.exp(-(offsets**2) / (2 * 1.5**2))
     kernel /= kernel.sum()
@@ -66,7 +65,7 @@ def _blurred(values: np.ndarray) -> np.ndarray:
 
 
 def ssim(one: np.ndarray, other: np.ndarray) -> float:
-    """Structural similarity (Wang et al., 2004) of two luma planes, 0 to 255."""
+    """Return the structural similarity (Wang et al., 2004) of two luma planes, 0 to 255."""
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     mean_1, mean_2 = _blurred(one), _blurred(other)
     variance_1 = _blurred(one * one) - mean_1**2
@@ -77,7 +76,7 @@ def ssim(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def reference(data: bytes, size: tuple[int, int]) -> np.ndarray:
-    """Rows x columns x RGB: the full decode, upright, resized by Lanczos in float."""
+    """Return the full decode, upright, resized with Lanczos in float: rows x columns x RGB."""
     with Image.open(io.BytesIO(data)) as picture:
         upright = ImageOps.exif_transpose(picture).convert("RGB")
     bands = [band.convert("F").resize(size, Image.Resampling.LANCZOS) for band in upright.split()]
@@ -85,7 +84,7 @@ def reference(data: bytes, size: tuple[int, int]) -> np.ndarray:
 
 
 def measure(name: str, data: bytes, resizer: Resizer) -> Measured:
-    """One picture through `render`, best of several runs."""
+    """Measure `render` on one picture; the CPU time is the median of several runs."""
     stream = io.BytesIO(data)
     facts = inspect(stream)
     times = []
@@ -103,7 +102,7 @@ def measure(name: str, data: bytes, resizer: Resizer) -> Measured:
 
 
 def generated() -> Iterator[tuple[str, bytes]]:
-    """Photographs by chance: detail at all scales, edges, and a camera's JPEG."""
+    """Yield random photographs: detail at all scales, edges, and a camera's JPEG settings."""
     chance = np.random.default_rng(1)
     for number, size in enumerate(((4000, 3000), (3000, 4000), (5472, 3648), (3264, 2448))):
         total = np.zeros((size[1], size[0], 3), dtype=np.float32)
@@ -120,7 +119,7 @@ def generated() -> Iterator[tuple[str, bytes]]:
 
 
 def pictures(folder: str | None) -> Iterator[tuple[str, bytes]]:
-    """The pictures of a folder, or generated ones."""
+    """Yield the pictures of a folder, or generated ones."""
     if folder is None:
         yield from generated()
         return
@@ -131,7 +130,7 @@ def pictures(folder: str | None) -> Iterator[tuple[str, bytes]]:
 
 @contextmanager
 def one_margin(margin: float) -> Iterator[None]:
-    """Decode all JPEGs at this margin, whatever their grain."""
+    """Decode all JPEGs with this margin, regardless of their grain."""
     shipped, draft_scale.MARGINS = draft_scale.MARGINS, (margin,) * len(draft_scale.MARGINS)
     yield
     draft_scale.MARGINS = shipped
@@ -144,7 +143,7 @@ def _row(label: str, measured: list[Measured]) -> str:
 
 
 def main(folder: str | None = None) -> int:
-    """Prints the table; returns 1 where a limit is exceeded."""
+    """Print the table; return 1 if a limit is exceeded."""
     files = [(name, data) for name, data in pictures(folder) if inspect(io.BytesIO(data)).standard_colour]
     files = [(name, data) for name, data in files if render_format(data) == "JPEG"]
     print(f"{'':<34}{'n':>4}{'CPU ms':>9}{'mean loss':>12}{'worst loss':>12}")
@@ -165,7 +164,7 @@ def main(folder: str | None = None) -> int:
 
 
 def render_format(data: bytes) -> str:
-    """The format of a picture's proxy: PNG proxies lose nothing and are not compared."""
+    """Return the format of a picture's proxy: PNG proxies are lossless and are not compared."""
     stream = io.BytesIO(data)
     return render(stream, inspect(stream), NOVA).format
 

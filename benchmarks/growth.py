@@ -13,11 +13,11 @@ from benchmarks.children import ask, set_up_django
 from benchmarks.databases import databases
 from benchmarks.harness import Answer, Goal, Options, Table, median, number
 
-# What grows with the selection itself, and what must not grow.
+# What may grow with the selection, and what must not grow.
 LINEAR: Final = ("plan", "start", "count")
 FLAT: Final = ("claim", "due batch", "list page", "list by proxy state", "sweep")
-# A flat one may take as many times as long at the largest size as at the smallest; below this many ms
-# the difference is one of caches.
+# FLAT_LIMIT: how many times as long a flat act may take at the largest size as at the smallest.
+# UNSEEN: below this many ms, differences come from caches.
 FLAT_LIMIT, UNSEEN = 3.0, 5.0
 MEMORY_LIMIT = 64.0
 
@@ -61,7 +61,7 @@ def _goals(name: str, told: list[dict[str, Any]]) -> list[Goal]:
 
 
 def main(*sizes: str) -> None:
-    """Print ms and MB of each act at each size, in ascending order."""
+    """Print ms and MB of each act at each size; sizes must be in ascending order."""
     set_up_django()
     sys.stdout.write(json.dumps([_at(int(size)) for size in sizes]))
 
@@ -77,8 +77,8 @@ def _at(size: int) -> dict[str, Any]:
 
 
 def _clock(act: Callable[[], object], repetitions: int) -> tuple[float, float]:
-    """The median in ms, and by how many MB the peak lies above what was resident before."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    """Return the median in ms, and the MB by which peak memory exceeds what was resident before."""
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     before = _resident("VmRSS")
     times = []
     for _ in range(repetitions):
@@ -147,7 +147,7 @@ def _forget_batches() -> None:
 
 
 def _grow_to(size: int) -> None:
-    """Fill up with files by copies of one row, and give every second one a current proxy."""
+    """Add copies of one file row up to `size`, and give every second file an up-to-date proxy."""
     from django.db import connection
 
     from media_files.models import MediaFile
@@ -175,7 +175,7 @@ def _grow_to(size: int) -> None:
 
 
 def _copy(row: Any, first: int, last: int, *, every: int = 1, **different: str) -> None:
-    """Insert ``row`` with ids first to last, with SQL of the number ``i`` in place of some columns."""
+    """Insert copies of ``row`` with ids first to last; ``different`` maps columns to SQL on the id ``i``."""
     from django.db import connection
     from django.utils.timezone import now
 

@@ -1,4 +1,4 @@
-"""What every question shares: measuring in turns, tables, goals."""
+"""What all questions share: interleaved timing, tables, goals."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import NamedTuple
 
 from proxies.processes.memory_guard import keep_freed_memory
 
-# As in a worker; it serves everybody who is measured in this process.
+# As a worker does; it benefits every library measured in this process.
 keep_freed_memory()
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is to be done.
+    """Options of a run.
 
     Attributes:
-        work: a folder for all that is written.
-        photos: a folder of the user's own photographs; None for generated ones.
-        short: the form that takes under two minutes.
+        work: folder for all output.
+        photos: folder of the user's own photographs; None for generated ones.
+        short: run the short form, which takes under two minutes.
     """
 
     work: Path
@@ -36,7 +36,7 @@ class Options:
 
 
 class Cost(NamedTuple):
-    """Seconds that one go took."""
+    """Seconds taken by one run."""
 
     cpu: float
     wall: float
@@ -44,7 +44,7 @@ class Cost(NamedTuple):
 
 @dataclass
 class Timing:
-    """All goes of one way over some files."""
+    """All runs of one way over some files."""
 
     costs: dict[str, list[Cost]] = field(default_factory=lambda: defaultdict(list))
 
@@ -53,7 +53,7 @@ class Timing:
 
     @property
     def cpu(self) -> float:
-        """The median over the files of each file's median, ms."""
+        """Median over the files of each file's median, ms."""
         return statistics.median(median(cost.cpu for cost in costs) for costs in self.costs.values()) * 1000
 
     @property
@@ -62,7 +62,7 @@ class Timing:
 
     @property
     def spread(self) -> float:
-        """How far one file's CPU times lie apart, least to most, as a share of their median."""
+        """Range of one file's CPU times as a share of their median (median over the files)."""
         shares = []
         for costs in self.costs.values():
             times = [cost.cpu for cost in costs]
@@ -80,7 +80,7 @@ def median(values: Iterable[float]) -> float:
 
 
 def clocked(act: Callable[[], object]) -> Cost:
-    """What one call takes this process."""
+    """Return what one call costs this process."""
     cpu, wall = time.process_time(), time.perf_counter()
     act()
     return Cost(time.process_time() - cpu, time.perf_counter() - wall)
@@ -89,9 +89,9 @@ def clocked(act: Callable[[], object]) -> Cost:
 def in_turns(
     ways: Mapping[str, Callable[[Path], Cost]], files: Sequence[Path], rounds: int
 ) -> dict[str, Timing]:
-    """Time each way on each file, so many rounds, one way after the other on the same file.
+    """Time each way on each file for `rounds` rounds, all ways in turn on the same file.
 
-    The order of the ways moves on by one with each file, so that none always follows the same other.
+    The order rotates by one with each file and round, so the way that goes first changes.
     """
     names = list(ways)
     timings = {name: Timing() for name in names}
@@ -105,7 +105,7 @@ def in_turns(
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows, all of them text; the first column names the row."""
+    """Columns and rows, all text; the first column names the row."""
 
     title: str
     columns: Sequence[str]
@@ -115,7 +115,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure that is to be reached."""
+    """A measured value and the limit it must meet."""
 
     text: str
     value: float
@@ -129,7 +129,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one question."""
+    """The result of one question."""
 
     tables: Sequence[Table]
     goals: Sequence[Goal] = ()

@@ -1,8 +1,8 @@
-"""One file's whole way inside Django, ours and that of four other libraries, on the same job.
+"""One file from end to end inside Django: NovaProxy and four other libraries on the same job.
 
-The job: from an original on disk, a proxy of the same size and quality on disk, and what the library
-records of it in the database. Ours also makes file and name durable (fsync), takes a lease, and keeps
-provenance; the others do not.
+The job: read an original from disk, write a proxy of the same size and quality to disk, and record in the
+database what the library records. NovaProxy also makes file and name durable (fsync), takes a lease, and
+keeps provenance; the others do not.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _timing(costs: dict[str, list[list[float]]]) -> Timing:
 
 
 class Library:
-    """The originals in the peers' folder and as rows of ours, and a name not used before for each go."""
+    """The originals, in the peers' folder and as our rows, with an unused name for each run."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -74,7 +74,7 @@ class Library:
             self.sources[path.name] = MediaFile.objects.create(file=File(stream, path.name))
 
     def fresh_name(self, path: Path) -> str:
-        """A name of the same file that no library has seen, so that none finds its own earlier work."""
+        """Link the file under a name that no library has seen, so that none finds its earlier result."""
         self._goes += 1
         link = self._folder / f"go-{self._goes}" / path.name
         link.parent.mkdir(parents=True)
@@ -144,7 +144,7 @@ def _ways(library: Library) -> dict[str, Callable[[Path], Cost]]:
 
 
 def main(rounds: str, *names: str) -> None:
-    """Print the costs of each way by file."""
+    """Print the costs of each way, by file."""
     set_up_django()
     from django.conf import settings
 
@@ -158,7 +158,7 @@ def main(rounds: str, *names: str) -> None:
     ways = _ways(library)
     in_turns(ways, paths[:1], 1)
     timings = in_turns(ways, paths, int(rounds))
-    # A library may have left something on standard output's line.
+    # A library may have printed something without a newline.
     sys.stdout.write(os.linesep + json.dumps({name: timing.costs for name, timing in timings.items()}))
 
 

@@ -1,9 +1,9 @@
-"""What the ledger alone can bear: a batch in which nothing is read, rendered or stored.
+"""Throughput of the ledger alone: a batch in which nothing is read, rendered or stored.
 
     DATABASE_URL=postgres://... python benchmarks/ledger.py [--images 3000] [--processes 1 2 4]
 
-Prints statements and commits for each image, and images a second for each number of processes. The
-database should be an empty one of its own: rows are written to it, and stay.
+Prints statements and transactions per image, and images per second for each number of processes. Use an
+empty database made for this purpose: the rows written to it are not deleted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def set_up() -> None:
 
 
 def without_pixels() -> None:
-    """Leave of the work on an image what the database does."""
+    """Stub out reading, rendering and storing, so that only the database work is left."""
     from media_files.storage.base import Stored
     from media_files.storage.local import LocalStorage
     from proxies.rendering.render import Rendered

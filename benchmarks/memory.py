@@ -1,4 +1,4 @@
-"""How much memory a worker process takes above its idle state to make one proxy, by kind and size."""
+"""How much memory above idle a worker process needs to make one proxy, by kind and size."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _SIDE: Final = 512
 
 
 class Picture(NamedTuple):
-    """A noisy picture: of all pictures, JPEGs with much grain are reduced the least while they are decoded.
+    """A noisy picture, the worst case: JPEGs with much grain are reduced the least while they are decoded.
 
     Attributes:
         kind: format and variant.
         megapixels: width times height, in millions.
-        suffix: of the file's name.
-        options: of its encoder.
-        mode: Pillow's.
+        suffix: file name suffix.
+        options: encoder options.
+        mode: Pillow mode.
         shape: width divided by height.
     """
 
@@ -41,7 +41,7 @@ class Picture(NamedTuple):
 
 
 PICTURES: Final = (
-    # The largest that is held whole, the largest that is not reduced at 16 : 9, and a panorama.
+    # The largest held whole, the largest at 16 : 9 that is not reduced, and a panorama.
     Picture("JPEG, baseline", 9.4, ".jpg", {"quality": 90}, shape=3 / 2),
     Picture("JPEG, baseline", 22.7, ".jpg", {"quality": 90}, shape=16 / 9),
     Picture("JPEG, baseline", 100, ".jpg", {"quality": 90}, shape=8.0),
@@ -51,7 +51,7 @@ PICTURES: Final = (
     Picture("JPEG, progressive", 24, ".jpg", {"quality": 90, "progressive": True}),
     Picture("PNG", 24, ".png", {"compress_level": 1}),
     Picture("WebP", 24, ".webp", {"quality": 80, "method": 0}),
-    # What follows is left out of the short form.
+    # The short form leaves out the rest.
     Picture("JPEG, progressive", 100, ".jpg", {"quality": 90, "progressive": True}),
     Picture("PNG", 100, ".png", {"compress_level": 1}),
     Picture("PNG, transparent", 24, ".png", {"compress_level": 1}, "RGBA"),
@@ -117,7 +117,7 @@ def _write(picture: Picture, folder: Path) -> Path:
 
 
 def main(*names: str) -> None:
-    """Print the MB above idle of each file, each made in a process forked from one that is ready."""
+    """Print the MB above idle for each file; each proxy is made in a fork of a warmed-up process."""
     set_up_django()
     from django.core.files.base import File
     from django.db import connections
@@ -139,7 +139,7 @@ def main(*names: str) -> None:
 
 
 def _above_idle(service: Any, pk: int) -> float:
-    """Peak less the resident set before, MB, of a child that makes this one proxy."""
+    """Make one proxy in a forked child; return its peak minus its resident set before, MB."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -155,7 +155,7 @@ def _above_idle(service: Any, pk: int) -> float:
 
 
 def _resident(name: str) -> float:
-    """A figure of /proc/self/status, MB: VmRSS is the resident set, VmHWM the most that it was."""
+    """Return a value of /proc/self/status, MB: VmRSS is the resident set, VmHWM its peak."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024

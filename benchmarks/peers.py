@@ -1,6 +1,6 @@
-"""The ways from a file to a proxy's bytes: ours, those of other libraries, and the limit of them all.
+"""The ways from a file to a proxy's bytes: ours, other libraries', and the limit for all of them.
 
-Every library works on one thread, and is told the proxy's size, so that all of them make the same picture.
+Every library uses one thread and gets the proxy's size, so that all of them make the same picture.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-# libvips reads it as it is loaded.
+# libvips reads this when it is loaded.
 os.environ["VIPS_CONCURRENCY"] = "1"
 
 import cv2
@@ -31,7 +31,7 @@ from proxies.rendering.profiles import NOVA
 from proxies.rendering.render import calculate_target_dimensions, render
 from proxies.rendering.resize import Resizer
 
-# It keeps results of what it was asked before, which nobody asks twice.
+# libvips caches the results of operations; real jobs do not repeat any.
 pyvips.cache_set_max(0)
 cv2.setNumThreads(1)
 cv2.ocl.setUseOpenCL(False)
@@ -48,12 +48,12 @@ NODE_FOLDER = Path(os.environ.get("NOVAPROXY_BENCH_NODE", ".venv-bench/node")).r
 
 
 class CannotRead(Exception):
-    """The library does not read this format, or not as it is built here."""
+    """The library cannot read this format, or its build here cannot."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is asked of everyone: the picture in ``path``, upright, at ``size``, as ``format``."""
+    """The same job for every library: the picture in ``path``, upright, at ``size``, as ``format``."""
 
     path: Path
     facts: ImageFacts
@@ -62,13 +62,13 @@ class Job:
 
     @property
     def stored_size(self) -> tuple[int, int]:
-        """The size before the picture is turned upright."""
+        """Size before the picture is turned upright."""
         return self.size if self.facts.orientation < 5 else self.size[::-1]
 
 
 @lru_cache(maxsize=256)
 def job(path: Path) -> Job:
-    """The job of a file: its facts are known before the clock starts, as they are in a library's rows."""
+    """Return a file's job, with its facts read in advance, as a library's rows already hold them."""
     with path.open("rb") as stream:
         facts = inspect(stream)
         format_name = render(stream, facts, NOVA).format
@@ -88,7 +88,7 @@ def ours_with_pillow(task: Job) -> bytes:
 
 
 def limit(task: Job) -> bytes:
-    """Decode at the smallest scale of the decoder that holds the proxy, encode as many pixels; no resize."""
+    """Decode at the smallest decoder scale that holds the proxy and encode as many pixels, with no resize."""
     with Image.open(io.BytesIO(task.path.read_bytes())) as image:
         image.draft(None, task.stored_size)
         return _saved(image.crop((0, 0, *task.stored_size)), task.format)
@@ -128,7 +128,7 @@ def vips(task: Job) -> bytes:
 
 
 def opencv(task: Job) -> bytes:
-    """Decoded at the scale that its JPEG reader offers, reduced by areas; its picture is the softer one."""
+    """Decode at a scale of OpenCV's JPEG reader, then reduce by area averaging; the result is softer."""
     flag = cv2.IMREAD_UNCHANGED if task.format == "PNG" else _opencv_scale(task)
     image = cv2.imread(str(task.path), flag)
     if image is None:
@@ -140,7 +140,7 @@ def opencv(task: Job) -> bytes:
 
 
 def _opencv_scale(task: Job) -> int:
-    """The flag for the smallest scale of a JPEG that holds the proxy."""
+    """Return the flag for the smallest scale of a JPEG that holds the proxy."""
     times = min(task.facts.width, task.facts.height) / min(task.size)
     if task.facts.format == "JPEG":
         for scale, flag in _OPENCV_SCALES.items():
@@ -150,7 +150,7 @@ def _opencv_scale(task: Job) -> int:
 
 
 class Sharp:
-    """sharp, in a process of node's that stays for the whole run."""
+    """sharp, in a node process that runs for the whole benchmark."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -166,7 +166,7 @@ class Sharp:
         return shutil.which("node") is not None and (NODE_FOLDER / "node_modules" / "sharp").is_dir()
 
     def cost(self, task: Job) -> Cost:
-        """What a go took node, by its own count."""
+        """Return what the job cost, as measured by node."""
         return Cost(**self._ask(task))
 
     def data(self, task: Job) -> bytes:
@@ -190,10 +190,10 @@ class Sharp:
 
 
 def in_process(way: Way) -> Callable[[Path], Cost]:
-    """A way of this process, with its clock."""
+    """Wrap a way so that it returns what it costs this process."""
 
     def cost(path: Path) -> Cost:
-        task = job(path)  # not on the clock
+        task = job(path)  # not timed
         return clocked(lambda: way(task))
 
     return cost

@@ -1,4 +1,4 @@
-"""The pictures that are measured: generated scenes of 8 to 24 megapixels, or a folder of one's own."""
+"""The pictures to measure: generated scenes of 8 to 24 megapixels, or the user's own folder."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from novaproxy_site.samples import draw_scene
 
 LARGEST: Final = (6000, 4000)
 LENS: Final = 0.8
-"""Px of blur; with it, files have the sizes of cameras' files: 2 MB at 12 megapixels, 6 MB at 24."""
+"""Blur in px; it gives files the size of camera files: 2 MB at 12 megapixels, 6 MB at 24."""
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """A file to be generated.
+    """A file to generate.
 
     Attributes:
-        kind: the row it belongs to, as ``JPEG`` or ``PNG, transparent``.
-        size: px.
-        suffix: the file's, which names its format.
-        options: how Pillow saves it.
-        in_short: whether the short form measures it, too.
+        kind: the table it belongs to, for example ``JPEG`` or ``PNG, transparent``.
+        size: width and height, px.
+        suffix: file name suffix, which determines the format.
+        options: Pillow's options for saving it.
+        in_short: whether the short form measures it too.
     """
 
     kind: str
@@ -79,12 +79,12 @@ GENERATED: Final = (
 
 @lru_cache(maxsize=1)
 def _largest_scene() -> Image.Image:
-    # Without a lens, detail from one pixel to the next would be far richer than a camera's.
+    # Without the lens blur, pixel-level detail would be far richer than a camera's.
     return draw_scene(*LARGEST, 1).filter(ImageFilter.GaussianBlur(LENS))
 
 
 def scene(width: int, height: int) -> Image.Image:
-    """A scene of this size: a part of a large one, turned where it is upright, with a photograph's detail."""
+    """Return a scene of this size with a photograph's detail: a crop of a large one, rotated for portrait."""
     whole = _largest_scene()
     if width < height:
         whole = whole.transpose(Image.Transpose.ROTATE_90)
@@ -127,10 +127,10 @@ def _given(folder: Path) -> dict[str, list[Path]]:
 
 
 def photographs(options: Options) -> dict[str, list[Path]]:
-    """The files to be measured, by kind; generated ones are kept for the next run."""
+    """Return the files to measure, by kind; generated ones are kept for the next run."""
     return _generated(options) if options.photos is None else _given(options.photos)
 
 
 def jpegs(options: Options) -> list[Path]:
-    """The JPEG photographs alone."""
+    """Return the JPEG photographs only."""
     return photographs(options)["JPEG"]

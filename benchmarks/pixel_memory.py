@@ -1,8 +1,7 @@
-"""Peak memory of making one proxy, by format: the resident set above that of a process ready to begin.
+"""Peak memory of making one proxy, by format: the resident set above that of a warmed-up process.
 
-Run as ``python -m benchmarks.pixel_memory [MEGAPIXELS]`` (24 by default; 250 is the largest that is
-allowed by default). Files are written by libvips (Debian: libvips-tools), and each proxy is made in a process
-of its own.
+Run as ``python -m benchmarks.pixel_memory [MEGAPIXELS]`` (default 24; the default limit of the settings is
+250). libvips writes the files (Debian: libvips-tools), and each proxy is made in a separate process.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pathlib import Path
 
 TILE = 64
 LARGEST_PIECE = 35
-"""Megapixels that HEVC and AV1 hold in one piece; larger HEIC and AVIF pictures are grids of pieces."""
+"""Megapixels that HEVC and AV1 hold in one tile; larger HEIC and AVIF pictures are grids of tiles."""
 
 KINDS = {
     "JPEG baseline": ("jpg", "[Q=90]"),
@@ -51,7 +50,7 @@ print(facts.width * facts.height / 1e6, peak() - ready)
 
 
 def picture(folder: Path, megapixels: float) -> Path:
-    """A noisy picture of libvips' own format."""
+    """Write a noisy picture in libvips' own format; return its path."""
     repeat = max(1, math.isqrt(int(megapixels * 1e6)) // TILE)
     band, tile, whole = folder / "band.v", folder / "tile.v", folder / "whole.v"
     _run("vips", "gaussnoise", band, TILE, TILE, "--sigma", 40, "--mean", 128)
@@ -68,7 +67,7 @@ def _run(*command: object) -> str:
 
 
 def main(megapixels: float = 24) -> None:
-    """Prints one row a format."""
+    """Print one row per format."""
     print(f"{'':<22}{'megapixels':>11}{'MB above idle':>15}{'bytes a pixel':>15}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,4 +1,4 @@
-"""What the pixels cost, by format: ours and our peers' beside the limit, with the fidelity of each."""
+"""What the pixel path costs, by format: ours and our peers' against the limit, with the fidelity of each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SHARP = "sharp"
 
 @dataclass(frozen=True)
 class Way:
-    """One row of a table: what a go costs, and what it makes."""
+    """One row of a table: what a run costs, and the bytes it produces."""
 
     cost: Callable[[Path], Cost]
     data: Callable[[peers.Job], bytes]
@@ -52,7 +52,7 @@ def _ways() -> Iterator[dict[str, Way]]:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Luma SSIM lost beyond what JPEG 85 itself costs."""
+    """Luma SSIM lost beyond the loss of JPEG 85 itself."""
 
     mean: float
     worst: float
@@ -74,7 +74,7 @@ def measure(options: Options) -> Answer:
 
 
 def _comparable(files: list[Path]) -> list[Path]:
-    """Those that are compared in sRGB as they are, and whose proxies are JPEGs: a PNG loses nothing."""
+    """Return the files that are already sRGB and whose proxies are JPEGs: a PNG loses nothing."""
     tasks = map(peers.job, files)
     return [task.path for task in tasks if task.facts.standard_colour and task.format == "JPEG"]
 
@@ -126,7 +126,7 @@ def _goals(kind: str, timings: dict[str, Timing]) -> list[Goal]:
 
 
 def _fidelity(way: Way, files: list[Path]) -> Fidelity | None:
-    """Over these files; None for no files."""
+    """Return the fidelity over these files; None for no files."""
     losses = []
     for file in files:
         plane, best = _reference(peers.job(file))
@@ -139,7 +139,7 @@ _references: dict[Path, tuple[np.ndarray, float]] = {}
 
 
 def _reference(task: peers.Job) -> tuple[np.ndarray, float]:
-    """The exact small picture's luma, and the SSIM that is left of it once it is encoded."""
+    """Return the luma of the exact reference, and its SSIM once encoded."""
     if task.path not in _references:
         exact = reference(task.path.read_bytes(), task.size)
         plane = exact @ np.array([0.299, 0.587, 0.114])

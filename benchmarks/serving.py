@@ -1,4 +1,4 @@
-"""Whether uploads and lists stay responsive while a batch works on all cores: gunicorn really serving."""
+"""Whether uploads and lists stay responsive under a real gunicorn while a batch uses all cores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from novaproxy_site.tests.installation import ROOT, Installation, wait_for
 from novaproxy_site.tests.servers import free_ports, running
 from proxies.tests.driving import RunningWorker
 
-# Of each request at the most, ms, while a batch runs on both cores.
+# Limits for each kind of request, ms, while a batch runs on both cores.
 _STATE = "from proxies.models import Batch; print(Batch.objects.latest('id').state)"
 P50_LIMIT, P99_LIMIT = 300.0, 1500.0
 ROWS = 20_000
@@ -81,7 +81,7 @@ def _percentile(values: list[float], share: int) -> float:
 
 
 def _prepare(made: Installation) -> str:
-    """An administrator's token, and a library of some size: rows of small pictures that need no proxy."""
+    """Fill the library with rows of small pictures that need no proxy; return an administrator's token."""
     return made.shell(f"""
         from django.contrib.auth import get_user_model
         from rest_framework.authtoken.models import Token
@@ -113,7 +113,7 @@ def _start_batch(made: Installation) -> None:
 
 
 class Site:
-    """What a client asks of a running site."""
+    """The requests of a client to a running site."""
 
     def __init__(self, address: str, token: str) -> None:
         self._address = address
@@ -141,7 +141,7 @@ class Site:
 
     def upload(self) -> None:
         self._uploads += 1
-        # A comment behind the first marker makes it another file of the same picture.
+        # A comment after the first marker makes it a different file with the same picture.
         note = f"{time.time_ns()}-{self._uploads}".encode()
         comment = b"\xff\xfe" + (len(note) + 2).to_bytes(2, "big") + note
         data = self._picture[:2] + comment + self._picture[2:]
@@ -182,7 +182,7 @@ def _gunicorn(made: Installation, token: str) -> Iterator[Site]:
 
 
 def _ask_for(site: Site, seconds: float) -> dict[str, list[float]]:
-    """The ms of each request: lists and uploads in turns, a moment apart."""
+    """Return the ms of each request: lists and uploads in turn, with short pauses."""
     asks: dict[str, Callable[[], None]] = {
         "list of files": site.list_files,
         "list by proxy state": site.list_missing,

@@ -1,11 +1,11 @@
-"""NovaProxy's settings with the four other libraries installed beside it."""
+"""NovaProxy's settings, plus the four other libraries."""
 
 from novaproxy_site.settings import *  # noqa: F403
 from novaproxy_site.settings import DATA_DIR, INSTALLED_APPS, STORAGES
 
 INSTALLED_APPS = [*INSTALLED_APPS, "easy_thumbnails", "sorl.thumbnail", "imagekit", "pictures"]
 
-# Theirs: Django's own storage, which makes nothing durable.
+# The peers use Django's own storage, which makes nothing durable.
 PEERS_FOLDER = DATA_DIR / "peers"
 MEDIA_ROOT = PEERS_FOLDER
 STORAGES = STORAGES | {
@@ -19,7 +19,7 @@ STORAGES = STORAGES | {
     },
 }
 MEDIA_URL = "/media/"
-# Their answers are kept in the database, as ours are.
+# The peers record their results in the database, as we do.
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 THUMBNAIL_DEFAULT_STORAGE = "django.core.files.storage.FileSystemStorage"
 IMAGEKIT_DEFAULT_CACHEFILE_BACKEND = "imagekit.cachefiles.backends.Simple"

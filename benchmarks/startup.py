@@ -17,7 +17,7 @@ from novaproxy_site.tests.installation import ROOT
 HEAVY: Final = (
     "boto3", "botocore", "numpy", "PIL", "cykooz_resizer", "pillow_heif", "pi_heif", "psycopg", "redis",
 )  # fmt: skip
-# Where files lie in a folder, these are never needed.
+# With files in a local folder, these are never needed.
 FORBIDDEN: Final = ("boto3", "botocore", "numpy")
 COMMANDS: Final = (("check",), ("create_image_proxies", "--help"), ("import_media", "--help"))
 _IMPORTS = """
@@ -62,7 +62,7 @@ def _cost(command: list[str]) -> Cost:
             command, cwd=ROOT, env=_environment(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         _, _, used = os.wait4(process.pid, 0)
-        process.returncode = 0  # it has been waited for
+        process.returncode = 0  # wait4 has already reaped it
         return Cost(used.ru_utime + used.ru_stime, time.perf_counter() - began)
 
 

@@ -1,4 +1,4 @@
-"""What each image of a batch asks of the database, and how many images it alone could bear."""
+"""Database statements for each image of a batch, and the images per second that the database alone allows."""
 
 from __future__ import annotations
 

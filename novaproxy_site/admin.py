@@ -1,4 +1,4 @@
-"""The admin, composed: originals from one app, what is made of them from the others."""
+"""Compose the admin from the three apps: originals, their proxies, their analyses."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from proxies.models import Batch, BatchItem, Proxy, Quarantine, WorkerState
 
 
 class FileAdmin(AnalysisFileAdminMixin, ProxyFileAdminMixin, MediaFileAdmin):
-    """Originals, their proxies, and what models say of them."""
+    """Originals, their proxies and their analyses."""
 
 
-# The queue's own tables are no place to work at: a schedule deleted there is a sweeper that never comes. Its
-# failures are tracebacks that name no file; what failed is told by batches, and who works by the workers.
-# (Which of them django-q2 registers depends on the broker.)
+# Hide django-q2's own tables: deleting a schedule there would stop the sweeper for good, and its failures are
+# tracebacks that name no file. Batches show what failed, and worker states show who is working.
+# (Which of these models django-q2 registers depends on the broker.)
 queue = (Failure, OrmQ, Schedule, Success)
 admin.site.unregister(model for model in queue if admin.site.is_registered(model))
 

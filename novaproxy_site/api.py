@@ -1,4 +1,4 @@
-"""The REST API, composed: originals from one app, what is made of them from the others."""
+"""Compose the REST API from the three apps: originals, their proxies, their analyses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FileFilter(AnalysisFilterMixin, ProxyFilterMixin, MediaFileFilter):
 
 
 class BatchFilesFilter(FileFilter):
-    """The same, without paging."""
+    """The same filter, without paging."""
 
     ALSO_KNOWN = frozenset()
 
@@ -41,7 +41,7 @@ class BatchFilesFilter(FileFilter):
     ),
 )
 class FileViewSet(AnalysisActionsMixin, ProxyActionsMixin, MediaFileViewSet):
-    """Originals, their proxies, and what models say of them."""
+    """Originals, their proxies and their analyses."""
 
     serializer_class = FileSerializer
     filterset_class = FileFilter
@@ -60,7 +60,7 @@ class FileViewSet(AnalysisActionsMixin, ProxyActionsMixin, MediaFileViewSet):
 
 
 class BatchViewSet(AnalysisBatchMixin, ProxyBatchViewSet):
-    """Batches of every operation, by their number or by their ``job_id``."""
+    """Batches of every operation, addressed by number or by ``job_id``."""
 
     files_filter = BatchFilesFilter
     action_permissions = {**ProxyBatchViewSet.action_permissions, "analyze": "analysis.add_analysis"}
@@ -68,7 +68,7 @@ class BatchViewSet(AnalysisBatchMixin, ProxyBatchViewSet):
 
 @extend_schema(exclude=True)
 class NoSuchAddressView(APIView):
-    """Whatever else lies under /api: told of as a row that is not there."""
+    """Answer any unknown address under /api with the API's 404 error."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
@@ -76,12 +76,12 @@ class NoSuchAddressView(APIView):
 
 
 def without_trailing_slash(endpoints: list[tuple[str, ...]], **kwargs: Any) -> list[tuple[str, ...]]:
-    """For the schema: the canonical addresses."""
+    """Strip trailing slashes, so that the schema lists the canonical addresses."""
     return [(path.rstrip("/") or "/", *rest) for path, *rest in endpoints]
 
 
 router = DefaultRouter()
-# Canonical addresses have no trailing slash; with one they work as well.
+# Canonical addresses have no trailing slash, but both forms work.
 router.trailing_slash = "/?"
 router.include_format_suffixes = False
 router.register("files", FileViewSet, basename="file")

@@ -1,4 +1,4 @@
-"""The composing app: it joins the parts of the other three, and nobody imports from it."""
+"""The app that composes the other three; none of them imports from it."""
 
 from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
@@ -13,4 +13,4 @@ class NovaProxySiteConfig(AppConfig):
     verbose_name = "NovaProxy"
 
     def ready(self) -> None:
-        from novaproxy_site import checks  # noqa: F401 (registers them)
+        from novaproxy_site import checks  # noqa: F401 (registers the checks)

@@ -1,4 +1,4 @@
-"""Variables that no setting is read from are told of: a misspelt one would quietly change nothing."""
+"""Warn about variables that no setting reads: a misspelt one would silently have no effect."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from proxies.processes.control_dir import VARIABLE
 
 _PREFIX: Final = "NOVAPROXY_"
 _SHORTEST: Final = 5
-# Read by a worker's own processes, by tests and by benchmarks.
+# Read by worker processes, by tests and by benchmarks.
 _OF_OTHERS: Final = (VARIABLE, "NOVAPROXY_TEST_", "NOVAPROXY_CHAOS_", "NOVAPROXY_BENCH_")
 
 
 @register
 def check_variables(**kwargs: Any) -> list[CheckMessage]:
-    """Warn about environment variables with our prefix, or nearly our name, that no setting reads."""
+    """Warn about unread environment variables with our prefix, or with a name close to one of ours."""
     unread = sorted(name for name in os.environ if name not in settings.NOVAPROXY_VARIABLES)
     return [
         Warning(f"No setting is read from {name}.", hint=_hint(name), id="novaproxy_site.W001")
@@ -29,12 +29,13 @@ def check_variables(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _meant(name: str) -> str:
-    """Return the setting that a variable is probably meant for; empty if there is none so near.
+    """Return the variable that was probably meant; empty if none is close enough.
 
-    Names without our prefix belong to many programs, so they must be nearer: one letter in ten may differ.
+    Names without our prefix may belong to any program, so the match must be closer: one letter in ten may
+    differ.
     """
     cutoff = 0.8 if name.upper().startswith(_PREFIX) else 0.9
-    # DEBUGS or DEBAG are other programs' words as likely as ours.
+    # Short names are ambiguous: DEBUGS or DEBAG may just as well belong to another program.
     known = [variable for variable in settings.NOVAPROXY_VARIABLES if len(variable) > _SHORTEST]
     return next(iter(get_close_matches(name.upper(), known, n=1, cutoff=cutoff)), "")
 

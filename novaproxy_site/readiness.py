@@ -1,4 +1,4 @@
-"""Whether everything that the site needs answers: the database, the storages and the job queue."""
+"""Readiness probe: check that the database, the storages and the job queue respond."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from media_files.storage.probe import configured_aliases, failing_storages
 
 logger = logging.getLogger(__name__)
 
-# Seconds for which the result of the last probe is given out: a load balancer may ask every second.
+# Seconds for which the last probe's result is reused: a load balancer may ask every second.
 REMEMBERED: Final = 10.0
 _OK: Final = "ok"
 
 
 class StorageProbe:
-    """The state of each storage, probed by one thread at a time and remembered for a few seconds."""
+    """The state of each storage, probed by one thread at a time and cached for a few seconds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -29,7 +29,7 @@ class StorageProbe:
         self._until = 0.0
 
     def states(self) -> dict[str, str]:
-        """Return ``ok`` or an error's code for each storage; during a probe, the states before it."""
+        """Return ``ok`` or an error code for each storage; during a probe, the previous states."""
         if time.monotonic() >= self._until and self._lock.acquire(blocking=not self._states):
             try:
                 if time.monotonic() >= self._until:
@@ -44,7 +44,7 @@ class StorageProbe:
         return self._states
 
     def forget(self) -> None:
-        """Probe at the next request."""
+        """Probe again at the next request."""
         self._until = 0.0
 
 
@@ -52,9 +52,9 @@ storage_probe = StorageProbe()
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Answer 200 where database, storages and job queue answer, else 503 with what does not.
+    """Return 200 if database, storages and job queue respond, else 503 and which of them do not.
 
-    Only codes are given out: addresses, paths and messages go to the log.
+    The response contains only codes; addresses, paths and messages go to the log.
     """
     storages = storage_probe.states()
     states = {"database": _database(), "queue": _queue()}
@@ -75,7 +75,7 @@ def _database() -> str:
 
 def _queue() -> str:
     """Ask the broker, which is the database itself unless it is Redis."""
-    from redis import RedisError  # noqa: PLC0415 - 50 ms at each start of whoever has no Redis
+    from redis import RedisError  # noqa: PLC0415 - costs 50 ms per start, even where Redis is not used
 
     try:
         get_broker().queue_size()

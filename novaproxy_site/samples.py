@@ -1,4 +1,4 @@
-"""Pictures to try the product with, made here so that nobody's photographs need to be shipped."""
+"""Sample pictures to try the product with, generated so that no real photographs need to be shipped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ORIENTATION: Final = 0x0112
 
 
 def make_samples(folder: Path) -> None:
-    """Write the samples that are not there yet: six files, 45 megapixels in all."""
+    """Write the samples that do not exist yet: six files, 45 megapixels in total."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, write in _SAMPLES.items():
         path = folder / name
@@ -24,7 +24,7 @@ def make_samples(folder: Path) -> None:
 
 
 def draw_scene(width: int, height: int, seed: int) -> Image.Image:
-    """Gradients with photographic noise and a few shapes with hard edges."""
+    """Draw gradients with photographic noise and a few hard-edged shapes."""
     fall = Image.linear_gradient("L").resize((width, height))
     round_ = Image.radial_gradient("L").resize((width, height))
     rise = fall.transpose(Image.Transpose.ROTATE_180)
@@ -47,7 +47,7 @@ def _landscape(path: Path) -> None:
 
 
 def _phone(path: Path) -> None:
-    """Held upright: stored lying, with the EXIF orientation that turns it, and the place."""
+    """Write a portrait photo as phones do: stored in landscape, with EXIF orientation and GPS data."""
     exif = Image.Exif()
     exif[_ORIENTATION] = 6
     exif.get_ifd(_GPS_IFD).update({1: "N", 2: (48.0, 51.0, 29.6), 3: "E", 4: (2.0, 17.0, 40.2)})

@@ -24,7 +24,7 @@ env = Env()
 
 
 def _variables_file(given: str) -> Path:
-    """The file that may hold the other variables: one that was named must be there."""
+    """Return the file that may hold the other variables; a file named explicitly must exist."""
     path = Path(given) if given else BASE_DIR / ".env"
     if given and (path.is_dir() or not path.exists()):
         raise ImproperlyConfigured(
@@ -33,36 +33,36 @@ def _variables_file(given: str) -> Path:
     return path
 
 
-# Before all others, and into the environment itself: boto3 looks for its credentials there.
+# Load it before any other variable is read, and into the environment, where boto3 looks for credentials.
 load_dotenv(_variables_file(env.str("NOVAPROXY_ENV_FILE", "")))
 
-# -- Where things lie --------------------------------------------------------------------------
+# -- Database and storages ---------------------------------------------------------------------
 
 DATA_DIR = env.path("NOVAPROXY_DATA_DIR", BASE_DIR / "var").resolve()
 MEDIA_ROOT = DATA_DIR / "media"
 
 
 def _database(url: str) -> dict[str, Any]:
-    """The database of ``url``, with what the ledger relies on."""
+    """Return Django's configuration for ``url``, with the options that the ledger relies on."""
     config: dict[str, Any] = env.dj_db_url("DATABASE_URL", url)
     config["CONN_MAX_AGE"] = None
     config["CONN_HEALTH_CHECKS"] = True
     if config["ENGINE"] == "django.db.backends.sqlite3":
-        # IMMEDIATE: a transaction takes its write lock at its beginning, where waiting works; taken
-        # halfway it fails at once. WAL: readers never wait for the writer. NORMAL: with WAL a power
-        # cut may lose the last commits but never damages the file, and the ledger makes them again.
+        # IMMEDIATE: a transaction takes its write lock at the start, where SQLite can wait for it; taken
+        # later it fails at once. WAL: readers never wait for the writer. NORMAL: with WAL a power cut may
+        # lose the last commits but never corrupts the file, and the ledger redoes the lost work.
         config["OPTIONS"] = {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000;",
         }
-        # A test database in memory cannot be shared with the processes that tests start.
+        # An in-memory test database cannot be shared with the processes that tests start.
         config["TEST"] = {
             "NAME": str(Path(tempfile.gettempdir()) / f"novaproxy-test-{secrets.token_hex(4)}.sqlite3")
         }
     elif config["ENGINE"] == "django.db.backends.postgresql":
-        # A plan's statements are long and quick: to compile each takes several times what it saves.
-        # Options that DATABASE_URL gives stand in its place.
+        # The statements of a plan are long but fast: JIT compilation costs several times what it saves.
+        # Options in DATABASE_URL replace this one.
         config.setdefault("OPTIONS", {}).setdefault("options", "-c jit=off")
     return config
 
@@ -72,7 +72,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 
 def _bucket(alias: str) -> dict[str, Any] | None:
-    """The bucket behind a storage alias; None where none is named."""
+    """Return the bucket configured for a storage alias, or None."""
     with env.prefixed(f"NOVAPROXY_{alias.upper()}_"):
         bucket = env.str("BUCKET", "")
         options = {
@@ -85,7 +85,7 @@ def _bucket(alias: str) -> dict[str, Any] | None:
 
 
 def _storage(alias: str) -> dict[str, Any]:
-    """The folder or the bucket behind a storage alias."""
+    """Return the folder or bucket configured for a storage alias."""
     folder = env.path(f"NOVAPROXY_{alias.upper()}_FOLDER", MEDIA_ROOT).resolve()
     local = {"BACKEND": "media_files.storage.local.LocalStorage", "OPTIONS": {"location": str(folder)}}
     return _bucket(alias) or local
@@ -97,16 +97,16 @@ STORAGES = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 STORAGES["default"] = STORAGES["originals"]
-# Where copies of local files lie for the services that read them; there is none without a bucket.
+# Holds copies of local files for services that read from S3; absent unless a bucket is configured.
 if copies := _bucket("analysis"):
     STORAGES["analysis"] = copies
 
-# -- Who may come in ---------------------------------------------------------------------------
+# -- Security and access -----------------------------------------------------------------------
 
 DEBUG = env.bool("DEBUG", True)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
-# Off where the site is served over plain http, as `make run` does on this machine alone.
+# Off when the site is served over plain HTTP, for example by `make run` on this machine.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("SECURE_COOKIES", not DEBUG)
 
 
@@ -121,7 +121,7 @@ NOVAPROXY_API_RATE = env.str(
 
 
 def _secret_key(given: str) -> str:
-    """The key given; on a developer's machine else one made once and kept with the data."""
+    """Return the given key; with DEBUG on, fall back to one generated once and stored with the data."""
     if given:
         return given
     if not DEBUG:
@@ -145,7 +145,7 @@ def _kept_secret(path: Path) -> str:
             path.chmod(0o600)
             file.write(secrets.token_urlsafe(50))
     except FileExistsError:
-        pass  # made by an earlier start
+        pass  # an earlier start created it
     return path.read_text()
 
 
@@ -158,7 +158,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 
-# -- What proxies are like ---------------------------------------------------------------------
+# -- Proxies -----------------------------------------------------------------------------------
 
 NOVAPROXY_TARGET = env.int("NOVAPROXY_TARGET", 896, validate=validate.Range(min=1, max=65_535))
 NOVAPROXY_LONGEST_SIDE = env.int("NOVAPROXY_LONGEST_SIDE", 8000, validate=validate.Range(min=1, max=65_535))
@@ -168,22 +168,22 @@ NOVAPROXY_MAX_UPLOAD = env.int("NOVAPROXY_MAX_UPLOAD", 1024 * 1024 * 1024, valid
 
 
 def _takes_a_process(megabytes: int) -> None:
-    # 90 MB with no picture in hand, and what is kept of those before.
+    # A process takes 90 MB without a picture, plus freed memory that it keeps.
     if megabytes and megabytes < 200:
         raise ValidationError("no process does with less than 200 MB; 0 is for no limit")
 
 
-# Megabytes for each process that decodes: what a WebP of the most pixels takes, and some more. Other formats
-# take a third of it (docs/formats.md).
+# Megabytes for each process that decodes: what a WebP of the maximum size needs, plus a margin. Other formats
+# need a third of it (docs/formats.md).
 NOVAPROXY_MAX_MEMORY = env.int("NOVAPROXY_MAX_MEMORY", 4608, validate=_takes_a_process)
 NOVAPROXY_ON_SAVE = env.str("NOVAPROXY_ON_SAVE", "queue", validate=validate.OneOf(["queue", "inline", "off"]))
 NOVAPROXY_RESIZER = env.str("NOVAPROXY_RESIZER", "auto", validate=validate.OneOf(["auto", "pillow"]))
-# Further profiles by name, as {"small": {"shorter_side": 512, "longest_side": 4000}}.
+# Additional profiles by name, for example {"small": {"shorter_side": 512, "longest_side": 4000}}.
 NOVAPROXY_PROFILES: Any = env.json("NOVAPROXY_PROFILES", {})
 
-# -- What models are asked ---------------------------------------------------------------------
+# -- Analysis ----------------------------------------------------------------------------------
 
-# The region of the services, and of the analysis bucket; empty for the one that the AWS chain names.
+# Region of the services and of the analysis bucket; empty for the default of the AWS configuration chain.
 NOVAPROXY_ANALYSIS_REGION = env.str("NOVAPROXY_ANALYSIS_REGION", "")
 NOVAPROXY_ANALYSIS_SEND = env.str(
     "NOVAPROXY_ANALYSIS_SEND", "auto", validate=validate.OneOf(["auto", "bytes"])
@@ -203,7 +203,7 @@ NOVAPROXY_ANALYSIS_SERVICE_TIER = env.str(
     "",
     validate=validate.OneOf(["", "default", "flex", "priority", "reserved"]),
 )
-# Seconds for one answer. A call that takes longer than the queue lets a task take is lost with it.
+# Seconds to wait for one answer. A call that outlasts the queue's task timeout is lost with the task.
 NOVAPROXY_ANALYSIS_TIMEOUT = env.int("NOVAPROXY_ANALYSIS_TIMEOUT", 90, validate=validate.Range(min=1))
 NOVAPROXY_ANALYSIS_CALLS_IN_FLIGHT = env.int(
     "NOVAPROXY_ANALYSIS_CALLS_IN_FLIGHT", 32, validate=validate.Range(min=1, max=1000)
@@ -214,18 +214,18 @@ NOVAPROXY_ANALYSIS_CALLS_PER_SECOND = env.float(
 NOVAPROXY_ANALYSIS_BUDGET = env.decimal(
     "NOVAPROXY_ANALYSIS_BUDGET", Decimal(0), validate=validate.Range(min=0)
 )
-# For the single requests of each day (UTC): those that belong to no batch.
+# Limit per day (UTC) for single requests, which belong to no batch.
 NOVAPROXY_ANALYSIS_DAILY_BUDGET = env.decimal(
     "NOVAPROXY_ANALYSIS_DAILY_BUDGET", Decimal(0), validate=validate.Range(min=0)
 )
 NOVAPROXY_ANALYSIS_FEATURES: list[str] = env.list("NOVAPROXY_ANALYSIS_FEATURES", ["labels", "text"])
 NOVAPROXY_ANALYSIS_CUSTOM_MODELS: list[str] = env.list("NOVAPROXY_ANALYSIS_CUSTOM_MODELS", [])
-# Faces and celebrities: laws on biometric data may ask for consent, or forbid it.
+# Faces and celebrities: laws on biometric data may require consent, or forbid it.
 NOVAPROXY_ANALYSIS_BIOMETRICS = env.bool("NOVAPROXY_ANALYSIS_BIOMETRICS", False)
 NOVAPROXY_ANALYSIS_MIN_CONFIDENCE = env.float(
     "NOVAPROXY_ANALYSIS_MIN_CONFIDENCE", 50.0, validate=validate.Range(min=0, max=100)
 )
-# Days for which paid answers are kept after their file was deleted; 0 deletes them with it.
+# Days to keep billed answers after their file is deleted; 0 deletes them with the file.
 NOVAPROXY_TRASH_DAYS = env.int("NOVAPROXY_TRASH_DAYS", 30, validate=validate.Range(min=0, max=36_500))
 
 # -- The queue ---------------------------------------------------------------------------------
@@ -241,14 +241,14 @@ NOVAPROXY_BROKER = env.str(
 
 
 def _patient(url: str) -> str:
-    """The address of a Redis with time limits: without them a call to one that is gone waits for ever."""
+    """Add timeouts to a Redis URL: without them, a call to an unreachable server waits forever."""
     if "socket_timeout" in url:
         return url
     return f"{url}{'&' if '?' in url else '?'}socket_timeout=10&socket_connect_timeout=5"
 
 
-# Why these figures: docs/architecture.md, "The queue's times". The system check proxies.E002 refuses others
-# that would deliver a task again while it is still being worked on.
+# These values are explained in docs/architecture.md, "The queue's times". The system check proxies.E002
+# rejects values that would redeliver a task while a worker is still processing it.
 Q_CLUSTER: dict[str, Any] = {
     "name": "novaproxy",
     "workers": NOVAPROXY_WORKERS,
@@ -331,19 +331,19 @@ TIME_ZONE = env.str(
 
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
-with suppress(OSError):  # an unwritable folder is told of by the system check media_files.E002
-    STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns where it is missing
+with suppress(OSError):  # the system check media_files.E002 reports an unwritable folder
+    STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns if it is missing
 WHITENOISE_USE_FINDERS = True  # the embedded server needs no collectstatic
 
-APPEND_SLASH = False  # API addresses have none; both forms are routed
+APPEND_SLASH = False  # API addresses have no trailing slash; both forms are routed
 LOGIN_URL = "admin:login"
 
-# Uploads stream to disk; what is held in memory at once stays small.
+# Larger uploads stream to disk, which keeps memory use small.
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 FILE_UPLOAD_PERMISSIONS = 0o644
 
 REST_FRAMEWORK = {
-    # Tokens first: it is the first that names the challenge, so a missing login is 401 and not 403.
+    # Tokens first: the first class sends the challenge, so a missing login gets 401 instead of 403.
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "rest_framework.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
@@ -357,7 +357,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "media_files.api.schema.Schema",
     "EXCEPTION_HANDLER": "media_files.api.errors.exception_handler",
-    "URL_FORMAT_OVERRIDE": None,  # ?format= filters files by theirs
+    "URL_FORMAT_OVERRIDE": None,  # ?format= filters files by their image format
 }
 
 SPECTACULAR_SETTINGS = {
@@ -383,12 +383,12 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         "django-q": {"level": "WARNING"},
-        # It tells at each start where it found credentials.
+        # At INFO it logs at each start where it found credentials.
         "botocore": {"level": "WARNING"},
-        # Django has a handler of its own, which with ours would say everything twice.
+        # Drop Django's own handler: together with ours it would log everything twice.
         "django": {"handlers": [], "propagate": True},
     },
 }
 
-# Names that were read above, for the check that looks for misspelt ones.
+# All variables read above, for the system check that finds misspelt ones.
 NOVAPROXY_VARIABLES = frozenset(env.dump())

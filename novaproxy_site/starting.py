@@ -1,4 +1,4 @@
-"""What every process of the site begins with: settings, which may be wrong."""
+"""What every process of the site does first: report wrong settings and require UTF-8 file names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from environs import EnvError, EnvValidationError
 
 @contextmanager
 def wrong_settings_end_it(code: int) -> Iterator[None]:
-    """A setting that cannot be ends the process with ``code``, in its own words and without a traceback."""
+    """Exit with ``code`` and a plain message, without a traceback, if a setting is invalid."""
     try:
         yield
     except (EnvError, ImproperlyConfigured) as error:
@@ -22,11 +22,10 @@ def wrong_settings_end_it(code: int) -> Iterator[None]:
 
 
 def use_utf8_file_names() -> None:
-    """Start this process again in Python's UTF-8 mode where the locale would spell file names differently.
+    """Restart this process in Python's UTF-8 mode if the locale would encode file names differently.
 
-    Every process must spell a stored file's name with the same bytes, and in many locales most names cannot
-    be spelled at all. What is printed stays in the terminal's own encoding. Processes started by this one
-    inherit the mode.
+    Every process must encode a stored file's name as the same bytes, and many locales cannot encode most
+    names at all. Output keeps the terminal's own encoding. Child processes inherit the mode.
     """
     if sys.getfilesystemencoding() == "utf-8":
         return
@@ -36,10 +35,12 @@ def use_utf8_file_names() -> None:
 
 
 def require_utf8_file_names() -> None:
-    """Refuse a locale that spells file names in another encoding than UTF-8.
+    """Reject a locale that encodes file names other than in UTF-8.
+
+    For processes that are not started by ``manage.py``, which calls `use_utf8_file_names` instead.
 
     Raises:
-        ImproperlyConfigured: for processes that are not started by ``manage.py``, which sees to it itself.
+        ImproperlyConfigured: the file system encoding is not UTF-8.
     """
     if (encoding := sys.getfilesystemencoding()) != "utf-8":
         raise ImproperlyConfigured(
@@ -49,7 +50,7 @@ def require_utf8_file_names() -> None:
 
 
 def _plainly(error: Exception) -> str:
-    """What is wrong, in words: environs shows its lists of messages as Python writes them."""
+    """Return the error as a sentence: environs would show its list of messages as a Python list."""
     if not isinstance(error, EnvValidationError) or not isinstance(error.error_messages, list):
         return str(error)
     variable = str(error).partition(" invalid:")[0]

@@ -1,4 +1,4 @@
-"""Pages that belong to no app."""
+"""Views that belong to no single app."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from proxies.models import WorkerState
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
-    """200 when requests can be answered; says also whether a worker is alive, which they do not need."""
+    """Return 200 if the database responds. Also report the number of live workers, which need not be any."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")

@@ -1,4 +1,4 @@
-"""Who looks at the admin's pages in tests, and what of them."""
+"""Helpers for tests of admin pages: clients with permissions, and the text of a page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.test import Client
 
 
 def staff_with(*permissions: str) -> Client:
-    """A client, logged in as a new member of staff who has these permissions and no others."""
+    """Return a client logged in as a new staff user with exactly these permissions."""
     user = get_user_model().objects.create_user("librarian", is_staff=True)
     for permission in permissions:
         app, codename = permission.split(".")
@@ -23,11 +23,11 @@ def staff_with(*permissions: str) -> Client:
 
 
 def text_of(response: Any) -> str:
-    """What a person reads of a page, in one line."""
+    """Return the visible text of a page on one line."""
     text = re.sub(r"<[^>]+>", " ", response.content.decode())
     return html.unescape(re.sub(r"\s+", " ", text)).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def messages_of(response: Any) -> list[str]:
-    """What the page says on top of what happened."""
+    """Return the messages at the top of the page."""
     return [str(message) for message in response.context["messages"]]

@@ -1,4 +1,4 @@
-"""What rows say of files, held against the files that are there."""
+"""Compare what rows say about files with the files in the storages."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from proxies.models import BatchItem, DiscardedProxy, Proxy, ProxyFailure
 
 
 def age_notes() -> None:
-    """Let the time pass that a writer has for storing a file."""
+    """Make all notes of discarded files due, as if the writer's time for storing had passed."""
     DiscardedFile.objects.update(due_at=now() - timedelta(seconds=1))
 
 
 def empty_library() -> None:
-    """Delete all rows and files, without any of what follows from a deletion."""
+    """Delete all rows and files without triggering the side effects of a deletion."""
     for model in (BatchItem, Proxy, ProxyFailure, MediaFile):
         model._default_manager.all()._raw_delete("default")
     for alias in _ALIASES:
@@ -32,13 +32,13 @@ def empty_library() -> None:
 
 
 def disagreements() -> Iterator[str]:
-    """Yield every row without its bytes, every file without a row, and every note that is left."""
+    """Yield every row without its bytes, every file without a row, and every remaining note."""
     originals = [(row.storage_alias, str(row.file.name), row) for row in MediaFile.objects.all()]
     made = [("proxies", str(proxy.image.name), proxy) for proxy in Proxy.objects.all()]
     for alias, name, row in [*originals, *made]:
         yield from _row_problems(alias, name, row)
     named = {_root(alias) / name for alias, name, _ in [*originals, *made]}
-    # Both storages may be one folder.
+    # Both storages may be the same folder.
     stored = {path for alias in _ALIASES for path in _files(alias)}
     yield from (f"file without row: {path}" for path in sorted(stored - named))
     for model in (DiscardedFile, DiscardedProxy):

@@ -1,4 +1,4 @@
-"""A client that holds each answer of the API against what the API's schema says of it."""
+"""A test client that validates each response against the API's schema."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FORM = "application/x-www-form-urlencoded"
 
 @cache
 def schema() -> dict[str, Any]:
-    """The API's schema, with objects closed: a field that it does not name is a fault."""
+    """Return the API's schema with closed objects, so that an undocumented field is an error."""
     described: dict[str, Any] = _closed(deepcopy(SchemaGenerator().get_schema(request=None, public=True)))
     return described
 
@@ -50,7 +50,7 @@ def _closed(node: Any) -> Any:
 
 
 def assert_as_described(method: str, path: str, response: Any) -> None:
-    """The status is among those of the operation, and the body is what the schema says of it."""
+    """Assert that the schema describes the response's status, and that the body matches it."""
     operation = _operation(method, urlsplit(path).path.rstrip("/"))
     if operation is None:
         return
@@ -77,12 +77,12 @@ def _operation(method: str, path: str) -> dict[str, Any] | None:
 
 
 class Api(APIClient):
-    """Sends requests with the token of its user."""
+    """Sends requests with its user's token."""
 
     def generic(self, method: str, path: Any, *args: Any, **kwargs: Any) -> Any:
         response: Any = super().generic(method, path, *args, **kwargs)
         if response.streaming:
-            # Read to its end, which closes the file; to be read once more by the test.
+            # Read it completely, which closes the file, and let the test read it again.
             response.streaming_content = [b"".join(response.streaming_content)]
         assert_as_described(method, path, response)
         return response
@@ -92,7 +92,7 @@ class Api(APIClient):
         return self.post(path, {} if body is None else body, format="json", **headers)
 
     def send_as(self, content_type: str, path: str, body: str | bytes, **headers: Any) -> Any:
-        """POST a body as it is."""
+        """POST a raw body."""
         return self.generic("POST", path, body, content_type, **headers)
 
     def upload(self, data: bytes, name: str = "picture.jpg") -> Any:
@@ -101,7 +101,7 @@ class Api(APIClient):
 
 
 def api_with(*permissions: str, name: str = "caller") -> Api:
-    """A client of a new user who has these permissions and no others."""
+    """Return a client of a new user with exactly these permissions."""
     user = get_user_model().objects.create_user(name)
     for permission in permissions:
         app, codename = permission.split(".")

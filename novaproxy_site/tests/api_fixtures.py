@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the REST API, taken up by conftest.py."""
+"""Fixtures for tests of the REST API, exposed by conftest.py."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def api(folders):
 
 @pytest.fixture
 def library(add, off):
-    """The ids of one file for each outcome of a plan."""
+    """Return the id of one file for each outcome of a plan."""
     rows = {
         "created": add(jpeg(), "large.jpg"),
         "skipped": add(encoded("PNG", 200, 100), "small.png"),
@@ -36,11 +36,11 @@ def library(add, off):
 
 @pytest.fixture
 def batch(api, library):
-    """One of five files: one waits, one to be replaced, three settled, of which one has failed."""
+    """Return a batch of five files: one to create, one to replace, and three settled, one of them failed."""
     return Batch.objects.get(pk=int(api.send(START, {"filter": {}}).json()["job_id"].rpartition("-")[2]))
 
 
 def work_off():
-    """What the queue's workers would do."""
+    """Do the work of the queue's workers."""
     while notified := WorkerSlot.objects.filter(state=WorkerSlot.State.NOTIFIED).first():
         run_tick(notified.number, notified.generation)

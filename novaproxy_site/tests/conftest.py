@@ -1,4 +1,4 @@
-"""The fixtures that the tests of all apps share."""
+"""Fixtures shared by the tests of all apps."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from proxies.models import WorkerState
 
 @pytest.fixture(autouse=True)
 def _static_files_are_looked_up_when_asked_for(settings: Any) -> None:
-    """Not searched for anew by each test's client, which takes longer than most requests."""
+    """Keep each test's client from scanning all static files, which takes longer than most requests."""
     settings.WHITENOISE_AUTOREFRESH = True
 
 
 @pytest.fixture
 def worker(db: None) -> WorkerState:
-    """A worker that was heard of just now."""
+    """Return a worker with a heartbeat from just now."""
     return WorkerState.objects.create(
         host="left",
         pid=1,

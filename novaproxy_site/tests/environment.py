@@ -1,4 +1,4 @@
-"""The environment of tests: what is taken out of the caller's, and what is put in."""
+"""The environment of tests: the caller's environment without real data, plus what tests rely on."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ OURS_TOO = ("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "TIME_ZONE")
 KEPT = ("NOVAPROXY_TEST_", "NOVAPROXY_CHAOS_", "DJANGO_SETTINGS_MODULE")
 
 ALWAYS = {
-    # No variable of the .env beside manage.py, which may belong to a real library.
+    # Ignore the .env beside manage.py, which may belong to a real library.
     "NOVAPROXY_ENV_FILE": os.devnull,
     "DEBUG": "1",
     "SECRET_KEY": "a secret of the tests alone, longer than fifty characters, and of no use",
-    # boto3 looks into files of the user and asks a server of EC2's unless told not to.
+    # By default boto3 reads the user's configuration files and queries the EC2 metadata server.
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
@@ -28,7 +28,7 @@ ALWAYS = {
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return `environment` without what could lead a test to real data, and with what tests rely on."""
+    """Return `environment` without anything that points to real data, plus what tests rely on."""
     kept = {
         name: value
         for name, value in environment.items()
@@ -54,7 +54,7 @@ def _refuse_other_machines(host: object) -> None:
 
 @contextmanager
 def only_this_machine() -> Iterator[None]:
-    """Refuse connections and name look-ups that leave this machine, for as long as the block runs."""
+    """Refuse connections to other machines and look-ups of their names while the block runs."""
     connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
 
     def guarded_connect(self: socket.socket, address: Any) -> None:

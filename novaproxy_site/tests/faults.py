@@ -1,6 +1,6 @@
-"""Faults at every point where this process touches the database or a storage.
+"""Inject faults at every point where this process touches the database or a storage.
 
-The points of an action are counted by running it, so nobody has to list a new statement for it to be tested.
+Running an action counts its points, so new statements are tested without being listed anywhere.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from media_files.errors import StorageError
 from media_files.storage.local import LocalStorage
 
 FAULTS = ("error", "lost", "interrupt")
-"""``error`` fails one call, after ``lost`` the database answers no further one, ``interrupt`` is a Ctrl-C."""
+"""``error`` fails one call, ``lost`` that and all later database calls, ``interrupt`` is a Ctrl-C."""
 
 
 class HookFailed(Exception):
-    """Raised by a commit hook: an error that has no name."""
+    """Raised by a commit hook: an error that is not one of the product's."""
 
 
 class Points:
     """Counts the points that an action passes, and fails at one of them.
 
     Attributes:
-        where: the point at which it failed; empty where the action ended before.
+        where: the point at which it failed; empty if the action ended earlier.
     """
 
     def __init__(self, number: int, fault: str) -> None:
@@ -40,10 +40,10 @@ class Points:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Inside, each statement, commit, commit hook and storage call is a point before and one after it."""
+        """Make a point before and after each statement, commit, commit hook and storage call."""
         with ExitStack() as stack:
             stack.enter_context(connection.execute_wrapper(self._statement))
-            # What `commit` calls, and with it the end of every atomic block.
+            # Called by `commit`, and at the end of every atomic block.
             commit = self._around(connection._commit, "commit", OperationalError)  # type: ignore[attr-defined]
             stack.enter_context(mock.patch.object(connection, "_commit", commit))
             register = connection.on_commit
@@ -68,7 +68,7 @@ class Points:
             with ExitStack() as stack:
                 result = call(*args, **kwargs)
                 if where == "fetch":
-                    stack.callback(result.close)  # nobody else can, if the fault takes it from its caller
+                    stack.callback(result.close)  # the caller cannot if the fault hides the result
                 self._pass(f"after {where}", error)
                 stack.pop_all()
             return result
@@ -81,7 +81,7 @@ class Points:
             return
         self.where = where
         if where.startswith("after BEGIN"):
-            # Django does not know yet that a transaction is open. One whose BEGIN fails is gone.
+            # Django does not know yet that a transaction is open. If BEGIN fails, there is none.
             connection.connection.rollback()
         if self._fault == "interrupt":
             raise KeyboardInterrupt
@@ -94,11 +94,11 @@ class Points:
 def fail_everywhere(
     act: Callable[[Any], object], prepare: Callable[[int], Any], fault: str
 ) -> Iterator[tuple[str, Any]]:
-    """Run ``act(prepare(n))`` failing at its n-th point, for each n that it has; yield where that was.
+    """Run ``act(prepare(n))`` with a fault at its n-th point, for each such n; yield each point's name.
 
-    `make chaos` takes every point. Otherwise some are taken, from another first one for each fault, so that
-    the faults together meet more of them.
-    Whatever the action raises is its caller's affair: what counts is what it leaves behind.
+    `make chaos` takes every point. Otherwise every 7th point is taken, with a different first point for each
+    fault, so that the faults together cover more of them.
+    Exceptions of the action are ignored: only what it leaves behind matters.
     """
     everywhere = "NOVAPROXY_CHAOS_ROUNDS" in os.environ
     first, step = (1, 1) if everywhere else (1 + FAULTS.index(fault) * 2, 7)
@@ -114,7 +114,7 @@ def fail_everywhere(
 
 
 def end_the_connection() -> None:
-    """Do what the end of the process does to an open transaction."""
+    """Roll back an open transaction and close the connection, as the end of the process would."""
     if connection.connection is not None:
         connection.connection.rollback()
     connection.run_on_commit = []

@@ -1,4 +1,4 @@
-"""A throw-away installation of NovaProxy, driven from outside as a person drives his: by `manage.py`."""
+"""A throw-away installation of NovaProxy, driven from outside with `manage.py` as a user would."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class Installation:
-    """Data folder, database and broker of their own, in an environment of their own.
+    """An isolated data folder, database and broker, with an isolated environment.
 
     Attributes:
-        folder: NOVAPROXY_DATA_DIR; nothing outside it is written to, except the database's server.
-        environment: the whole environment of its processes; a test may change it.
+        folder: NOVAPROXY_DATA_DIR; nothing else is written to, except the database server.
+        environment: the complete environment of its processes; a test may change it.
     """
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
         self.environment = clean_environment(os.environ)
-        # Of the tests' own settings module, which pytest-django names in the environment.
+        # pytest-django sets it to the tests' own settings module.
         self.environment.pop("DJANGO_SETTINGS_MODULE", None)
         self.environment |= {
             "NOVAPROXY_DATA_DIR": str(folder),
@@ -51,8 +51,8 @@ class Installation:
         """Run ``manage.py`` to its end.
 
         Raises:
-            AssertionError: it exited with another code than 0, and `check` is set.
-            subprocess.TimeoutExpired: it took longer than `timeout` seconds; it is killed then.
+            AssertionError: the exit code is not 0, and `check` is set.
+            subprocess.TimeoutExpired: it took longer than `timeout` seconds and was killed.
         """
         result = subprocess.run(
             self._command(*arguments),
@@ -73,8 +73,8 @@ class Installation:
     def shell(self, source: str) -> str:
         """Run Python `source` with Django set up, in a process of the installation; return what it prints.
 
-        The process stays for the next call, which then takes milliseconds. Raises AssertionError with the
-        traceback where `source` raises.
+        The process is kept for the next call, which then takes milliseconds. Raises AssertionError with the
+        traceback if `source` raises.
         """
         if self._console is None or self._console.environment != self.environment:
             self._close_console()
@@ -88,13 +88,13 @@ class Installation:
         new_session: bool = True,
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[str]:
-        """Start ``manage.py`` and return at once; whatever it started is gone when the test ends.
+        """Start ``manage.py`` and return at once; all its processes are killed when the test ends.
 
         Args:
             arguments: the command and its arguments.
-            output: a file for all that it writes; a pipe (stdout) where none is given.
-            new_session: start it in a process group of its own, that a test may send a signal to.
-            environment: further variables.
+            output: a file for its output; a pipe (stdout) if None.
+            new_session: start it in a separate process group that a test can send a signal to.
+            environment: additional variables.
         """
         process = subprocess.Popen(
             self._command(*arguments),
@@ -110,7 +110,7 @@ class Installation:
         return process
 
     def processes(self) -> list[psutil.Process]:
-        """Return all living processes of this installation: those whose environment names its folder."""
+        """Return all live processes of this installation: those whose environment names its folder."""
         ours = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
@@ -123,7 +123,7 @@ class Installation:
     def close(self) -> None:
         """Kill every process of this installation."""
         self._close_console()
-        # More than once, for one that is killed may just have started another.
+        # Repeat, because a killed process may just have started another.
         while left := self.processes():
             for process in left:
                 with suppress(psutil.Error):
@@ -144,7 +144,7 @@ class Installation:
 
 
 class Console:
-    """A Python process with Django set up, that runs one source after another."""
+    """A Python process with Django set up that runs one source after another."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = dict(environment)
@@ -181,10 +181,10 @@ def wait_for(
     seconds: float = 30,
     what: str | Callable[[], str] = "what the test waits for",
 ) -> Any:
-    """Return the first true answer of `condition`, asked ever more seldom, up to five times a second.
+    """Poll `condition` until it is true and return its value; pauses grow from 0.02 s to 0.2 s.
 
     Raises:
-        AssertionError: none came within `seconds`; it says `what` was waited for.
+        AssertionError: it was not true within `seconds`; the message contains `what`.
     """
     deadline = time.monotonic() + seconds
     pause = 0.02

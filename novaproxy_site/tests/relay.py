@@ -1,4 +1,4 @@
-"""A server between our code and the S3 server, that counts requests, slows them down, and breaks them."""
+"""A server between our code and the S3 server that counts requests, delays them, and breaks them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it came over the wire."""
+    """A request as received."""
 
     method: str
     path: str
@@ -24,12 +24,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the relay answers in the server's stead: a status with a body, or a body broken off.
+    """A response that the relay sends instead of the server's: a status with a complete or truncated body.
 
     Attributes:
         status: the HTTP status.
-        body: what is really sent.
-        length: the Content-Length that is announced; longer than the body breaks the answer off.
+        body: the bytes actually sent.
+        length: the Content-Length header; a value above the body's size truncates the response.
     """
 
     status: int
@@ -43,9 +43,9 @@ class Relay:
 
     Attributes:
         endpoint: where clients send their requests.
-        requests: those that came, in order; a test may clear the list.
-        delay: seconds that each request waits before it is passed on.
-        fault: looks at each request and answers it, or returns None to have it passed on.
+        requests: the requests received, in order; a test may clear the list.
+        delay: seconds to wait before forwarding each request.
+        fault: returns an answer to a request, or None to forward it.
     """
 
     endpoint: str
@@ -55,12 +55,12 @@ class Relay:
 
     @property
     def methods(self) -> list[str]:
-        """Return the methods of the requests that came, in order."""
+        """Return the methods of the received requests, in order."""
         return [request.method for request in self.requests]
 
     @staticmethod
     def answer(status: int, body: bytes = b"", *, length: int | None = None) -> Answer:
-        """Return what a fault may answer."""
+        """Return an answer for a fault to return."""
         return Answer(status, body, length)
 
 
@@ -75,7 +75,7 @@ def relay_to(endpoint: str) -> Iterator[Relay]:
 
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            # A client that takes the relay for its HTTP proxy names the whole address.
+            # A client that uses the relay as an HTTP proxy sends the full URL.
             self.path = self.path.removeprefix(f"http://{self.headers.get('Host', '')}")
             request = Request(self.command, self.path, dict(self.headers))
             relay.requests.append(request)
@@ -86,7 +86,7 @@ def relay_to(endpoint: str) -> Iterator[Relay]:
                 return
             length = len(answer.body) if answer.length is None else answer.length
             self._answer(answer.status, {"Content-Length": str(length)}, answer.body)
-            # Also after a whole answer: a fault never leaves a connection behind for the next request.
+            # Even after a complete answer: the next request must not reuse a connection that had a fault.
             self.close_connection = True
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815 (so the base class finds them)
@@ -94,7 +94,7 @@ def relay_to(endpoint: str) -> Iterator[Relay]:
         def _pass_on(self, body: bytes) -> None:
             connection = http.client.HTTPConnection(target)
             try:
-                # The signature covers Host, so the client's own goes on unchanged.
+                # The signature covers Host, so forward the client's header unchanged.
                 connection.request(self.command, self.path, body=body, headers=dict(self.headers))
                 response = connection.getresponse()
                 content = response.read()
@@ -117,7 +117,7 @@ def relay_to(endpoint: str) -> Iterator[Relay]:
                 self.wfile.write(body)
 
         def log_message(self, format: str, *arguments: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

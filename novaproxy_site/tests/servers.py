@@ -1,7 +1,7 @@
-"""Real servers for tests: S3 (seaweedfs), Redis and PostgreSQL, each private, on free ports of this machine.
+"""Real servers for tests: S3 (seaweedfs), Redis and PostgreSQL, private to a test process, on free ports.
 
-Nothing is shared with another test process and nothing that the machine runs already is touched, so tests
-can run side by side under pytest-xdist. A server dies with the process that started it.
+They share nothing with other test processes or with servers that the machine already runs, so tests can run
+in parallel under pytest-xdist. A server dies with the process that started it.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class ServerMissing(Exception):
 
 
 class ServerFailed(Exception):
-    """A server ended, or did not answer in time. The message holds what it wrote last."""
+    """A server exited or did not respond in time. The message contains its last output."""
 
 
 # -- Finding programs --------------------------------------------------------------------------
 
 
 def find_program(*names: str, folders: Sequence[Path] = ()) -> Path:
-    """Return the first of `names` that lies in `folders` or on PATH. Raises ServerMissing."""
+    """Return the first of `names` found in `folders` or on PATH. Raises ServerMissing."""
     for name in names:
         for folder in folders:
             if (folder / name).is_file():
@@ -66,7 +66,7 @@ def find_postgres(name: str) -> Path:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of 127.0.0.1 that nobody listens on, below 50,000 so that `weed` may add 10,000."""
+    """Return unused ports of 127.0.0.1, below 50,000 so that `weed` can add 10,000."""
     with ExitStack() as held:
         ports: list[int] = []
         while len(ports) < count:
@@ -84,9 +84,9 @@ def free_ports(count: int) -> list[int]:
 
 
 def dying_with_parent() -> list[str]:
-    """Return what to write before a command so that Linux kills it when this process dies.
+    """Return a command prefix that makes Linux kill the command when this process dies.
 
-    A preexec_fn would do the same, but Python warns of one where there are threads, as under xdist.
+    A preexec_fn would do the same, but Python warns about it in threaded processes, such as under xdist.
     """
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
@@ -102,7 +102,7 @@ def running(
     user: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server from when `ready()` is true until the block ends, with its output in `log`."""
+    """Start a server, wait until `ready()`, and stop it after the block; its output goes to `log`."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*dying_with_parent(), *command],
@@ -135,7 +135,7 @@ def _wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log
 
 
 def answers(port: int, request: bytes = b"", expected: bytes = b"") -> bool:
-    """Say whether something on 127.0.0.1:`port` accepts, and answers `request` with `expected`."""
+    """Return whether 127.0.0.1:`port` accepts connections and answers `request` with `expected`."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
             if not request:
@@ -151,7 +151,7 @@ def answers(port: int, request: bytes = b"", expected: bytes = b"") -> bool:
 
 @dataclass(frozen=True, slots=True)
 class S3Server:
-    """A running S3 server and the credentials that may do everything in it."""
+    """A running S3 server and credentials with full access."""
 
     endpoint: str
     access_key: str = "test-access-key"
@@ -160,7 +160,7 @@ class S3Server:
 
     @property
     def credentials(self) -> dict[str, str]:
-        """The environment with which boto3 may use this server."""
+        """Return environment variables that let boto3 use this server."""
         return {
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
@@ -168,7 +168,7 @@ class S3Server:
         }
 
     def make_bucket(self, name: str = "") -> S3Bucket:
-        """Create a bucket, by default under a name that no other test has."""
+        """Create a bucket, by default with a unique name."""
         bucket = S3Bucket(self, name or f"bucket-{secrets.token_hex(6)}")
         bucket.client().create_bucket(Bucket=bucket.name)
         return bucket
@@ -176,22 +176,22 @@ class S3Server:
 
 @dataclass(frozen=True, slots=True)
 class S3Bucket:
-    """A bucket of a running server."""
+    """A bucket on a running server."""
 
     server: S3Server
     name: str
 
     def client(self):
-        """Return a boto3 client with which a test looks past our code."""
+        """Return a boto3 client that bypasses our code."""
         return _client(self.server)
 
     def keys(self, prefix: str = "") -> list[str]:
-        """Return the keys that lie in the bucket, sorted."""
+        """Return the keys in the bucket, sorted."""
         pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
         return sorted(entry["Key"] for page in pages for entry in page.get("Contents", ()))
 
     def options(self, prefix: str = "") -> dict[str, str]:
-        """Return OPTIONS of a BucketStorage on this bucket."""
+        """Return OPTIONS for a BucketStorage on this bucket."""
         return {
             "bucket_name": self.name,
             "location": prefix,
@@ -202,7 +202,7 @@ class S3Bucket:
         }
 
     def amazon_options(self, prefix: str = "") -> dict[str, object]:
-        """Return OPTIONS with which the storage takes this bucket for one of Amazon's.
+        """Return OPTIONS that make the storage treat this bucket as one on Amazon S3.
 
         The server must be a relay, which is used as an HTTP proxy.
         """
@@ -210,7 +210,7 @@ class S3Bucket:
         return self.options(prefix) | {"endpoint_url": amazon, "proxies": {"http": self.server.endpoint}}
 
     def environment(self, alias: str, prefix: str = "") -> dict[str, str]:
-        """Return the variables that lay the storage `alias` (originals, proxies) into this bucket."""
+        """Return variables that put the storage `alias` (originals, proxies) into this bucket."""
         name = f"NOVAPROXY_{alias.upper()}"
         return self.server.credentials | {
             f"{name}_BUCKET": self.name,
@@ -254,7 +254,7 @@ def run_s3(folder: Path) -> Iterator[S3Server]:
         *("-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false"),
         "-s3.allowDeleteBucketNotEmpty=false",
         *(f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.telemetry=false"),
-        # Each bucket takes a volume, of which there would be one for each free GB of the disk.
+        # Each bucket takes a volume, and by default there is only one for each free GB of disk space.
         *(f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", "-volume.max=10000"),
         *(f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}"),
         *(f"-admin.port={admin}", f"-admin.port.grpc={admin_grpc}", "-admin.ui=false"),
@@ -262,16 +262,16 @@ def run_s3(folder: Path) -> Iterator[S3Server]:
     ]
 
     def ready() -> bool:
-        # The port opens before the server behind it can make a bucket.
+        # The port opens before the server can create a bucket.
         return answers(s3, b"GET / HTTP/1.0\r\n\r\n", b"403") and answers(filer)
 
-    # It writes to the folder it is started in, and to HOME, unless told otherwise.
+    # weed writes to its working directory and to HOME unless configured otherwise.
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(folder)}
     with running(
         command,
         log=folder / "weed.log",
         ready=ready,
-        stop_signal=signal.SIGKILL,  # it would take 3 s over a TERM, to save what nobody wants
+        stop_signal=signal.SIGKILL,  # on TERM it would take 3 s to save data that is not needed
         environment=environment,
     ):
         yield server
@@ -282,7 +282,7 @@ def run_s3(folder: Path) -> Iterator[S3Server]:
 
 @dataclass(frozen=True, slots=True)
 class RedisServer:
-    """A running Redis server without passwords; tests tell their data apart by database number."""
+    """A running Redis server without a password; tests use different database numbers."""
 
     port: int
 
@@ -313,16 +313,16 @@ class PostgresServer:
     port: int
 
     def url(self, database: str) -> str:
-        """Return DATABASE_URL of a database."""
+        """Return the DATABASE_URL of a database."""
         return f"postgres://novaproxy@127.0.0.1:{self.port}/{database}"
 
     def execute(self, statement: sql.Composed) -> None:
-        """Execute a statement of administration."""
+        """Execute an administrative statement."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(statement)
 
     def make_database(self, template: str = "template1") -> str:
-        """Create a database, as a copy of another where one is named, and return its name."""
+        """Create a database as a copy of `template` and return its name."""
         name = f"novaproxy_{secrets.token_hex(6)}"
         self.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
@@ -332,7 +332,7 @@ class PostgresServer:
 
 @contextmanager
 def run_postgres(folder: Path) -> Iterator[PostgresServer]:
-    """Run a PostgreSQL cluster of its own; without fsync, for these data need no power cut survived."""
+    """Run a private PostgreSQL cluster, without fsync because its data need not survive a power cut."""
     user = _postgres_user(folder)
     data = folder / "cluster"
     initdb: list[str | Path] = [
@@ -375,13 +375,13 @@ def run_postgres(folder: Path) -> Iterator[PostgresServer]:
             return False
         return True
 
-    # INT is PostgreSQL's "fast" shutdown: it does not wait for connections to be closed.
+    # INT is PostgreSQL's "fast" shutdown: it does not wait for clients to disconnect.
     with running(command, log=folder / "postgres.log", ready=ready, stop_signal=signal.SIGINT, user=user):
         yield PostgresServer(port)
 
 
 def _postgres_user(folder: Path) -> str | None:
-    """Return whom to run PostgreSQL as, with `folder` made his: it refuses to run as root."""
+    """Return the user to run PostgreSQL as, after giving it `folder`: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return None
     try:

@@ -1,7 +1,7 @@
-"""The settings that tests run under: the project's own, in an environment of the tests' making.
+"""Settings for tests: the project's own, read from a clean environment.
 
-The caller's environment must not reach a test: not the database of a real library, nor the credentials of a
-real bucket. NOVAPROXY_TEST_DATABASE_URL runs the tests on another database than SQLite.
+The caller's environment must not reach a test: neither a real library's database nor a real bucket's
+credentials. Set NOVAPROXY_TEST_DATABASE_URL to run the tests on a database other than SQLite.
 """
 
 import atexit
@@ -22,7 +22,7 @@ os.environ.update(_clean)
 
 from novaproxy_site.settings import *  # noqa: E402, F403
 
-# The connection of another thread would see nothing of a test's transaction.
+# The heartbeat thread's own connection could not see a test's transaction.
 HEARTBEAT = False
-# Django's own takes 0.3 s a user, on purpose.
+# Django's default hasher takes 0.3 s per user, by design.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

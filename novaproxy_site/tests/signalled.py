@@ -1,4 +1,4 @@
-"""Uploads and replacements without end, in a process that a test sends signals to.
+"""Upload or replace files endlessly, in a process that a test sends signals to.
 
 Run ``python -m novaproxy_site.tests.signalled upload|replace FIRST_SEED`` in an installation's environment.
 """
@@ -14,7 +14,7 @@ import django
 
 
 def main(door: str, first: int) -> None:
-    """Upload one new picture after the other, or replace the same row's file with them."""
+    """Upload new pictures one by one, or replace the same row's file with them."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "novaproxy_site.settings")
     django.setup()
     from django.contrib.auth import get_user_model

@@ -1,4 +1,4 @@
-"""Batches in the admin: seen at a glance, watched, changed."""
+"""Batches in the admin: list, progress page, buttons."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("off", "silent")]
 
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No bell is rung: nobody works on the batches of these tests."""
+    """Notify no worker, so that nothing works on the batches of these tests."""
     monkeypatch.setattr("proxies.batches.worker_slots.wake", lambda most=1: 0)
 
 
 @pytest.fixture
 def batch(add: Adds) -> Batch:
-    """A running batch: two files wait, one is in hand, one has failed, one needed nothing."""
+    """Return a running batch: two files queued, one running, one failed, one skipped."""
     rows = [add(seed=seed, name=f"IMG_{seed}.jpg") for seed in range(4)]
     add(pictures.jpeg(30, 20), name="small.jpg")
     batch = lifecycle.start("image-proxy", Selection(MediaFile.objects.all()), {"force": True})
@@ -76,7 +76,9 @@ def buttons_of(response: Any) -> list[str]:
 # -- One batch -------------------------------------------------------------------------------------
 
 
-def test_the_page_tells_how_far_the_batch_is(admin_client: Client, batch: Batch, worker: WorkerState) -> None:
+def test_the_page_shows_the_progress_of_the_batch(
+    admin_client: Client, batch: Batch, worker: WorkerState
+) -> None:
     response = admin_client.get(page_of(batch))
     text = text_of(response)
     for told in (
@@ -93,7 +95,7 @@ def test_the_page_tells_how_far_the_batch_is(admin_client: Client, batch: Batch,
     assert "No worker is running" not in text
 
 
-def test_counts_lead_to_the_files_behind_them(admin_client: Client, batch: Batch) -> None:
+def test_counts_link_to_their_files(admin_client: Client, batch: Batch) -> None:
     urls = {word: url for word, _, _, url in admin_client.get(page_of(batch)).context["outcomes"]}
     response = admin_client.get(urls["failed"])
     (item,) = response.context["cl"].result_list
@@ -101,21 +103,21 @@ def test_counts_lead_to_the_files_behind_them(admin_client: Client, batch: Batch
     assert "It ends early. (corrupt)" in text_of(response)
 
 
-def test_the_items_of_one_batch_are_not_those_of_another(admin_client: Client, batch: Batch) -> None:
+def test_the_item_list_shows_only_items_of_its_batch(admin_client: Client, batch: Batch) -> None:
     lifecycle.start("image-proxy", Selection(MediaFile.objects.all()), {})
     response = admin_client.get(ITEMS, {"batch__id__exact": batch.pk})
     assert {item.batch_id for item in response.context["cl"].result_list} == {batch.pk}
     assert response.context["cl"].result_count == 5
 
 
-def test_a_file_that_is_gone_is_still_told_of(admin_client: Client, batch: Batch) -> None:
+def test_deleted_files_are_still_listed(admin_client: Client, batch: Batch) -> None:
     gone = BatchItem.objects.get(outcome="failed").file
     gone.delete()
     assert "(deleted)" in text_of(admin_client.get(page_of(batch)))
     assert "(deleted)" in text_of(admin_client.get(ITEMS))
 
 
-def test_names_and_messages_are_text_and_never_markup(admin_client: Client, batch: Batch) -> None:
+def test_names_and_messages_are_escaped(admin_client: Client, batch: Batch) -> None:
     nasty = "<script>alert(1)</script>"
     MediaFile.objects.update(original_name=nasty)
     BatchItem.objects.filter(outcome="failed").update(message=nasty)
@@ -125,7 +127,9 @@ def test_names_and_messages_are_text_and_never_markup(admin_client: Client, batc
     assert nasty not in progress_of(admin_client, batch).json()["live"]
 
 
-def test_the_page_says_when_nobody_works(admin_client: Client, batch: Batch, worker: WorkerState) -> None:
+def test_the_page_warns_if_no_worker_is_running(
+    admin_client: Client, batch: Batch, worker: WorkerState
+) -> None:
     worker.beat_at = now() - timedelta(minutes=5)
     worker.save()
     assert "No worker is running" in text_of(admin_client.get(page_of(batch)))
@@ -133,16 +137,16 @@ def test_the_page_says_when_nobody_works(admin_client: Client, batch: Batch, wor
     assert "No worker is running" not in text_of(admin_client.get(page_of(batch)))
 
 
-def test_a_batch_that_is_not_there(admin_client: Client) -> None:
+def test_an_unknown_batch_is_not_found(admin_client: Client) -> None:
     assert "“77”" in messages_of(admin_client.get(f"{LIST}77/change/", follow=True))[0]
     assert admin_client.get(f"{LIST}77/progress/").status_code == 404
     assert admin_client.post(f"{LIST}77/pause/now/").status_code == 404
 
 
-# -- Live ------------------------------------------------------------------------------------------
+# -- Live progress ---------------------------------------------------------------------------------
 
 
-def test_progress_says_what_the_page_would_say(admin_client: Client, batch: Batch) -> None:
+def test_progress_returns_what_the_page_shows(admin_client: Client, batch: Batch) -> None:
     Batch.objects.update(counted_at=None)
     BatchItem.objects.filter(state="running").update(state="done", outcome="created", finished_at=now())
     answer = progress_of(admin_client, batch).json()
@@ -156,7 +160,9 @@ def test_progress_says_what_the_page_would_say(admin_client: Client, batch: Batc
     assert "csrfmiddlewaretoken" in answer["buttons"]
 
 
-def test_progress_costs_the_same_few_queries_however_many_files(admin_client: Client, batch: Batch) -> None:
+def test_progress_takes_few_queries_regardless_of_the_number_of_files(
+    admin_client: Client, batch: Batch
+) -> None:
     progress_of(admin_client, batch)
     with CaptureQueriesContext(connection) as few:
         progress_of(admin_client, batch)
@@ -180,20 +186,22 @@ def test_progress_costs_the_same_few_queries_however_many_files(admin_client: Cl
         ("cancelled", []),
     ],
 )
-def test_only_what_the_state_allows_is_offered(
+def test_only_buttons_allowed_by_the_state_are_shown(
     admin_client: Client, batch: Batch, state: str, offered: list[str]
 ) -> None:
     Batch.objects.update(state=state)
     assert buttons_of(admin_client.get(page_of(batch))) == offered
 
 
-def test_there_is_nothing_to_retry_where_nothing_failed(admin_client: Client, batch: Batch) -> None:
+def test_there_is_no_retry_button_without_failures(admin_client: Client, batch: Batch) -> None:
     BatchItem.objects.filter(outcome="failed").update(outcome="created")
     Batch.objects.update(counted_at=None)
     assert buttons_of(admin_client.get(page_of(batch))) == ["pause", "cancel"]
 
 
-def test_a_pause_is_recorded_with_who_and_why(admin_client: Client, admin_user: Any, batch: Batch) -> None:
+def test_a_pause_is_recorded_with_user_and_reason(
+    admin_client: Client, admin_user: Any, batch: Batch
+) -> None:
     response = press(admin_client, batch, "pause", reason=" The disk is full. ")
     batch.refresh_from_db()
     assert (batch.state, batch.changed_by, batch.paused_reason) == ("paused", admin_user, "The disk is full.")
@@ -220,7 +228,7 @@ def test_a_button_changes_the_state(
     assert batch.state == after
 
 
-def test_retry_puts_back_the_failed_files_and_no_others(admin_client: Client, batch: Batch) -> None:
+def test_retry_requeues_only_failed_files(admin_client: Client, batch: Batch) -> None:
     press(admin_client, batch, "retry_failed")
     assert batch.items.filter(state="queued").count() == 3
     assert batch.items.filter(outcome="skipped").count() == 1
@@ -229,7 +237,7 @@ def test_retry_puts_back_the_failed_files_and_no_others(admin_client: Client, ba
 @pytest.mark.parametrize(
     ("state", "name"), [("completed", "pause"), ("cancelled", "resume"), ("running", "resume")]
 )
-def test_what_the_state_does_not_allow_is_said_and_not_done(
+def test_changes_not_allowed_by_the_state_are_rejected_with_a_message(
     admin_client: Client, batch: Batch, state: str, name: str
 ) -> None:
     Batch.objects.update(state=state)
@@ -240,11 +248,11 @@ def test_what_the_state_does_not_allow_is_said_and_not_done(
     assert not LogEntry.objects.exists()
 
 
-def test_a_button_that_is_not_there(admin_client: Client, batch: Batch) -> None:
+def test_an_unknown_button_is_not_found(admin_client: Client, batch: Batch) -> None:
     assert press(admin_client, batch, "explode").status_code == 404
 
 
-def test_buttons_are_for_posts_with_a_token(admin_user: Any, admin_client: Client, batch: Batch) -> None:
+def test_buttons_require_post_and_a_csrf_token(admin_user: Any, admin_client: Client, batch: Batch) -> None:
     url = reverse("admin:proxies_batch_act", args=[batch.pk, "cancel"])
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(admin_user)
@@ -254,7 +262,7 @@ def test_buttons_are_for_posts_with_a_token(admin_user: Any, admin_client: Clien
     assert batch.state == "running"
 
 
-def test_who_may_only_look_gets_no_buttons(batch: Batch) -> None:
+def test_view_permission_alone_shows_no_buttons(batch: Batch) -> None:
     client = staff_with(LOOK)
     assert buttons_of(client.get(page_of(batch))) == []
     assert client.get(ITEMS).status_code == 200
@@ -263,14 +271,14 @@ def test_who_may_only_look_gets_no_buttons(batch: Batch) -> None:
     assert batch.state == "running"
 
 
-def test_who_may_change_gets_the_buttons(batch: Batch) -> None:
+def test_change_permission_shows_the_buttons(batch: Batch) -> None:
     client = staff_with(CHANGE)
     assert "pause" in buttons_of(client.get(page_of(batch)))
     assert press(client, batch, "pause").status_code == 200
 
 
 @pytest.mark.parametrize("permissions", [[], ["media_files.view_mediafile"]], ids=["none", "files"])
-def test_without_the_permission_nothing_is_seen(batch: Batch, permissions: list[str]) -> None:
+def test_pages_are_forbidden_without_permission(batch: Batch, permissions: list[str]) -> None:
     client = staff_with(*permissions)
     for url in (LIST, ITEMS, page_of(batch), reverse("admin:proxies_batch_progress", args=[batch.pk])):
         assert client.get(url).status_code == 403, url
@@ -279,7 +287,7 @@ def test_without_the_permission_nothing_is_seen(batch: Batch, permissions: list[
 # -- The list --------------------------------------------------------------------------------------
 
 
-def test_the_list_tells_the_state_at_a_glance(admin_client: Client, admin_user: Any, batch: Batch) -> None:
+def test_the_list_shows_state_and_progress(admin_client: Client, admin_user: Any, batch: Batch) -> None:
     Batch.objects.update(created_by=admin_user)
     text = text_of(admin_client.get(LIST))
     for told in (
@@ -293,7 +301,7 @@ def test_the_list_tells_the_state_at_a_glance(admin_client: Client, admin_user: 
         assert told in text, told
 
 
-def test_ended_batches_cost_the_list_no_query_of_their_own(admin_client: Client, add: Adds) -> None:
+def test_completed_batches_add_no_queries_to_the_list(admin_client: Client, add: Adds) -> None:
     add(pictures.jpeg(30, 20))
     lifecycle.start("image-proxy", Selection(MediaFile.objects.all()), {})
     admin_client.get(LIST)
@@ -307,7 +315,9 @@ def test_ended_batches_cost_the_list_no_query_of_their_own(admin_client: Client,
     assert len(six) == len(one)
 
 
-def test_uploads_stand_first_and_cannot_be_stopped(admin_client: Client, batch: Batch, add: Adds) -> None:
+def test_uploads_are_listed_first_and_cannot_be_stopped(
+    admin_client: Client, batch: Batch, add: Adds
+) -> None:
     lifecycle.add_to_uploads(add(seed=8).pk)
     uploads = Batch.objects.get(standing=Batch.UPLOADS)
     response = admin_client.get(LIST)
@@ -319,7 +329,7 @@ def test_uploads_stand_first_and_cannot_be_stopped(admin_client: Client, batch: 
     assert "becom" in messages_of(press(admin_client, uploads, "pause"))[0]
 
 
-def test_nobody_adds_deletes_or_edits_a_batch_by_hand(admin_client: Client, batch: Batch) -> None:
+def test_batches_cannot_be_added_deleted_or_edited_manually(admin_client: Client, batch: Batch) -> None:
     assert admin_client.get(f"{LIST}add/").status_code == 403
     assert admin_client.post(f"{LIST}{batch.pk}/delete/", {"post": "yes"}).status_code == 403
     assert admin_client.post(page_of(batch), {"state": "cancelled"}).status_code == 200
@@ -327,18 +337,18 @@ def test_nobody_adds_deletes_or_edits_a_batch_by_hand(admin_client: Client, batc
     assert batch.state == "running"
 
 
-def test_the_history_tells_who_changed_what(admin_client: Client, batch: Batch) -> None:
+def test_the_history_shows_changes(admin_client: Client, batch: Batch) -> None:
     press(admin_client, batch, "pause", reason="Backup")
     assert "Paused. Backup" in text_of(admin_client.get(f"{LIST}{batch.pk}/history/"))
 
 
-def test_the_front_page_shows_what_is_at_work_to_who_may_see_it(admin_client: Client, batch: Batch) -> None:
+def test_the_front_page_shows_running_batches_to_permitted_users(admin_client: Client, batch: Batch) -> None:
     index = reverse("admin:index")
     assert f"Batch {batch.pk} running 40 %, 2 of 5" in text_of(admin_client.get(index))
     assert f"Batch {batch.pk}" not in text_of(staff_with("media_files.view_mediafile").get(index))
 
 
-def test_uploads_that_failed_are_tried_again_by_a_batch_of_their_own(admin_client: Client, add: Adds) -> None:
+def test_failed_uploads_are_retried_by_a_separate_batch(admin_client: Client, add: Adds) -> None:
     row = add()
     lifecycle.add_to_uploads(row.pk)
     uploads = Batch.objects.get(standing=Batch.UPLOADS)

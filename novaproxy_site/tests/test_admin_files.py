@@ -1,4 +1,4 @@
-"""Originals in the admin: listed, found, uploaded, replaced, deleted."""
+"""Originals in the admin: list, search, upload, replace, delete."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def closed_storage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever opens a file fails the test."""
+    """Fail the test if it opens a file."""
 
     def refuse(self: LocalStorage, name: str, **kwargs: Any) -> None:
         raise AssertionError(f"{name} was opened")
@@ -59,7 +59,7 @@ def names_of(response: Any) -> set[str]:
 # -- The list --------------------------------------------------------------------------------------
 
 
-def test_a_picture_in_the_list_is_the_proxy_and_never_the_original(admin_client: Client, add: Adds) -> None:
+def test_the_list_shows_proxies_and_never_originals(admin_client: Client, add: Adds) -> None:
     large, small = add(pictures.jpeg(1000, 900), "large.jpg"), add(pictures.jpeg(30, 20), "small.jpg")
     proxy = ImageProxyService().create_proxy(large).proxy
     assert proxy is not None
@@ -70,7 +70,7 @@ def test_a_picture_in_the_list_is_the_proxy_and_never_the_original(admin_client:
     assert reverse("file-content", args=[small.pk]) not in page
 
 
-def test_the_list_tells_name_size_format_dimensions_and_state(
+def test_the_list_shows_name_size_format_dimensions_and_state(
     admin_client: Client, add: Adds, closed_storage: None
 ) -> None:
     row = add(pictures.jpeg(1000, 900), "Dom.jpg")
@@ -81,7 +81,7 @@ def test_the_list_tells_name_size_format_dimensions_and_state(
     assert row.bytes > 1024
 
 
-def test_the_list_takes_as_many_queries_for_many_files_as_for_one(
+def test_the_list_takes_the_same_queries_for_any_number_of_files(
     admin_client: Client, add: Adds, off: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ImageProxyService().create_proxy(add(seed=0))
@@ -100,7 +100,7 @@ def test_the_list_takes_as_many_queries_for_many_files_as_for_one(
 
 @pytest.fixture
 def one_of_each(add: Adds, off: None) -> None:
-    """A file in each state, named after it."""
+    """Add a file in each proxy state, named after the state."""
     ImageProxyService().create_proxy(add(seed=1, name="current"))
     ImageProxyService().create_proxy(add(seed=2, name="stale"))
     Proxy.objects.filter(source__original_name="stale").update(recipe="an older one")
@@ -109,9 +109,7 @@ def one_of_each(add: Adds, off: None) -> None:
 
 
 @pytest.mark.parametrize("state", ["current", "stale", "missing", "not_needed"])
-def test_files_are_found_by_where_their_proxy_stands(
-    admin_client: Client, one_of_each: None, state: str
-) -> None:
+def test_files_can_be_filtered_by_proxy_state(admin_client: Client, one_of_each: None, state: str) -> None:
     response = admin_client.get(LIST, {"proxy_state": state})
     assert names_of(response) == {state}
     assert f'<span class="np-badge np-{state}"' in response.content.decode()
@@ -128,7 +126,7 @@ def test_files_are_found_by_where_their_proxy_stands(
         ({"created_at__lt": "2001-01-01 00:00:00+00:00"}, {"film.mp4"}),
     ],
 )
-def test_files_are_found_by_type_format_name_and_date(
+def test_files_can_be_found_by_type_format_name_and_date(
     admin_client: Client, add: Adds, query: dict[str, str], found: set[str]
 ) -> None:
     add(pictures.jpeg(), "photograph.jpg")
@@ -138,7 +136,7 @@ def test_files_are_found_by_type_format_name_and_date(
     assert names_of(admin_client.get(LIST, query)) == found
 
 
-def test_a_file_is_found_by_the_beginning_of_its_sha256(admin_client: Client, add: Adds) -> None:
+def test_files_can_be_found_by_a_sha256_prefix(admin_client: Client, add: Adds) -> None:
     row = add(seed=1, name="this")
     add(seed=2, name="that")
     assert names_of(admin_client.get(LIST, {"q": row.sha256[:12]})) == {"this"}
@@ -147,7 +145,7 @@ def test_a_file_is_found_by_the_beginning_of_its_sha256(admin_client: Client, ad
 # -- Uploading -------------------------------------------------------------------------------------
 
 
-def test_an_upload_becomes_a_file_of_its_uploader(
+def test_an_upload_stores_a_file_with_its_uploader(
     admin_client: Client, admin_user: Any, folders: dict[str, Path]
 ) -> None:
     response = admin_client.post(ADD, upload(pictures.jpeg(), "../Köln.jpg"), follow=True)
@@ -168,7 +166,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("code", REFUSED)
-def test_a_refusal_names_the_error_and_changes_nothing(
+def test_a_rejected_upload_shows_the_error_and_changes_nothing(
     admin_client: Client, settings: Any, everything: Callable[[], Any], code: str
 ) -> None:
     settings.NOVAPROXY_MAX_PIXELS, settings.NOVAPROXY_MAX_UPLOAD = 100_000, 100_000
@@ -177,20 +175,20 @@ def test_a_refusal_names_the_error_and_changes_nothing(
     assert response.status_code == 200
     (error,) = response.context["errors"]
     assert f"(code: {code})" in error[0]
-    assert len(error[0]) > 40, "what was found, what is allowed, what to do"
+    assert len(error[0]) > 40, "the message should say what was found, what is allowed and what to do"
     assert everything() == before
 
 
 @pytest.mark.parametrize(
     "data", [pictures.HTML, pictures.PDF, pictures.archive()], ids=["html", "pdf", "zip"]
 )
-def test_other_documents_are_refused_whatever_they_are_called(admin_client: Client, data: bytes) -> None:
+def test_other_documents_are_rejected_regardless_of_their_name(admin_client: Client, data: bytes) -> None:
     response = admin_client.post(ADD, upload(data, "holiday.jpg"))
     assert "unsupported_format" in response.content.decode()
     assert not MediaFile.objects.exists()
 
 
-def test_the_same_bytes_again_lead_to_the_file_that_is_there(
+def test_uploading_the_same_bytes_redirects_to_the_existing_file(
     admin_client: Client, add: Adds, folders: dict[str, Path]
 ) -> None:
     row = add(pictures.jpeg(), "first.jpg")
@@ -201,7 +199,7 @@ def test_the_same_bytes_again_lead_to_the_file_that_is_there(
     assert not LogEntry.objects.exists()
 
 
-def test_a_storage_that_does_not_answer_is_named_and_nothing_is_kept(
+def test_a_storage_error_is_shown_and_nothing_is_stored(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch, folders: dict[str, Path]
 ) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
@@ -231,14 +229,14 @@ def test_no_transaction_is_open_while_a_file_is_stored(
     assert open_transactions == [False, False]
 
 
-def test_a_form_from_elsewhere_is_refused(admin_user: Any, folders: dict[str, Path]) -> None:
+def test_a_form_without_csrf_token_is_rejected(admin_user: Any, folders: dict[str, Path]) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(admin_user)
     assert client.post(ADD, upload(pictures.jpeg())).status_code == 403
     assert not MediaFile.objects.exists()
 
 
-def test_nobody_uploads_without_the_permission() -> None:
+def test_uploading_requires_the_permission() -> None:
     client = staff_with("media_files.view_mediafile")
     assert client.post(ADD, upload(pictures.jpeg())).status_code == 403
 
@@ -246,9 +244,7 @@ def test_nobody_uploads_without_the_permission() -> None:
 # -- One file --------------------------------------------------------------------------------------
 
 
-def test_the_page_of_a_file_shows_its_proxy_beside_its_facts(
-    admin_client: Client, add: Adds, off: None
-) -> None:
+def test_the_page_of_a_file_shows_its_proxy_and_its_facts(admin_client: Client, add: Adds, off: None) -> None:
     row = add(pictures.jpeg(1000, 900), "Dom.jpg")
     proxy = ImageProxyService().create_proxy(row).proxy
     assert proxy is not None
@@ -264,7 +260,7 @@ def test_the_page_of_a_file_shows_its_proxy_beside_its_facts(
         assert told in page, told
 
 
-def test_the_page_of_a_file_tells_what_was_done_with_it(admin_client: Client, add: Adds) -> None:
+def test_the_page_of_a_file_shows_its_history(admin_client: Client, add: Adds) -> None:
     row = add(pictures.jpeg())
     BatchItem.objects.update(state="done", outcome="failed", error="corrupt", message="It ends <too> early.")
     page = admin_client.get(change_url(row)).content.decode()
@@ -281,7 +277,7 @@ def test_the_page_of_a_file_tells_what_was_done_with_it(admin_client: Client, ad
         ("analyze-nova", "running", "missing"),
     ],
 )
-def test_only_what_a_running_batch_makes_is_on_its_way(
+def test_only_files_in_a_running_proxy_batch_are_shown_as_queued(
     admin_client: Client, add: Adds, operation: str, state: str, shown: str
 ) -> None:
     row = add(pictures.jpeg())
@@ -292,7 +288,7 @@ def test_only_what_a_running_batch_makes_is_on_its_way(
     assert re.findall(r'class="np-badge np-(\w+)"', page) == [shown]
 
 
-def test_a_new_file_makes_the_proxy_stale_and_is_queued(
+def test_replacing_a_file_outdates_its_proxy_and_queues_it(
     admin_client: Client,
     add: Adds,
     folders: dict[str, Path],
@@ -315,7 +311,7 @@ def test_a_new_file_makes_the_proxy_stale_and_is_queued(
 
 
 @pytest.mark.parametrize("data", [pictures.PDF, b""], ids=["pdf", "empty"])
-def test_a_new_file_that_is_refused_leaves_the_old_one(
+def test_a_rejected_replacement_keeps_the_old_file(
     admin_client: Client, add: Adds, everything: Callable[[], Any], data: bytes
 ) -> None:
     row = add()
@@ -326,7 +322,7 @@ def test_a_new_file_that_is_refused_leaves_the_old_one(
 
 
 @pytest.mark.parametrize("form", [{}, upload(pictures.jpeg(seed=1))], ids=["no file", "the same file"])
-def test_saving_without_another_file_changes_nothing(
+def test_saving_without_a_different_file_changes_nothing(
     admin_client: Client, add: Adds, form: dict[str, Any]
 ) -> None:
     row = add(seed=1)
@@ -336,7 +332,7 @@ def test_saving_without_another_file_changes_nothing(
     assert (after.updated_at, after.file.name) == (row.updated_at, row.file.name)
 
 
-def test_who_may_only_look_gets_facts_and_no_form(add: Adds, closed_storage: None) -> None:
+def test_view_permission_alone_shows_facts_and_no_form(add: Adds, closed_storage: None) -> None:
     row = add()
     client = staff_with("media_files.view_mediafile")
     page = client.get(change_url(row)).content.decode()
@@ -348,7 +344,7 @@ def test_who_may_only_look_gets_facts_and_no_form(add: Adds, closed_storage: Non
 # -- Deleting --------------------------------------------------------------------------------------
 
 
-def test_a_deleted_file_takes_its_proxy_with_it_after_the_commit(
+def test_deleting_a_file_deletes_its_proxy_after_the_commit(
     add: Adds,
     folders: dict[str, Path],
     off: None,
@@ -367,7 +363,7 @@ def test_a_deleted_file_takes_its_proxy_with_it_after_the_commit(
     assert files_in(folders["originals"]) == files_in(folders["proxies"]) == []
 
 
-def test_a_large_selection_is_summed_up_and_deleted(admin_client: Client, folders: dict[str, Path]) -> None:
+def test_deleting_a_large_selection_shows_a_summary(admin_client: Client, folders: dict[str, Path]) -> None:
     MediaFile.objects.bulk_create(
         MediaFile(file=f"original/{number}.jpg", original_name=f"IMG_{number}.jpg") for number in range(450)
     )

@@ -1,4 +1,4 @@
-"""Around the batches in the admin: quarantine, workers, the front page."""
+"""Other pages of the admin: quarantine, workers, the front page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Adds = Callable[..., MediaFile]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("off")]
 
 
-def test_released_files_can_be_tried_again(admin_client: Client, add: Adds) -> None:
+def test_released_files_can_be_retried(admin_client: Client, add: Adds) -> None:
     rows = [add(seed=seed, name=f"IMG_{seed}.jpg") for seed in range(3)]
     for row in rows:
         Quarantine.objects.create(source=row, fingerprint=row.fingerprint, message="It took all memory.")
@@ -34,7 +34,7 @@ def test_released_files_can_be_tried_again(admin_client: Client, add: Adds) -> N
     assert dict(plan.outcomes) == {"created": 2}
 
 
-def test_release_asks_for_the_permission_to_delete(add: Adds) -> None:
+def test_release_requires_the_delete_permission(add: Adds) -> None:
     row = add()
     held = Quarantine.objects.create(source=row, fingerprint=row.fingerprint, message="It took all memory.")
     url = reverse("admin:proxies_quarantine_changelist")
@@ -44,7 +44,7 @@ def test_release_asks_for_the_permission_to_delete(add: Adds) -> None:
     assert Quarantine.objects.exists()
 
 
-def test_the_front_page_warns_where_no_worker_is_alive(admin_client: Client, worker: WorkerState) -> None:
+def test_the_front_page_warns_if_no_worker_is_running(admin_client: Client, worker: WorkerState) -> None:
     index = reverse("admin:index")
     assert "No worker is running" not in text_of(admin_client.get(index))
     worker.delete()
@@ -56,7 +56,7 @@ def test_the_front_page_warns_where_no_worker_is_alive(admin_client: Client, wor
 @pytest.mark.parametrize(
     ("state", "age", "alive"), [("running", 1, True), ("running", 300, False), ("stopped", 1, False)]
 )
-def test_the_list_of_workers_tells_the_living_from_the_dead(
+def test_the_worker_list_shows_which_workers_are_alive(
     admin_client: Client, worker: WorkerState, state: str, age: int, alive: bool
 ) -> None:
     worker.state, worker.beat_at = state, now() - timedelta(seconds=age)
@@ -66,6 +66,6 @@ def test_the_list_of_workers_tells_the_living_from_the_dead(
     assert "left, process 1" in text_of(response)
 
 
-def test_the_admin_is_found_without_its_last_slash(client: Client) -> None:
+def test_the_admin_address_works_without_trailing_slash(client: Client) -> None:
     response: Any = client.get("/admin")
     assert response.url == "/admin/"

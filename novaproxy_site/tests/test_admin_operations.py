@@ -1,4 +1,4 @@
-"""Operations as actions of the files' list: offered, planned, started."""
+"""Operations as actions of the file list: offer, preview, start."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def actions_of(response: Any) -> dict[str, str]:
 
 
 def choose(client: Client, query: str = "", *ids: int, every: bool = False) -> Any:
-    """Tick files in the list and press "Go"."""
+    """Select files in the list and press "Go"."""
     form = {"action": "image-proxy", "_selected_action": ids or [1], "select_across": "1" if every else "0"}
     return client.post(f"{LIST}?{query}", form)
 
@@ -49,17 +49,17 @@ def counts_of(response: Any) -> dict[str, int]:
     return {word: count for word, count, _ in response.context["outcomes"]}
 
 
-# -- Offered ---------------------------------------------------------------------------------------
+# -- The action in the list ------------------------------------------------------------------------
 
 
-def test_the_action_bears_the_operations_own_label_and_sentence(admin_client: Client, add: Adds) -> None:
+def test_the_action_shows_the_operations_label_and_description(admin_client: Client, add: Adds) -> None:
     add()
     response = admin_client.get(LIST)
     assert actions_of(response)["image-proxy"] == "Image Proxies (Nova)"
     assert page_of("image-proxy").description in text_of(response)
 
 
-def test_the_action_is_hidden_from_who_may_not_start_it(add: Adds) -> None:
+def test_the_action_is_hidden_without_permission(add: Adds) -> None:
     add()
     response = staff_with(LOOK, "media_files.delete_mediafile").get(LIST)
     assert "delete_selected" in actions_of(response)
@@ -67,14 +67,14 @@ def test_the_action_is_hidden_from_who_may_not_start_it(add: Adds) -> None:
     assert page_of("image-proxy").description not in text_of(response)
 
 
-def test_ticked_files_are_carried_by_their_ids(admin_client: Client, add: Adds) -> None:
+def test_selected_files_are_passed_by_id(admin_client: Client, add: Adds) -> None:
     first, second, _ = add(seed=1), add(seed=2), add(seed=3)
     response = choose(admin_client, "", first.pk, second.pk)
     assert response.url == f"{PAGE}?ids={first.pk}%2C{second.pk}"
     assert "2 files selected" in text_of(admin_client.get(response.url))
 
 
-def test_select_all_carries_the_filter_and_not_the_ids(admin_client: Client, folders: Any) -> None:
+def test_select_all_passes_the_filter_instead_of_ids(admin_client: Client, folders: Any) -> None:
     MediaFile.objects.bulk_create(
         MediaFile(file=f"original/{number}.jpg", original_name=f"IMG_{number}.jpg", width=2000, height=1000)
         for number in range(300)
@@ -86,36 +86,36 @@ def test_select_all_carries_the_filter_and_not_the_ids(admin_client: Client, fol
     assert "All 300 files that match this filter: search “IMG”" in text_of(page)
 
 
-def test_all_files_of_the_library_are_called_that(admin_client: Client, add: Adds) -> None:
+def test_selecting_all_files_of_the_library_is_described_as_such(admin_client: Client, add: Adds) -> None:
     add()
     response = choose(admin_client, every=True)
     assert "All 1 file in the library" in text_of(admin_client.get(response.url))
 
 
-# -- Who may ---------------------------------------------------------------------------------------
+# -- Permissions -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("permissions", [[LOOK], [MAKE], [LOOK, "media_files.change_mediafile"]], ids=str)
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_the_page_asks_for_the_operations_permission(add: Adds, permissions: list[str], method: str) -> None:
+def test_the_page_requires_the_operations_permission(add: Adds, permissions: list[str], method: str) -> None:
     row = add()
     response = getattr(staff_with(*permissions), method)(f"{PAGE}?ids={row.pk}")
     assert response.status_code == 403
     assert not Batch.objects.exists()
 
 
-def test_the_page_opens_for_who_may(add: Adds) -> None:
+def test_the_page_opens_with_the_permission(add: Adds) -> None:
     row = add()
     assert staff_with(LOOK, MAKE).get(f"{PAGE}?ids={row.pk}").status_code == 200
 
 
-def test_strangers_are_asked_to_log_in(client: Client, add: Adds) -> None:
+def test_anonymous_users_are_redirected_to_the_login(client: Client, add: Adds) -> None:
     response: Any = client.post(f"{PAGE}?ids={add().pk}")
     assert response.url.startswith(reverse("admin:login"))
     assert not Batch.objects.exists()
 
 
-def test_an_operation_that_is_not_there_is_not_found(admin_client: Client) -> None:
+def test_an_unknown_operation_is_not_found(admin_client: Client) -> None:
     page = reverse("admin:media_files_mediafile_operation", args=["make-coffee"])
     assert admin_client.get(f"{page}?filter=").status_code == 404
 
@@ -123,7 +123,7 @@ def test_an_operation_that_is_not_there_is_not_found(admin_client: Client) -> No
 @pytest.mark.parametrize(
     "query", ["", "ids=", "ids=1,two", f"ids=1,{2**64}", "filter=created_at__gte%3Dsoon"]
 )
-def test_an_address_that_names_no_files_leads_back_to_the_list(admin_client: Client, query: str) -> None:
+def test_an_address_without_valid_files_redirects_to_the_list(admin_client: Client, query: str) -> None:
     for method in (admin_client.get, admin_client.post):
         response = method(f"{PAGE}?{query}", follow=True)
         assert response.redirect_chain == [(LIST, 302)]
@@ -131,19 +131,19 @@ def test_an_address_that_names_no_files_leads_back_to_the_list(admin_client: Cli
     assert not Batch.objects.exists()
 
 
-# -- The plan --------------------------------------------------------------------------------------
+# -- The preview -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def library(add: Adds) -> None:
-    """One file of each outcome but quarantine: reused, created (for two reasons), skipped, failed."""
+    """Add a file for each outcome except quarantined: reused, created (for two reasons), skipped, failed."""
     ImageProxyService().create_proxy(add(seed=1))
     add(pictures.encoded("TIFF", 1000, 900))
     add(pictures.jpeg(30, 20))
     add(pictures.mp4(), "film.mp4")
 
 
-def test_the_page_shows_the_plan_of_the_engine(admin_client: Client, library: None) -> None:
+def test_the_page_shows_the_preview(admin_client: Client, library: None) -> None:
     response = admin_client.get(f"{PAGE}?filter=")
     plan = lifecycle.plan("image-proxy", Selection(MediaFile.objects.all()), {})
     assert counts_of(response) == dict(plan.outcomes)
@@ -159,13 +159,13 @@ def test_the_page_shows_the_plan_of_the_engine(admin_client: Client, library: No
         assert told in text, told
 
 
-def test_a_forecast_without_sample_is_called_unknown(admin_client: Client, library: None) -> None:
+def test_a_forecast_without_sample_is_shown_as_unknown(admin_client: Client, library: None) -> None:
     text = text_of(admin_client.get(f"{PAGE}?filter="))
     assert "Proxies to create unknown: only 1 earlier" in text
     assert "Extra disk space unknown" in text
 
 
-def test_a_forecast_tells_its_interval_and_its_sample(admin_client: Client, add: Adds) -> None:
+def test_a_forecast_shows_its_interval_and_sample_size(admin_client: Client, add: Adds) -> None:
     for seed in range(5):
         ImageProxyService().create_proxy(add(seed=seed))
     add(seed=9)
@@ -176,7 +176,7 @@ def test_a_forecast_tells_its_interval_and_its_sample(admin_client: Client, add:
     assert re.search(r"Extra disk space about [\d.]+ [kM]B", text)
 
 
-def test_what_comes_out_as_it_is_needs_no_forecast(admin_client: Client, add: Adds) -> None:
+def test_unchanged_proxies_need_no_forecast(admin_client: Client, add: Adds) -> None:
     row = add()
     proxy = ImageProxyService().create_proxy(row).proxy
     assert proxy
@@ -185,14 +185,14 @@ def test_what_comes_out_as_it_is_needs_no_forecast(admin_client: Client, add: Ad
     assert "Extra disk space none" in text
 
 
-def test_force_plans_anew(admin_client: Client, library: None) -> None:
+def test_force_updates_the_preview(admin_client: Client, library: None) -> None:
     response = admin_client.get(f"{PAGE}?filter=&force=on")
     assert counts_of(response) == {"created": 1, "replaced": 1, "skipped": 1, "failed": 1}
     assert re.search(r'<input[^>]* name="force"[^>]* checked', response.content.decode())
     assert '<input type="hidden" name="force" value="on">' in response.content.decode()
 
 
-def test_looking_at_a_plan_changes_nothing(
+def test_viewing_a_preview_changes_nothing(
     admin_client: Client, library: None, everything: Callable[[], Any]
 ) -> None:
     before = everything()
@@ -200,17 +200,17 @@ def test_looking_at_a_plan_changes_nothing(
     assert everything() == before
 
 
-def test_where_nothing_is_to_be_done_nothing_can_be_started(admin_client: Client, add: Adds) -> None:
+def test_nothing_can_be_started_if_there_is_nothing_to_do(admin_client: Client, add: Adds) -> None:
     row = add(pictures.jpeg(30, 20))
     response = admin_client.get(f"{PAGE}?ids={row.pk}")
     assert "There is nothing to do." in text_of(response)
     assert "Start:" not in text_of(response)
 
 
-# -- Started ---------------------------------------------------------------------------------------
+# -- Starting --------------------------------------------------------------------------------------
 
 
-def test_start_makes_a_batch_of_the_filters_files_and_shows_it(
+def test_start_creates_a_batch_of_the_filtered_files_and_shows_it(
     admin_client: Client, admin_user: Any, add: Adds
 ) -> None:
     wanted = [add(seed=1, name="IMG_1.jpg"), add(seed=2, name="IMG_2.jpg")]
@@ -224,7 +224,7 @@ def test_start_makes_a_batch_of_the_filters_files_and_shows_it(
     assert set(batch.items.values_list("file_id", flat=True)) == {row.pk for row in wanted}
 
 
-def test_the_proxies_of_another_profile_are_planned_and_started(admin_client: Client, add: Adds) -> None:
+def test_another_profile_can_be_previewed_and_started(admin_client: Client, add: Adds) -> None:
     row = add()
     ImageProxyService().create_proxy(row)
     planned = admin_client.get(f"{PAGE}?ids={row.pk}&profile=rekognition")
@@ -235,7 +235,7 @@ def test_the_proxies_of_another_profile_are_planned_and_started(admin_client: Cl
     assert Batch.objects.count() == 1
 
 
-def test_without_the_tick_nothing_is_forced(admin_client: Client, add: Adds) -> None:
+def test_nothing_is_forced_unless_the_box_is_ticked(admin_client: Client, add: Adds) -> None:
     row = add()
     ImageProxyService().create_proxy(row)
     admin_client.post(f"{PAGE}?ids={row.pk}")
@@ -244,7 +244,7 @@ def test_without_the_tick_nothing_is_forced(admin_client: Client, add: Adds) -> 
     assert list(batch.items.values_list("outcome", flat=True)) == ["reused"]
 
 
-def test_a_filter_of_the_list_selects_the_same_files_for_the_batch(admin_client: Client, add: Adds) -> None:
+def test_a_list_filter_selects_the_same_files_for_the_batch(admin_client: Client, add: Adds) -> None:
     for seed, name in enumerate(["current", "stale", "missing"]):
         row = add(seed=seed, name=name)
         if name != "missing":
@@ -257,7 +257,7 @@ def test_a_filter_of_the_list_selects_the_same_files_for_the_batch(admin_client:
     assert item.file.original_name == "stale"
 
 
-def test_a_form_from_elsewhere_starts_nothing(admin_user: Any, add: Adds) -> None:
+def test_a_form_without_csrf_token_starts_nothing(admin_user: Any, add: Adds) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(admin_user)
     assert client.post(f"{PAGE}?ids={add().pk}").status_code == 403
@@ -284,7 +284,7 @@ class Describe(Operation):
         raise AssertionError("nothing is performed here")
 
 
-def test_whatever_registers_gets_its_action_its_page_and_its_permission(
+def test_every_registered_operation_gets_an_action_a_page_and_a_permission(
     add: Adds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(operations._registered, "describe", Describe())

@@ -1,4 +1,4 @@
-"""Proxies in the admin: listed, looked at, deleted."""
+"""Proxies in the admin: list, view, delete."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("off")]
 
 @pytest.fixture
 def make(add: Adds) -> Callable[[int], Proxy]:
-    """A function that adds a file of that seed and makes its proxy."""
+    """Return a function that adds a file with a given seed and makes its proxy."""
 
     def make_one(seed: int) -> Proxy:
         proxy = ImageProxyService().create_proxy(add(seed=seed, name=f"IMG_{seed}.jpg")).proxy
@@ -42,7 +42,7 @@ def page_of(proxy: Proxy) -> str:
     return reverse("admin:proxies_proxy_change", args=[proxy.pk])
 
 
-def test_the_list_tells_sizes_savings_and_state(
+def test_the_list_shows_sizes_savings_and_state(
     admin_client: Client, make: Callable[[int], Proxy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy = make(1)
@@ -54,7 +54,7 @@ def test_the_list_tells_sizes_savings_and_state(
         assert told in text, told
 
 
-def test_the_list_takes_as_many_queries_for_many_as_for_one(
+def test_the_list_takes_the_same_queries_for_any_number_of_proxies(
     admin_client: Client, make: Callable[[int], Proxy]
 ) -> None:
     make(0)
@@ -68,7 +68,7 @@ def test_the_list_takes_as_many_queries_for_many_as_for_one(
     assert len(for_many) == len(for_one)
 
 
-def test_a_proxy_is_found_by_the_name_of_its_original(
+def test_proxies_can_be_found_by_the_name_of_their_original(
     admin_client: Client, make: Callable[[int], Proxy]
 ) -> None:
     make(1)
@@ -76,7 +76,7 @@ def test_a_proxy_is_found_by_the_name_of_its_original(
     assert list(admin_client.get(LIST, {"q": "IMG_2"}).context["cl"].result_list) == [wanted]
 
 
-def test_the_page_of_a_proxy_tells_how_it_was_made(
+def test_the_page_of_a_proxy_shows_how_it_was_made(
     admin_client: Client, make: Callable[[int], Proxy]
 ) -> None:
     proxy = make(1)
@@ -90,7 +90,7 @@ def test_the_page_of_a_proxy_tells_how_it_was_made(
     assert 'name="_save"' not in page
 
 
-def test_a_video_that_was_given_is_linked_and_not_shown_as_a_picture(admin_client: Client, add: Adds) -> None:
+def test_an_external_video_proxy_is_linked_and_not_shown_as_an_image(admin_client: Client, add: Adds) -> None:
     film = add(pictures.mp4(), "film.mp4")
     proxy = create_proxy_file(film, pictures.mp4(), width=320, height=240)
     page = admin_client.get(page_of(proxy)).content.decode()
@@ -99,7 +99,7 @@ def test_a_video_that_was_given_is_linked_and_not_shown_as_a_picture(admin_clien
     assert "film.mp4 given" in text_of(admin_client.get(LIST))
 
 
-def test_to_see_a_proxy_is_to_see_its_original(make: Callable[[int], Proxy]) -> None:
+def test_permission_to_view_originals_includes_their_proxies(make: Callable[[int], Proxy]) -> None:
     proxy = make(1)
     client = staff_with("media_files.view_mediafile")
     assert client.get(page_of(proxy)).status_code == 200
@@ -109,14 +109,14 @@ def test_to_see_a_proxy_is_to_see_its_original(make: Callable[[int], Proxy]) -> 
     assert Proxy.objects.get().recipe == proxy.recipe
 
 
-def test_without_the_permission_to_see_originals_nothing_is_seen(make: Callable[[int], Proxy]) -> None:
+def test_proxies_are_forbidden_without_permission_to_view_originals(make: Callable[[int], Proxy]) -> None:
     proxy = make(1)
     client = staff_with("proxies.view_batch")
     assert client.get(LIST).status_code == 403
     assert client.get(page_of(proxy)).status_code == 403
 
 
-def test_a_deleted_proxy_takes_its_file_with_it_and_leaves_the_original(
+def test_deleting_a_proxy_deletes_its_file_and_keeps_the_original(
     make: Callable[[int], Proxy],
     folders: dict[str, Path],
     django_capture_on_commit_callbacks: Any,

@@ -1,4 +1,4 @@
-"""The admin's words: one form of a moment, counts that fit their nouns, a state that hides no failure."""
+"""Wording in the admin: a single date format, singular and plural, a batch state that shows failures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def start(*files: MediaFile, **parameters: Any) -> Batch:
 
 
 def ended(batch: Batch, *outcomes: str) -> Batch:
-    """The batch, whose items came to these ends."""
+    """Complete the batch, giving its items these outcomes."""
     for item, outcome in zip(batch.items.order_by("id"), outcomes, strict=True):
         batch.items.filter(pk=item.pk).update(
             state="done", outcome=outcome, finished_at=EVENING, message="It ends early."
@@ -49,10 +49,10 @@ def page_of(thing: Any) -> str:
     return reverse(f"admin:{thing._meta.label_lower.replace('.', '_')}_change", args=[thing.pk])
 
 
-# -- Moments -----------------------------------------------------------------------------------
+# -- Dates and times ---------------------------------------------------------------------------
 
 
-def test_every_page_tells_a_moment_alike(admin_client: Client, admin_user: Any, add: Adds) -> None:
+def test_every_page_uses_the_same_date_format(admin_client: Client, admin_user: Any, add: Adds) -> None:
     row = add()
     proxy = ImageProxyService().create_proxy(row).proxy
     assert proxy
@@ -68,7 +68,7 @@ def test_every_page_tells_a_moment_alike(admin_client: Client, admin_user: Any, 
         assert not re.search(r"\d [ap]\.m\.|noon|midnight", text), page
 
 
-# -- A batch at its end ------------------------------------------------------------------------
+# -- Completed batches -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_every_page_tells_a_moment_alike(admin_client: Client, admin_user: Any, 
         (["quarantined", "failed"], "completed, 2 failed", "np-partly"),
     ],
 )
-def test_a_batch_with_failures_is_not_shown_as_one_without(
+def test_a_completed_batch_with_failures_shows_them(
     admin_client: Client, add: Adds, outcomes: list[str], words: str, look: str
 ) -> None:
     batch = ended(start(*(add(seed=seed) for seed in range(2))), *outcomes)
@@ -93,7 +93,7 @@ def test_a_batch_with_failures_is_not_shown_as_one_without(
 # -- Counts ------------------------------------------------------------------------------------
 
 
-def test_one_of_a_kind_is_told_in_the_singular(admin_client: Client, add: Adds) -> None:
+def test_a_count_of_one_is_singular(admin_client: Client, add: Adds) -> None:
     ImageProxyService().create_proxy(add(seed=1))
     row = add(seed=2)
     page = f"{reverse('admin:media_files_mediafile_operation', args=['image-proxy'])}?ids={row.pk}"
@@ -108,7 +108,7 @@ def test_one_of_a_kind_is_told_in_the_singular(admin_client: Client, add: Adds) 
     assert "Show the 1 file with the outcome failed" in shown.content.decode()
 
 
-def test_no_page_counts_one_in_the_plural(admin_client: Client, add: Adds) -> None:
+def test_no_page_uses_the_plural_for_a_count_of_one(admin_client: Client, add: Adds) -> None:
     row = add(pictures.corrupt_jpeg(), "bad.jpg")
     batch = ended(start(row), "failed")
     plan = f"{reverse('admin:media_files_mediafile_operation', args=['image-proxy'])}?ids={row.pk}"
@@ -120,8 +120,8 @@ def test_no_page_counts_one_in_the_plural(admin_client: Client, add: Adds) -> No
 # -- The menu ----------------------------------------------------------------------------------
 
 
-def test_the_queues_inside_is_no_part_of_the_menu(admin_client: Client) -> None:
-    """What failed is told by the batches, and who works by the workers."""
+def test_the_menu_hides_the_queues_tables(admin_client: Client) -> None:
+    """Batches show what failed, and worker states show who is working."""
     page = admin_client.get(reverse("admin:index")).content.decode()
     assert "/admin/django_q/" not in page
     assert "/admin/proxies/workerstate/" in page

@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is one that the schema knows: no request makes the API fall over."""
+"""Fuzz the API: every response matches the schema, and no request causes a server error."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def row(add):
 
 @MANY
 @given(body=OBJECTS | JSON, as_form=st.booleans())
-def test_bodies_of_a_batch(api, row, body, as_form):
+def test_json_bodies_that_start_a_batch(api, row, body, as_form):
     sent = json.dumps(body)
     response = api.send_as(FORM if as_form else "application/json", "/api/batch/image-proxy", sent)
     assert response.status_code in (200, 202, 400)
@@ -62,7 +62,7 @@ def test_bodies_of_a_batch(api, row, body, as_form):
 @given(
     body=st.binary(max_size=60) | st.dictionaries(TEXT, TEXT, max_size=3).map(lambda d: urlencode(d).encode())
 )
-def test_bodies_that_are_bytes(api, row, body):
+def test_bodies_of_arbitrary_bytes(api, row, body):
     for content_type in (FORM, "application/json"):
         response = api.send_as(content_type, f"/api/files/{row.pk}/create-image-proxy", body)
         assert response.status_code in (200, 400)
@@ -70,7 +70,7 @@ def test_bodies_that_are_bytes(api, row, body):
 
 @MANY
 @given(body=OBJECTS | JSON, change=st.sampled_from(["pause", "resume", "cancel", "retry-failed"]))
-def test_bodies_of_a_change(api, row, body, change):
+def test_json_bodies_that_change_a_batch(api, row, body, change):
     batch = Batch.objects.create(operation="image-proxy")
     response = api.send(f"/api/batch/{batch.pk}/{change}", body)
     assert response.status_code in (200, 400, 409)
@@ -78,7 +78,7 @@ def test_bodies_of_a_change(api, row, body, change):
 
 @MANY
 @given(query=QUERIES, place=st.sampled_from(["files", "proxies", "batch", "items"]))
-def test_queries_of_lists(api, row, query, place):
+def test_query_strings_of_lists(api, row, query, place):
     if place == "items":
         batch, _ = Batch.objects.get_or_create(operation="image-proxy")
         place = f"batch/{batch.pk}/items"
@@ -88,7 +88,7 @@ def test_queries_of_lists(api, row, query, place):
 
 @MANY
 @given(name=st.text(st.characters(codec="utf-8", exclude_characters='"\r\n\\'), min_size=1, max_size=300))
-def test_names_of_uploads(api, name):
+def test_file_names_of_uploads(api, name):
     head = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode()
     MediaFile.objects.all().delete()
     response = api.send_as(

@@ -1,4 +1,4 @@
-"""Batches through the REST API: paused, resumed, cancelled, tried again."""
+"""Batches in the REST API: pause, resume, cancel, retry failed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from proxies.processes.liveness import this_holder
 pytestmark = pytest.mark.django_db
 
 
-# From each state, what each change leads to; None for 409.
+# For each change, the new state by the old one; all other states answer 409.
 CHANGES = {
     "pause": {"running": "paused"},
     "resume": {"paused": "running"},
@@ -26,7 +26,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("state", Batch.State)
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_change_is_made_where_the_state_allows_it(api, batch, change, state):
+def test_changes_succeed_only_where_the_state_allows_them(api, batch, change, state):
     Batch.objects.filter(pk=batch.pk).update(state=state)
     response = api.send(f"/api/batch/{batch.job_id}/{change}")
     batch.refresh_from_db()
@@ -40,14 +40,14 @@ def test_a_change_is_made_where_the_state_allows_it(api, batch, change, state):
         assert batch.changed_by.username == "caller"
 
 
-def test_nothing_has_failed_409(api, add, off):
+def test_retrying_without_failures_is_409(api, add, off):
     job = api.send(START, {"file_ids": [add().pk]}).json()["job_id"]
     response = api.send(f"/api/batch/{job}/retry-failed")
     assert response.status_code == 409
     assert "Nothing" in response.json()["detail"]
 
 
-def test_a_retry_takes_up_what_failed_and_nothing_else(api, add, off):
+def test_a_retry_requeues_only_failed_items(api, add, off):
     ids = [add(jpeg(), "good.jpg").pk, add(corrupt_jpeg(5), "bad.jpg").pk]
     batch_id = int(api.send(START, {"file_ids": ids}).json()["url"].rpartition("/")[2])
     work_off()
@@ -58,7 +58,7 @@ def test_a_retry_takes_up_what_failed_and_nothing_else(api, add, off):
     assert (waiting.file_id, waiting.attempts) == (ids[1], 0)
 
 
-def test_who_paused_it_may_say_why(api, batch):
+def test_a_pause_accepts_a_reason(api, batch):
     told = api.send(f"/api/batch/{batch.pk}/pause", {"reason": "Low disk"}).json()
     assert told["paused_reason"] == "Low disk"
 
@@ -72,7 +72,7 @@ def test_who_paused_it_may_say_why(api, batch):
         ("resume", {"force": True}, "force"),
         ("retry-failed", {"ids": [1]}, "ids"),
     ],
-    ids=["too long", "an unknown key", "no text", "resume takes nothing", "retry takes nothing"],
+    ids=["too long", "an unknown key", "not a string", "resume takes nothing", "retry takes nothing"],
 )
 def test_a_bad_body_of_a_change_is_400_with_the_field(api, batch, change, body, field):
     response = api.send(f"/api/batch/{batch.pk}/{change}", body)
@@ -92,7 +92,9 @@ def test_a_change_needs_no_body(api, batch, change, content_type):
     ids=["its command has ended", "its command runs"],
 )
 @pytest.mark.parametrize("change", ["resume", "retry-failed"])
-def test_a_commands_batch_that_is_taken_up_again_has_somebody_to_do_it(api, batch, change, holder, executor):
+def test_a_resumed_command_batch_is_picked_up_by_the_queue_if_its_command_has_ended(
+    api, batch, change, holder, executor
+):
     Batch.objects.filter(pk=batch.pk).update(executor="local", state="paused", holder=holder())
     WorkerSlot.objects.update(state=WorkerSlot.State.IDLE)
     assert api.send(f"/api/batch/{batch.pk}/{change}").status_code == 200

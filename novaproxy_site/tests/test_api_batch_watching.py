@@ -1,4 +1,4 @@
-"""Batches through the REST API: watched."""
+"""Batches in the REST API: status, items, lists."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ pytestmark = pytest.mark.django_db
 
 @pytest.mark.parametrize("tail", ["", "/status", "/items"])
 @pytest.mark.parametrize("name", ["{0}", "batch-image-proxy-{0}"], ids=["number", "job_id"])
-def test_a_batch_is_addressed_by_its_number_and_its_job_id(api, batch, name, tail):
+def test_a_batch_is_found_by_number_and_by_job_id(api, batch, name, tail):
     assert api.get(f"/api/batch/{name.format(batch.pk)}{tail}").status_code == 200
 
 
 @pytest.mark.parametrize(
     "name", ["999999", "batch-image-proxy-999999", "batch-analyze-{0}", "image-proxy-{0}", "0", "9" * 30, "x"]
 )
-def test_no_other_name_finds_one(api, batch, name):
+def test_a_batch_is_not_found_by_other_names(api, batch, name):
     assert api.get(f"/api/batch/{name.format(batch.pk)}/status").status_code == 404
 
 
-def test_the_standing_batch_of_uploads_is_nobodys_to_change(api, add):
+def test_the_standing_batch_of_uploads_is_hidden_and_cannot_be_changed(api, add):
     add()
     uploads = Batch.objects.get(standing="uploads")
     assert api.send(f"/api/batch/{uploads.pk}/cancel").status_code == 404
     assert api.get("/api/batch").json()["results"] == []
 
 
-def test_the_status_has_the_callers_keys(api, batch):
+def test_the_status_has_the_documented_keys(api, batch):
     told = api.get(f"/api/batch/{batch.pk}/status").json()
     assert set(told) == {
         "job_id", "status", "progress_percent", "total_files", "completed_files", "failed_files",
@@ -47,12 +47,12 @@ def test_the_status_has_the_callers_keys(api, batch):
     assert len(told["results"]) == 3
 
 
-def test_the_status_names_the_file_in_hand(api, batch, library):
+def test_the_status_names_the_current_file(api, batch, library):
     assert next(iter(Claim(batch, lambda: False))).file_id == library["created"]
     assert api.get(f"/api/batch/{batch.pk}/status").json()["current_file"] == "large.jpg"
 
 
-def test_the_status_shows_the_last_hundred(api, add, off):
+def test_the_status_shows_the_last_hundred_results(api, add, off):
     ids = [add(encoded("PNG", 8, 8, seed=seed)).pk for seed in range(105)]
     job = api.send(START, {"file_ids": ids}).json()["job_id"]
     told = api.get(f"/api/batch/{job}/status").json()
@@ -66,12 +66,12 @@ STATUSES = {
 
 
 @pytest.mark.parametrize("state", Batch.State)
-def test_each_state_has_the_callers_word(api, batch, state):
+def test_each_state_has_its_documented_status(api, batch, state):
     Batch.objects.filter(pk=batch.pk).update(state=state)
     assert api.get(f"/api/batch/{batch.pk}/status").json()["status"] == STATUSES[state]
 
 
-def test_a_batch_comes_to_its_end(api, batch, library, add):
+def test_a_batch_completes(api, batch, library, add):
     work_off()
     told = api.get(f"/api/batch/{batch.pk}").json()
     assert (told["state"], told["progress_percent"]) == ("completed", 100.0)
@@ -93,14 +93,14 @@ LISTS = {
 
 
 @pytest.mark.parametrize("case", LISTS)
-def test_the_list_is_filtered(api, batch, case):
+def test_the_list_can_be_filtered(api, batch, case):
     query, count = LISTS[case]
     Batch.objects.create(operation="image-proxy", state="paused")
     assert len(api.get(f"/api/batch?{query}").json()["results"]) == count
 
 
 @pytest.mark.parametrize("query", ["state=done", "stat=running"])
-def test_a_filter_of_the_list_that_means_nothing_is_400_with_its_name(api, query):
+def test_an_invalid_list_filter_is_400_with_its_name(api, query):
     response = api.get(f"/api/batch?{query}")
     assert (response.status_code, list(response.json())) == (400, [query.partition("=")[0]])
 
@@ -115,14 +115,14 @@ ITEMS = {
 
 
 @pytest.mark.parametrize("case", ITEMS)
-def test_items_are_filtered(api, batch, case):
+def test_items_can_be_filtered(api, batch, case):
     query, outcomes = ITEMS[case]
     response = api.get(f"/api/batch/{batch.pk}/items?{query}")
     assert sorted(item["outcome"] for item in response.json()["results"]) == sorted(outcomes)
 
 
 @pytest.mark.parametrize("query", ["outcome=broken", "state=x", "outcom=failed"], ids=str)
-def test_a_filter_that_means_nothing_is_400_with_its_name(api, batch, query):
+def test_an_invalid_item_filter_is_400_with_its_name(api, batch, query):
     response = api.get(f"/api/batch/{batch.pk}/items?{query}")
     assert (response.status_code, list(response.json())) == (400, [query.partition("=")[0]])
 
@@ -138,10 +138,12 @@ def test_items_are_paged(api, batch):
 
 @pytest.mark.parametrize("many", [1, 8])
 @pytest.mark.parametrize("state", ["running", "completed"])
-def test_a_list_costs_the_same_queries_however_long(api, library, many, state, django_assert_max_num_queries):
+def test_the_list_takes_the_same_queries_for_any_length(
+    api, library, many, state, django_assert_max_num_queries
+):
     for _ in range(many):
         api.send(START, {"filter": {"type": "image"}})
     Batch.objects.update(state=state, counted_at=None)
-    # The token, the permissions (two), the batches, their counts and keeping them, their rates.
+    # The token, the permissions (two), the batches, their counts and saving them, their rates.
     with django_assert_max_num_queries(9):
         assert len(api.get("/api/batch").json()["results"]) == many

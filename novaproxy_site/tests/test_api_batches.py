@@ -1,4 +1,4 @@
-"""Batches through the REST API: who may do what, what starts one."""
+"""Batches in the REST API: permissions and starting."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from proxies.outcomes import Outcome
 pytestmark = pytest.mark.django_db
 
 
-# -- Who may do what ---------------------------------------------------------------------------
+# -- Permissions -------------------------------------------------------------------------------
 
 ACTIONS = {
     "list": ("GET", "/api/batch", "proxies.view_batch", 200),
@@ -62,7 +62,7 @@ class TestPermission:
 # -- Starting ----------------------------------------------------------------------------------
 
 
-def test_a_batch_is_accepted_with_the_callers_keys(api, library):
+def test_starting_a_batch_returns_the_documented_keys(api, library):
     response = api.send(START, {"file_ids": list(library.values())})
     assert response.status_code == 202
     told = response.json()
@@ -98,7 +98,7 @@ BODIES = {
 
 @pytest.mark.parametrize("dry", [False, True], ids=["real", "dry run"])
 @pytest.mark.parametrize("case", BODIES)
-def test_bodies_that_are_understood(api, library, case, dry):
+def test_valid_bodies_are_accepted(api, library, case, dry):
     content_type, body, total = BODIES[case]
     body %= library
     if dry and body.startswith("{"):
@@ -146,7 +146,7 @@ BAD_BODIES = {
 
 
 @pytest.mark.parametrize("case", BAD_BODIES)
-def test_bodies_that_are_refused_with_the_field(api, library, case):
+def test_invalid_bodies_are_400_with_the_field(api, library, case):
     content_type, body, field = BAD_BODIES[case]
     response = api.send_as(content_type, START, body)
     assert response.status_code == 400, response.content
@@ -184,18 +184,18 @@ def test_a_hundred_thousand_ids_are_accepted_quickly(api, hundred_thousand):
     began = time.process_time()
     response = api.send(START, {"file_ids": hundred_thousand})
     assert response.status_code == 202
-    # It takes about 3 s of a core; what grows with the square of the number takes minutes.
+    # It takes about 3 s of CPU time; anything quadratic would take minutes.
     assert time.process_time() - began < 30
     assert (response.json()["total_files"], BatchItem.objects.count()) == (100_000, 100_000)
 
 
-def test_one_more_is_refused(api):
+def test_more_than_a_hundred_thousand_ids_are_rejected(api):
     response = api.send(START, {"file_ids": list(range(1, 100_002))})
     assert (response.status_code, list(response.json())) == (400, ["file_ids"])
     assert "100000" in response.json()["file_ids"][0]
 
 
-def test_a_dry_run_changes_nothing_at_all(api, library, everything):
+def test_a_dry_run_changes_nothing(api, library, everything):
     before = everything()
     response = api.send(START, {"filter": {}, "dry_run": True})
     assert response.status_code == 200
@@ -204,6 +204,6 @@ def test_a_dry_run_changes_nothing_at_all(api, library, everything):
 
 
 @pytest.mark.parametrize(("force", "created", "replaced"), [(False, 1, 1), (True, 1, 2)])
-def test_force_replaces_what_stands(api, library, force, created, replaced):
+def test_force_replaces_proxies_that_are_up_to_date(api, library, force, created, replaced):
     plan = api.send(START, {"filter": {}, "force": force}).json()["plan"]
     assert (plan["created"], plan["replaced"], plan["reused"]) == (created, replaced, 2 - replaced)

@@ -1,4 +1,4 @@
-"""One proxy through the REST API: made, reused, refused."""
+"""Creating one proxy through the REST API: created, reused, rejected."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TestCreateImageProxy:
     def row(self, add, off):
         return add(jpeg(quality=95), "coast.jpg")
 
-    def test_made_it_is_201_with_the_callers_keys(self, api, row):
+    def test_a_created_proxy_is_201_with_the_documented_keys(self, api, row):
         response = api.send(f"/api/files/{row.pk}/create-image-proxy")
         proxy = Proxy.objects.get()
         assert response.status_code == 201
@@ -49,13 +49,13 @@ class TestCreateImageProxy:
             "url": f"http://testserver/api/proxies/{proxy.pk}/content",
         }
 
-    def test_one_that_stands_is_200_with_the_same_keys(self, api, row):
+    def test_a_reused_proxy_is_200_with_the_same_keys(self, api, row):
         first = api.send(f"/api/files/{row.pk}/create-image-proxy").json()
         again = api.send(f"/api/files/{row.pk}/create-image-proxy")
         assert again.status_code == 200
         assert again.json() == first | {"outcome": "reused"}
 
-    def test_one_that_is_not_needed_is_200(self, api, add, off):
+    def test_an_unneeded_proxy_is_200(self, api, add, off):
         told = api.send(f"/api/files/{add(SMALL).pk}/create-image-proxy")
         assert told.status_code == 200
         assert set(told.json()) == KEYS
@@ -78,7 +78,7 @@ class TestCreateImageProxy:
     }
 
     @pytest.mark.parametrize("case", BODIES)
-    def test_bodies_that_are_understood(self, api, row, case):
+    def test_valid_bodies_are_accepted(self, api, row, case):
         content_type, body, status = self.BODIES[case]
         ImageProxyService().create_proxy(row)
         response = api.send_as(content_type, f"/api/files/{row.pk}/create-image-proxy", body)
@@ -105,7 +105,7 @@ class TestCreateImageProxy:
     }
 
     @pytest.mark.parametrize("case", BAD_BODIES)
-    def test_bodies_that_are_refused_with_the_field(self, api, row, case):
+    def test_invalid_bodies_are_400_with_the_field(self, api, row, case):
         content_type, body, field = self.BAD_BODIES[case]
         response = api.send_as(content_type, f"/api/files/{row.pk}/create-image-proxy", body)
         assert response.status_code == 400
@@ -117,7 +117,7 @@ class TestCreateImageProxy:
         response = api.send_as(content_type, f"/api/files/{row.pk}/create-image-proxy", '{"force": true}')
         assert response.status_code == 415
 
-    def test_a_body_beyond_all_measure_is_413(self, api, row):
+    def test_a_huge_body_is_413(self, api, row):
         body = json.dumps({"force": True, "padding": "x" * 5_000_000})
         response = api.send_as("application/json", f"/api/files/{row.pk}/create-image-proxy", body)
         assert (response.status_code, response.json()["error"]) == (413, "file_too_large")
@@ -130,23 +130,23 @@ class TestCreateImageProxy:
         response = api.send(f"/api/files/{add(mp4()).pk}/create-image-proxy")
         assert (response.status_code, response.json()["error"]) == (422, "not_an_image")
 
-    def test_an_original_that_has_vanished_is_422(self, api, row, folders):
+    def test_a_missing_original_is_422(self, api, row, folders):
         (folders["originals"] / row.file.name).unlink()
         response = api.send(f"/api/files/{row.pk}/create-image-proxy")
         assert (response.status_code, response.json()["error"]) == (422, "source_missing")
 
-    def test_more_pixels_than_allowed_today_are_422(self, api, row, settings):
+    def test_more_pixels_than_currently_allowed_are_422(self, api, row, settings):
         settings.NOVAPROXY_MAX_PIXELS = 1000
         response = api.send(f"/api/files/{row.pk}/create-image-proxy")
         assert (response.status_code, response.json()["error"]) == (422, "too_large")
 
-    def test_a_file_in_quarantine_is_422_and_not_decoded(self, api, row, folders):
+    def test_a_quarantined_file_is_422_and_not_decoded(self, api, row, folders):
         Quarantine.objects.create(source=row, fingerprint=row.fingerprint, message="It ended its process.")
         (folders["originals"] / row.file.name).unlink()
         response = api.send(f"/api/files/{row.pk}/create-image-proxy")
         assert (response.status_code, response.json()["error"]) == (422, "quarantined")
 
-    def test_a_storage_that_takes_nothing_is_503_and_leaves_nothing(self, api, row, folders):
+    def test_a_failing_storage_is_503_and_leaves_nothing(self, api, row, folders):
         folders["proxies"].mkdir(parents=True)
         (folders["proxies"] / "proxy_image").write_text("in the way")
         response = api.send(f"/api/files/{row.pk}/create-image-proxy")

@@ -1,4 +1,4 @@
-"""What the REST API says to whoever asked wrongly: one shape, one wording, and what to do."""
+"""Errors of the REST API: one shape, one wording, and what to do."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NOT_THERE = {
 
 
 @pytest.mark.parametrize("case", NOT_THERE)
-def test_what_is_not_there_is_404_in_one_wording(case):
+def test_every_404_has_the_same_wording(case):
     method, path = NOT_THERE[case]
     user = get_user_model().objects.create_superuser("root")
     client = Api()
@@ -51,7 +51,7 @@ def test_what_is_not_there_is_404_in_one_wording(case):
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
-def test_an_address_that_is_not_there_asks_for_a_login_first(method):
+def test_an_unknown_address_is_401_without_a_login(method):
     assert Api().generic(method, "/api/nothing").status_code == 401
 
 
@@ -62,7 +62,7 @@ def test_an_address_that_is_not_there_asks_for_a_login_first(method):
         (START, "application/json, application/x-www-form-urlencoded."),
     ],
 )
-def test_a_content_type_that_is_not_read_is_answered_with_those_that_are(api, path, read):
+def test_an_unsupported_content_type_lists_the_supported_ones(api, path, read):
     response = api.send_as("image/jpeg", path, SMALL)
     assert response.status_code == 415
     assert response.json() == {"detail": f'Unsupported media type "image/jpeg" in request. Send {read}'}
@@ -82,7 +82,7 @@ def lists(batch, library):
 
 @pytest.mark.parametrize("size", ["0", "-1", "1001", "99999999999999999999", "1.5", "many", "", "%00"])
 @pytest.mark.parametrize("place", LISTS)
-def test_a_page_size_out_of_its_range_is_400_with_the_range(api, lists, place, size):
+def test_a_page_size_out_of_range_is_400_with_the_range(api, lists, place, size):
     response = api.get(f"{lists[place]}?page_size={size}")
     assert response.status_code == 400
     assert response.json() == {"page_size": ["Give a whole number from 1 to 1,000."]}
@@ -90,7 +90,7 @@ def test_a_page_size_out_of_its_range_is_400_with_the_range(api, lists, place, s
 
 @pytest.mark.parametrize("size", [1, 1000])
 @pytest.mark.parametrize("place", LISTS)
-def test_the_ends_of_the_range_are_within(api, lists, place, size):
+def test_the_limits_of_the_page_size_are_accepted(api, lists, place, size):
     assert api.get(f"{lists[place]}?page_size={size}").status_code == 200
 
 
@@ -103,7 +103,7 @@ def encoded(text: str) -> str:
     ["xxx", "%FF", encoded("p=abc"), encoded("p=" + "9" * 40), encoded("o=x"), encoded("p=1;drop")],
 )
 @pytest.mark.parametrize("place", LISTS)
-def test_a_cursor_that_is_none_of_ours_is_400(api, lists, place, cursor):
+def test_an_invalid_cursor_is_400(api, lists, place, cursor):
     response = api.get(f"{lists[place]}?cursor={cursor}")
     assert response.status_code == 400
     (told,) = response.json()["cursor"]
@@ -113,7 +113,7 @@ def test_a_cursor_that_is_none_of_ours_is_400(api, lists, place, cursor):
 # -- Fields ------------------------------------------------------------------------------------
 
 
-def test_a_part_of_an_upload_that_is_not_known_is_named(api):
+def test_an_unknown_part_of_an_upload_is_named(api):
     body = {"file": SimpleUploadedFile("a.jpg", SMALL), "titel": "Coast"}
     response = api.post("/api/files", body, format="multipart")
     assert response.status_code == 400
@@ -121,14 +121,14 @@ def test_a_part_of_an_upload_that_is_not_known_is_named(api):
     assert not MediaFile.objects.exists()
 
 
-def test_a_misnamed_part_is_told_with_what_is_missing(api):
+def test_a_misnamed_part_reports_the_missing_one_too(api):
     response = api.post("/api/files", {"photo": SimpleUploadedFile("a.jpg", SMALL)}, format="multipart")
     assert response.status_code == 400
     assert response.json()["photo"] == ["Unknown key. Known are: file."]
     assert "file" in response.json()
 
 
-def test_two_files_in_one_upload_are_refused_and_none_is_kept(api):
+def test_two_files_in_one_upload_are_rejected_and_none_is_stored(api):
     body = {"file": [SimpleUploadedFile("a.jpg", SMALL), SimpleUploadedFile("b.jpg", jpeg(200, 300))]}
     response = api.post("/api/files", body, format="multipart")
     assert response.status_code == 400
@@ -136,7 +136,7 @@ def test_two_files_in_one_upload_are_refused_and_none_is_kept(api):
     assert not MediaFile.objects.exists()
 
 
-def test_a_form_of_a_page_brings_its_csrf_token_along(api):
+def test_an_upload_may_contain_a_csrf_token(api):
     body = {"file": SimpleUploadedFile("a.jpg", SMALL), "csrfmiddlewaretoken": "x" * 64}
     assert api.post("/api/files", body, format="multipart").status_code == 201
 
@@ -160,7 +160,7 @@ BATCHES = {
 
 
 @pytest.mark.parametrize("case", BATCHES)
-def test_each_field_of_a_batch_is_told_in_sentences(api, library, case):
+def test_errors_of_batch_fields_are_sentences(api, library, case):
     body, expected = BATCHES[case]
     response = api.send(START, body)
     assert response.status_code == 400
@@ -172,7 +172,7 @@ def test_each_field_of_a_batch_is_told_in_sentences(api, library, case):
         assert len(said) < 300
 
 
-# -- Parameters of addresses that take none -----------------------------------------------------
+# -- Query parameters where none are accepted ---------------------------------------------------
 
 WISHES = {
     "a batch": ("POST", START, "dry_run"),
@@ -187,7 +187,7 @@ WISHES = {
 
 
 @pytest.mark.parametrize("case", WISHES)
-def test_a_wish_in_an_address_that_takes_none_is_refused_and_nothing_is_done(case):
+def test_a_query_parameter_where_none_is_accepted_is_rejected_without_effect(case):
     user = get_user_model().objects.create_superuser("root")
     client = Api()
     client.force_authenticate(user)
@@ -203,27 +203,27 @@ def test_a_wish_in_an_address_that_takes_none_is_refused_and_nothing_is_done(cas
     assert not row.proxies.exists()
 
 
-def test_a_method_that_is_not_there_stays_405(api):
+def test_an_unsupported_method_is_405_even_with_parameters(api):
     assert api.generic("PUT", "/api/files?dry_run=true", "{}", "application/json").status_code == 405
 
 
-# -- Bodies that are not there ------------------------------------------------------------------
+# -- Missing bodies -----------------------------------------------------------------------------
 
 
-def test_an_upload_without_a_body_is_told_what_is_missing(api):
+def test_an_upload_without_a_body_is_400_with_the_missing_field(api):
     response = api.generic("POST", "/api/files")
     assert (response.status_code, response.json()) == (400, {"file": ["No file was submitted."]})
 
 
 @pytest.mark.parametrize("path", ["/api/files", START])
-def test_a_body_in_chunks_is_not_taken_for_none(api, path):
+def test_a_chunked_body_is_411_and_not_treated_as_empty(api, path):
     response = api.generic("POST", path, HTTP_TRANSFER_ENCODING="chunked")
     assert response.status_code == 411
     assert "Content-Length" in response.json()["detail"]
     assert not Batch.objects.exists()
 
 
-def test_half_a_character_is_no_filter(api):
+def test_a_lone_surrogate_in_a_filter_is_400(api):
     response = api.send_as("application/json", START, '{"filter": {"name": "\\ud800"}}')
     assert (response.status_code, list(response.json())) == (400, ["filter"])
     assert not Batch.objects.exists()

@@ -1,4 +1,4 @@
-"""Originals through the REST API, as an integrator with curl meets them."""
+"""Originals in the REST API, as seen by an integrator with curl."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.django_db
 SMALL = jpeg(300, 200)
 
 
-# -- Who may do what --------------------------------------------------------------------------
+# -- Permissions ------------------------------------------------------------------------------
 
 ACTIONS = {
     "list": ("GET", "/api/files", "media_files.view_mediafile"),
@@ -73,7 +73,7 @@ class TestPermission:
         assert ask(api_with(ACTIONS[action][2]), action, slash) == GOOD[action]
 
 
-def test_a_missing_login_is_told_which_scheme_to_use():
+def test_a_401_names_the_authentication_scheme():
     assert Api().get("/api/files").headers["WWW-Authenticate"] == "Token"
 
 
@@ -81,12 +81,12 @@ def test_a_wrong_token_is_401():
     assert Api().get("/api/files", headers={"Authorization": "Token nonsense"}).status_code == 401
 
 
-def test_a_user_who_was_deactivated_is_401(api):
+def test_a_deactivated_user_is_401(api):
     get_user_model().objects.update(is_active=False)
     assert api.get("/api/files").status_code == 401
 
 
-def test_a_browser_session_must_show_its_csrf_token(folders):
+def test_a_browser_session_needs_a_csrf_token(folders):
     client = Api(enforce_csrf_checks=True)
     client.force_login(get_user_model().objects.create_superuser("root"))
     assert client.get("/api/files").status_code == 200
@@ -104,7 +104,7 @@ def test_a_browser_session_must_show_its_csrf_token(folders):
         ("POST", "/api/files/{id}/content"),
     ],
 )
-def test_a_method_that_is_not_there_is_405(api, add, method, path):
+def test_an_unsupported_method_is_405(api, add, method, path):
     assert api.generic(method, path.format(id=add().pk)).status_code == 405
 
 
@@ -113,16 +113,16 @@ def test_a_method_that_is_not_there_is_405(api, add, method, path):
     ["/api/files/999999", "/api/files/0", "/api/files/abc", "/api/files/99999999999999999999999",
      "/api/files/999999/content", "/api/nothing"],
 )  # fmt: skip
-def test_what_is_not_there_is_404(api, path):
+def test_an_unknown_address_is_404(api, path):
     assert api.get(path).status_code == 404
 
 
-def test_the_proxy_of_a_file_that_is_not_there_is_404(api):
+def test_creating_a_proxy_of_an_unknown_file_is_404(api):
     assert api.send("/api/files/999999/create-image-proxy").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/"])
-def test_the_root_leads_to_the_lists(api, path):
+def test_the_root_links_to_the_lists(api, path):
     assert {"files", "proxies", "batch"} <= set(api.get(path).json())
 
 
@@ -131,7 +131,7 @@ def test_the_root_leads_to_the_lists(api, path):
 
 @pytest.fixture
 def library(add, off):
-    """One file of each kind."""
+    """Add one file of each kind."""
     rows = {
         "large.jpg": add(jpeg(), "large.jpg"),
         "small.png": add(encoded("PNG", 200, 100), "small.png"),
@@ -172,7 +172,7 @@ FILTERS = {
 
 
 @pytest.mark.parametrize("case", FILTERS)
-def test_the_list_is_filtered(api, library, case):
+def test_the_list_can_be_filtered(api, library, case):
     query, names = FILTERS[case]
     day = timedelta(days=1)
     moments = {"tomorrow": now() + day, "yesterday": now() - day}
@@ -195,14 +195,14 @@ BAD_FILTERS = {
 
 
 @pytest.mark.parametrize("case", BAD_FILTERS)
-def test_a_filter_that_means_nothing_is_400_with_its_name(api, library, case):
+def test_an_invalid_filter_is_400_with_its_name(api, library, case):
     query, name = BAD_FILTERS[case]
     response = api.get(f"/api/files?{query}")
     assert response.status_code == 400
     assert list(response.json()) == [name]
 
 
-def test_pages_lead_through_all_files_once_while_new_ones_come_in(api, library, add):
+def test_paging_lists_each_file_once_while_files_are_added(api, library, add):
     seen = []
     address = "/api/files?page_size=2"
     while address:
@@ -216,7 +216,7 @@ def test_pages_lead_through_all_files_once_while_new_ones_come_in(api, library, 
 
 
 @pytest.mark.parametrize("many", [2, 12])
-def test_a_list_costs_the_same_queries_however_long(api, add, inline, many, django_assert_num_queries):
+def test_the_list_takes_the_same_queries_for_any_length(api, add, inline, many, django_assert_num_queries):
     for seed in range(many):
         add(jpeg(300, 200, seed=seed))
     api.get("/api/files")
@@ -227,7 +227,7 @@ def test_a_list_costs_the_same_queries_however_long(api, add, inline, many, djan
 # -- One file ---------------------------------------------------------------------------------
 
 
-def test_a_row_tells_its_facts_and_its_proxies(api, add, off):
+def test_a_file_shows_its_facts_and_its_proxies(api, add, off):
     row = add(turned_jpeg(), "phone.jpg")
     proxy = ImageProxyService().create_proxy(row).proxy
     told = api.get(f"/api/files/{row.pk}").json()
@@ -241,7 +241,7 @@ def test_a_row_tells_its_facts_and_its_proxies(api, add, off):
 
 
 class TestContent:
-    def test_it_is_data_and_nothing_else(self, api, add):
+    def test_content_is_served_as_inert_data(self, api, add):
         response = api.get(f"/api/files/{add().pk}/content")
         assert response.getvalue() == jpeg()
         assert response.headers["Content-Type"] == "image/jpeg"
@@ -258,7 +258,7 @@ class TestContent:
          ('a "quoted".jpg', "inline; filename=\"a _quoted_.jpg\"; filename*=UTF-8''a%20%22quoted%22.jpg"),
          ("back\\slash.jpg", 'inline; filename="slash.jpg"'),
          ("Küste.jpg", "inline; filename=\"K_ste.jpg\"; filename*=UTF-8''K%C3%BCste.jpg"),
-         # Browsers decode an escape within quotes, though none should be there.
+         # Browsers decode percent escapes inside quotes, although the standard does not allow it.
          ("script>%22%00.jpg",
           "inline; filename=\"script>_22_00.jpg\"; filename*=UTF-8''script%3E%2522%2500.jpg"),
          ("line\r\nbreak: x.jpg",
@@ -266,11 +266,11 @@ class TestContent:
          ("x" * 300 + ".jpg", f'inline; filename="{"x" * 251}.jpg"')],
         ids=["plain", "apostrophe", "quotes", "backslash", "unicode", "escapes", "line break", "long"],
     )  # fmt: skip
-    def test_it_has_the_name_it_came_with(self, api, add, name, shown):
+    def test_it_keeps_its_original_name(self, api, add, name, shown):
         response = api.get(f"/api/files/{add(name=name).pk}/content")
         assert response.headers["Content-Disposition"] == shown
 
-    def test_who_has_it_is_told_so(self, api, add):
+    def test_a_matching_etag_is_304(self, api, add):
         address = f"/api/files/{add().pk}/content"
         etag = api.get(address).headers["ETag"]
         for known in (etag, f'"other", {etag}', f"W/{etag}", "*"):
@@ -279,23 +279,23 @@ class TestContent:
             assert response.headers["ETag"] == etag
         assert api.get(address, headers={"If-None-Match": '"other"'}).status_code == 200
 
-    def test_who_may_not_see_it_learns_nothing_by_an_etag(self, api, add):
+    def test_an_etag_reveals_nothing_without_permission(self, api, add):
         address = f"/api/files/{add().pk}/content"
         etag = api.get(address).headers["ETag"]
         assert api_with(name="other").get(address, headers={"If-None-Match": etag}).status_code == 403
 
-    def test_the_type_is_never_guessed_by_the_name(self, api, add):
+    def test_the_type_is_never_guessed_from_the_name(self, api, add):
         row = add(name="page.html")
         MediaFile.objects.filter(pk=row.pk).update(content_type="")
         response = api.get(f"/api/files/{row.pk}/content")
         assert response.headers["Content-Type"] == "application/octet-stream"
 
-    def test_head_tells_the_same_without_the_bytes(self, api, add):
+    def test_head_returns_the_same_headers_without_the_bytes(self, api, add):
         response = api.head(f"/api/files/{add().pk}/content")
         assert response.headers["Content-Length"] == str(len(jpeg()))
 
     def test_head_reads_nothing(self, add):
-        """Seen here, before the test's client takes a body away as a server does."""
+        """Check the response itself, because the test client drops the body as a server does."""
         row = add()
         asked = RequestFactory().head("/")
         response = file_response(
@@ -309,13 +309,13 @@ class TestContent:
         )
         assert b"".join(response) == b""
 
-    def test_a_file_that_has_vanished_is_422(self, api, add, folders):
+    def test_a_missing_file_is_422(self, api, add, folders):
         row = add()
         (folders["originals"] / row.file.name).unlink()
         response = api.get(f"/api/files/{row.pk}/content")
         assert (response.status_code, response.json()["error"]) == (422, "source_missing")
 
-    def test_a_storage_that_does_not_answer_is_503(self, api, add, folders):
+    def test_a_failing_storage_is_503(self, api, add, folders):
         row = add()
         path = folders["originals"] / row.file.name
         path.unlink()
@@ -325,7 +325,7 @@ class TestContent:
         assert int(response.headers["Retry-After"]) > 0
 
 
-def test_a_database_that_does_not_answer_is_503(api, monkeypatch):
+def test_a_database_error_is_503(api, monkeypatch):
     def locked(*args, **kwargs):
         raise OperationalError("database is locked")
 
@@ -336,9 +336,7 @@ def test_a_database_that_does_not_answer_is_503(api, monkeypatch):
     assert "locked" not in response.json()["message"]
 
 
-def test_a_delete_removes_the_files_after_the_commit_and_only_then(
-    api, add, off, folders, django_capture_on_commit_callbacks
-):
+def test_files_are_deleted_only_after_the_commit(api, add, off, folders, django_capture_on_commit_callbacks):
     row = add()
     ImageProxyService().create_proxy(row)
     with django_capture_on_commit_callbacks() as callbacks:

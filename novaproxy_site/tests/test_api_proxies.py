@@ -1,4 +1,4 @@
-"""Proxies through the REST API: listed, shown, sent, deleted."""
+"""Proxies in the REST API: list, view, download, delete."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ class TestPermission:
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/api/proxies"), ("PUT", "/api/proxies/{id}")])
-def test_proxies_are_made_through_their_files_only_405(api, proxy, method, path):
+def test_proxies_cannot_be_created_directly_405(api, proxy, method, path):
     assert api.generic(method, path.format(id=proxy.pk)).status_code == 405
 
 
-def test_one_tells_its_provenance(api, proxy):
+def test_a_proxy_shows_its_provenance(api, proxy):
     told = api.get(f"/api/proxies/{proxy.pk}").json()
     assert told["source_id"] == proxy.source_id
     assert told["path"] == f"proxy_image/Küste_{proxy.source_id}_nova.jpg"
@@ -75,7 +75,7 @@ FILTERS = {
 
 
 @pytest.mark.parametrize("case", FILTERS)
-def test_the_list_is_filtered(api, proxy, video_proxy, case):
+def test_the_list_can_be_filtered(api, proxy, video_proxy, case):
     query, kinds = FILTERS[case]
     response = api.get("/api/proxies?" + query.format(source=proxy.source_id))
     assert {row["file_type"] for row in response.json()["results"]} == kinds
@@ -84,20 +84,20 @@ def test_the_list_is_filtered(api, proxy, video_proxy, case):
 @pytest.mark.parametrize(
     "query", ["source=abc", "source=99999999999999999999", "file_type=x", "sorce=1"], ids=str
 )
-def test_a_filter_that_means_nothing_is_400_with_its_name(api, proxy, query):
+def test_an_invalid_filter_is_400_with_its_name(api, proxy, query):
     response = api.get(f"/api/proxies?{query}")
     assert (response.status_code, list(response.json())) == (400, [query.partition("=")[0]])
 
 
 @pytest.mark.parametrize("many", [2, 12])
-def test_a_list_costs_the_same_queries_however_long(api, add, off, many, django_assert_num_queries):
+def test_the_list_takes_the_same_queries_for_any_length(api, add, off, many, django_assert_num_queries):
     for seed in range(many):
         create_proxy_file(add(jpeg(300, 200, seed=seed)), b"a video")
     with django_assert_num_queries(4):  # the token, the permissions (two), the proxies
         assert len(api.get("/api/proxies").json()["results"]) == many
 
 
-def test_pages_lead_through_all_proxies(api, add, off):
+def test_paging_lists_all_proxies(api, add, off):
     made = [create_proxy_file(add(jpeg(300, 200, seed=seed)), b"a video").pk for seed in range(5)]
     seen, address = [], "/api/proxies?page_size=2"
     while address:
@@ -124,14 +124,14 @@ class TestContent:
         response = api.get(f"/api/proxies/{video_proxy.pk}/content")
         assert (response.getvalue(), response.headers["Content-Type"]) == (b"a smaller video", "video/mp4")
 
-    def test_who_has_it_is_told_so_until_it_is_made_anew(self, api, proxy):
+    def test_a_matching_etag_is_304_until_the_proxy_changes(self, api, proxy):
         address = f"/api/proxies/{proxy.pk}/content"
         known = {"If-None-Match": api.get(address).headers["ETag"]}
         assert api.get(address, headers=known).status_code == 304
         ImageProxyService(jpeg_quality=40).create_proxy(proxy.source, force=True)
         assert api.get(address, headers=known).status_code == 200
 
-    def test_a_proxy_whose_file_has_vanished_is_made_again(self, api, proxy, folders):
+    def test_a_proxy_with_a_missing_file_is_made_again(self, api, proxy, folders):
         path = folders["proxies"] / proxy.image.name
         before = path.read_bytes()
         path.unlink()
@@ -139,14 +139,14 @@ class TestContent:
         assert (response.status_code, response.getvalue()) == (200, before)
         assert path.read_bytes() == before
 
-    def test_a_video_proxy_whose_file_has_vanished_is_422(self, api, video_proxy, folders):
+    def test_a_video_proxy_with_a_missing_file_is_422(self, api, video_proxy, folders):
         (folders["proxies"] / video_proxy.image.name).unlink()
         response = api.get(f"/api/proxies/{video_proxy.pk}/content")
         assert (response.status_code, response.json()["error"]) == (422, "source_missing")
 
 
 @pytest.mark.parametrize("kind", ["proxy", "video_proxy"])
-def test_a_delete_removes_the_file_after_the_commit_and_keeps_the_original(
+def test_deleting_removes_the_file_after_the_commit_and_keeps_the_original(
     api, folders, kind, request, django_capture_on_commit_callbacks
 ):
     row = request.getfixturevalue(kind)
@@ -160,16 +160,16 @@ def test_a_delete_removes_the_file_after_the_commit_and_keeps_the_original(
 
 
 @pytest.mark.parametrize("path", ["/api/proxies/999999", "/api/proxies/abc", "/api/proxies/999999/content"])
-def test_what_is_not_there_is_404(api, path):
+def test_an_unknown_address_is_404(api, path):
     assert api.get(path).status_code == 404
 
 
 def test_the_schema_is_valid_and_complete(tmp_path):
-    """Its contents are held against every answer that these tests see, by their client."""
+    """The test client checks its contents: it validates every response against the schema."""
     call_command("spectacular", "--validate", "--fail-on-warn", file=str(tmp_path / "schema.yml"))
     assert "/api/batch/image-proxy" in (tmp_path / "schema.yml").read_text()
 
 
-def test_the_schema_is_shown_to_those_who_have_a_login(api):
+def test_the_schema_requires_a_login(api):
     assert Api().get("/api/schema").status_code == 401
     assert api.get("/api/schema").status_code == api.get("/api/schema/").status_code == 200

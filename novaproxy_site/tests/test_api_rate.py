@@ -1,4 +1,4 @@
-"""A caller that asks too often is told so, and when to ask again; without a limit nobody is."""
+"""Rate limit: excess requests get 429 with Retry-After; without a limit none do."""
 
 from __future__ import annotations
 

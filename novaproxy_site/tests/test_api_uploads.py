@@ -1,4 +1,4 @@
-"""Uploads through the REST API, as an integrator with curl makes them."""
+"""Uploads in the REST API, as made by an integrator with curl."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 SMALL = jpeg(300, 200)
 
 
-def test_an_upload_answers_with_the_row_and_where_it_is(api):
+def test_an_upload_returns_the_file_and_its_location(api):
     response = api.upload(jpeg(), "Küste.jpg")
     row = MediaFile.objects.get()
     assert response.status_code == 201
@@ -40,7 +40,7 @@ def test_an_upload_answers_with_the_row_and_where_it_is(api):
     assert api.get(told["content_url"]).getvalue() == jpeg()
 
 
-def test_the_same_bytes_again_answer_200_with_the_row_that_is_there(api, folders):
+def test_uploading_the_same_bytes_is_200_with_the_existing_file(api, folders):
     first = api.upload(SMALL, "a.jpg").json()
     before = files_in(folders["originals"])
     response = api.upload(SMALL, "b.jpg")
@@ -63,7 +63,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_an_upload_is_refused_by_its_content(api, settings, folders, case):
+def test_an_upload_is_rejected_by_its_content(api, settings, folders, case):
     settings.NOVAPROXY_MAX_PIXELS = 80_000
     settings.NOVAPROXY_MAX_UPLOAD = 50_000
     data, status, code = REFUSED[case]
@@ -74,7 +74,7 @@ def test_an_upload_is_refused_by_its_content(api, settings, folders, case):
     assert files_in(folders["originals"]) == []
 
 
-def test_a_body_announced_as_too_long_is_refused_before_it_is_read(api, settings):
+def test_a_body_with_an_excessive_length_is_rejected_before_it_is_read(api, settings):
     settings.NOVAPROXY_MAX_UPLOAD = 1000
 
     class Unreadable:
@@ -90,14 +90,14 @@ def test_a_body_announced_as_too_long_is_refused_before_it_is_read(api, settings
     assert (response.status_code, response.json()["error"]) == (413, "file_too_large")
 
 
-def test_a_body_announced_as_too_long_is_refused_before_a_session_reads_it(settings, folders):
+def test_a_body_with_an_excessive_length_is_rejected_before_a_session_reads_it(settings, folders):
     settings.NOVAPROXY_MAX_UPLOAD = 1000
     client = Api(enforce_csrf_checks=True)
     client.force_login(get_user_model().objects.create_superuser("root"))
     assert client.upload(bytes(100_000)).status_code == 413
 
 
-def test_a_video_is_kept(api):
+def test_a_video_is_stored(api):
     told = api.upload(mp4(), "clip.mp4").json()
     assert (told["file_type"], told["content_type"], told["width"]) == ("video", "video/mp4", None)
     assert "video" in told["proxy_status"]["message"]
@@ -111,7 +111,7 @@ NOT_UPLOADS = {
 
 
 @pytest.mark.parametrize("case", NOT_UPLOADS)
-def test_a_form_without_its_file_is_400_with_the_field(api, case):
+def test_a_form_without_a_file_is_400_with_the_field(api, case):
     body, field = NOT_UPLOADS[case]
     response = api.post("/api/files", body, format="multipart")
     assert response.status_code == 400
@@ -121,7 +121,7 @@ def test_a_form_without_its_file_is_400_with_the_field(api, case):
 @pytest.mark.parametrize(
     "content_type", ["image/jpeg", "application/json", "application/x-www-form-urlencoded"]
 )
-def test_an_upload_that_is_no_multipart_form_is_415(api, content_type):
+def test_an_upload_that_is_not_multipart_is_415(api, content_type):
     assert api.send_as(content_type, "/api/files", SMALL).status_code == 415
 
 
@@ -130,7 +130,7 @@ def test_an_upload_that_is_no_multipart_form_is_415(api, content_type):
     [("multipart/form-data", b"--x\r\n"), ("multipart/form-data; boundary=x", b"no such boundary")],
     ids=["no boundary named", "not in the body"],
 )
-def test_a_multipart_form_without_its_boundary_is_400(api, content_type, body):
+def test_a_multipart_form_without_a_boundary_is_400(api, content_type, body):
     assert api.send_as(content_type, "/api/files", body).status_code == 400
 
 
@@ -159,7 +159,7 @@ ESCAPED = {
 
 
 @pytest.mark.parametrize("case", ESCAPED)
-def test_a_name_in_escapes_is_stored_safely_and_given_back(api, folders, case):
+def test_a_percent_encoded_name_is_stored_safely_and_returned(api, folders, case):
     sent, kept = ESCAPED[case]
     head = f'--b\r\nContent-Disposition: form-data; name="file"; {sent}\r\n\r\n'.encode()
     response = api.send_as("multipart/form-data; boundary=b", "/api/files", head + SMALL + b"\r\n--b--\r\n")
@@ -200,7 +200,7 @@ def test_a_file_without_a_name_is_400(api, name):
 
 
 class TestProxyOfAnUpload:
-    """What an upload's answer says of the proxy, in each mode."""
+    """What an upload's response says about the proxy, in each mode."""
 
     def upload(self, api, capture, data):
         with capture(execute=True):
@@ -208,14 +208,14 @@ class TestProxyOfAnUpload:
         assert response.status_code == 201
         return api.get(response.json()["url"]).json(), response.json()
 
-    def test_queue_it_is_on_its_way(self, api, django_capture_on_commit_callbacks):
+    def test_queue_mode_reports_a_pending_proxy(self, api, django_capture_on_commit_callbacks):
         _, told = self.upload(api, django_capture_on_commit_callbacks, jpeg())
         assert told["proxy_state"] == "missing"
         assert told["proxy_status"] == {"state": "missing", "message": "On its way. Ask again shortly."}
         assert BatchItem.objects.get().file_id == told["id"]
 
     @pytest.mark.parametrize("mode", ["queue", "inline", "off"])
-    def test_none_is_needed(self, api, settings, django_capture_on_commit_callbacks, mode):
+    def test_no_proxy_is_needed_in_any_mode(self, api, settings, django_capture_on_commit_callbacks, mode):
         settings.NOVAPROXY_ON_SAVE = mode
         _, told = self.upload(api, django_capture_on_commit_callbacks, SMALL)
         assert told["proxy_status"] == {
@@ -224,24 +224,26 @@ class TestProxyOfAnUpload:
         }
         assert not BatchItem.objects.exists()
 
-    def test_inline_it_stands(self, api, inline, django_capture_on_commit_callbacks):
+    def test_inline_mode_makes_the_proxy(self, api, inline, django_capture_on_commit_callbacks):
         later, _ = self.upload(api, django_capture_on_commit_callbacks, jpeg())
         proxy = Proxy.objects.get()
         size = {"bytes": proxy.bytes, "width": proxy.width, "height": 896}
         assert later["proxy_status"] == {"state": "current", "id": proxy.pk} | size
         assert later["proxies"][0]["id"] == proxy.pk
 
-    def test_inline_one_that_fails_fails_no_upload(self, api, inline, django_capture_on_commit_callbacks):
+    def test_inline_mode_accepts_an_upload_whose_proxy_fails(
+        self, api, inline, django_capture_on_commit_callbacks
+    ):
         later, _ = self.upload(api, django_capture_on_commit_callbacks, corrupt_jpeg())
         assert later["proxy_state"] == "failed"
         assert "damaged" in later["proxy_status"]["message"]
 
-    def test_off_it_is_made_when_asked_for(self, api, off, django_capture_on_commit_callbacks):
+    def test_off_mode_makes_a_proxy_only_on_request(self, api, off, django_capture_on_commit_callbacks):
         _, told = self.upload(api, django_capture_on_commit_callbacks, jpeg())
         assert "create-image-proxy" in told["proxy_status"]["message"]
         assert not BatchItem.objects.exists()
 
-    def test_the_ledger_says_why_there_is_none(self, api, add):
+    def test_the_status_shows_why_there_is_no_proxy(self, api, add):
         row = add(corrupt_jpeg())
         BatchItem.objects.update(state="done", outcome="failed", error="corrupt", message="It is damaged.")
         told = api.get(f"/api/files/{row.pk}").json()["proxy_status"]
@@ -249,6 +251,6 @@ class TestProxyOfAnUpload:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_answer_of_an_inline_upload_carries_the_proxy(api, inline):
+def test_the_response_to_an_inline_upload_contains_the_proxy(api, inline):
     told = api.upload(jpeg()).json()
     assert told["proxy_status"]["id"] == Proxy.objects.get().pk

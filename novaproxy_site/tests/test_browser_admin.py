@@ -1,4 +1,4 @@
-"""The admin as a person meets it: a browser before the site and its worker, each in a process of its own."""
+"""The admin in a real browser, with the site and its worker in separate processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.browser
 
 PATIENCE = 30_000  # ms; the machine may be busy with other tests
 expect.set_options(timeout=PATIENCE)
-# What a site may ask for that lets no inline script and no foreign host in.
+# A strict policy that a site may set: no inline scripts and no other hosts.
 STRICT = "default-src 'self'; style-src 'self'; script-src 'self'; img-src 'self' data:; object-src 'none'"
 OPTIONS = [
     "--no-sandbox",
@@ -30,7 +30,7 @@ OPTIONS = [
     "--disable-component-update",
     "--no-first-run",
 ]
-# Pictures and fields that a screen reader can say nothing of.
+# Pictures and fields without a name for screen readers.
 UNNAMED = """() => [
     ...document.querySelectorAll("img:not([alt])"),
     ...[...document.querySelectorAll("#content input:not([type=hidden], [type=submit], [aria-label])")]
@@ -42,7 +42,7 @@ OPERATION = f"{FILES}operation/image-proxy/"
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A running site, and the cookie of somebody who may do everything."""
+    """A running site and a superuser's session cookie."""
 
     installation: Installation
     url: str
@@ -52,7 +52,7 @@ class Site:
         return self.installation.shell(source).strip()
 
     def make_batch(self) -> int:
-        """A batch over the six photographs, which nobody works on unless a worker runs."""
+        """Start a batch over the six photographs; it stays queued unless a worker runs."""
         return int(
             self.shell("""
                 from media_files.models import MediaFile
@@ -66,7 +66,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(chromium: Path, installer: Installer) -> Iterator[Site]:
-    """A site with six photographs, without a worker."""
+    """Run a site with six photographs and no worker."""
     installation = installer.make("sqlite")
     try:
         (port,) = free_ports(1)
@@ -101,7 +101,7 @@ def browser(chromium: Path) -> Iterator[Browser]:
 
 
 def open_page(browser: Browser, site: Site, **options: Any) -> Page:
-    """A page of somebody logged in, under the strictest policy; a fault in it fails the test."""
+    """Open a page as a logged-in user under the strict policy; a script error fails the test."""
     context = browser.new_context(base_url=site.url, **options)
     context.add_cookies([{"name": "sessionid", "value": site.session, "url": site.url}])
     page = context.new_page()
@@ -112,7 +112,7 @@ def open_page(browser: Browser, site: Site, **options: Any) -> Page:
         if route.request.resource_type != "document":
             route.continue_()
             return
-        response = route.fetch(max_redirects=0)  # the browser is to see where it is sent
+        response = route.fetch(max_redirects=0)  # let the browser follow redirects itself
         route.fulfill(response=response, headers=response.headers | {"content-security-policy": STRICT})
 
     page.route(re.compile(r"^http://[^/]+/admin/"), under_policy)
@@ -127,7 +127,7 @@ def page(browser: Browser, site: Site) -> Iterator[Page]:
 
 
 def violations(page: Page) -> list[str]:
-    """What the browser complains of from here on."""
+    """Collect the errors that the browser's console reports from now on."""
     found: list[str] = []
     page.on(
         "console",
@@ -170,7 +170,7 @@ def test_every_page_fits_its_screen_under_a_strict_policy(
             f"{path} is too wide"
         )
         unnamed = page.evaluate(UNNAMED)
-        assert unnamed == [], f"{path} has what a screen reader cannot name"
+        assert unnamed == [], f"{path} has elements without a name for screen readers"
     assert complaints == []
     page.context.close()
 
@@ -178,7 +178,7 @@ def test_every_page_fits_its_screen_under_a_strict_policy(
 # -- A batch's page --------------------------------------------------------------------------------
 
 
-def test_a_batchs_page_follows_it_without_reloading(site: Site, page: Page) -> None:
+def test_a_batch_page_updates_without_reloading(site: Site, page: Page) -> None:
     batch = site.make_batch()
     page.goto(f"/admin/proxies/batch/{batch}/change/")
     page.evaluate("window.loadedOnce = true")
@@ -215,10 +215,10 @@ def test_a_batchs_page_follows_it_without_reloading(site: Site, page: Page) -> N
     expect(live).to_contain_text("6 of 6 files done, 1 failed")
     expect(page.locator("#np-buttons")).not_to_contain_text("Pause")
     expect(page.get_by_role("button", name="Retry failed")).to_be_visible()
-    assert page.evaluate("window.loadedOnce"), "the page was loaded anew"
+    assert page.evaluate("window.loadedOnce"), "the page was reloaded"
 
 
-def test_what_is_being_written_stays_while_the_figures_change(site: Site, page: Page) -> None:
+def test_a_half_typed_reason_survives_updates(site: Site, page: Page) -> None:
     batch = site.make_batch()
     page.goto(f"/admin/proxies/batch/{batch}/change/")
     page.get_by_text("Pause…").click()
@@ -239,7 +239,7 @@ def test_what_is_being_written_stays_while_the_figures_change(site: Site, page: 
     expect(page.locator("#np-live")).to_contain_text("running")
 
 
-def test_a_server_that_does_not_answer_is_told_of_and_asked_again(site: Site, page: Page) -> None:
+def test_an_unresponsive_server_causes_a_warning_and_is_polled_again(site: Site, page: Page) -> None:
     batch = site.make_batch()
     page.goto(f"/admin/proxies/batch/{batch}/change/")
     warning = page.get_by_text("The server is not responding")
@@ -250,10 +250,10 @@ def test_a_server_that_does_not_answer_is_told_of_and_asked_again(site: Site, pa
     expect(warning).to_be_hidden()
 
 
-# -- The whole way ---------------------------------------------------------------------------------
+# -- End to end ------------------------------------------------------------------------------------
 
 
-def test_select_all_plan_force_and_start(site: Site, page: Page) -> None:
+def test_select_all_preview_force_and_start(site: Site, page: Page) -> None:
     page.goto(f"{FILES}?q=IMG")
     page.get_by_label("Select all objects on this page for an action").check()
     page.get_by_label("Action:").select_option("Image Proxies (Nova)")
@@ -261,7 +261,7 @@ def test_select_all_plan_force_and_start(site: Site, page: Page) -> None:
     expect(page.get_by_role("heading", name="Image Proxies (Nova)")).to_be_visible()
     assert "force" not in page.url
     page.get_by_label("Force").check()
-    page.wait_for_url(re.compile("force=on"))  # planned again by the tick alone
+    page.wait_for_url(re.compile("force=on"))  # ticking the box is enough for a new plan
     expect(page.get_by_label("Force")).to_be_checked()
     page.get_by_role("button", name=re.compile("^Start: 6 files")).click()
     page.wait_for_url(re.compile(r"/batch/\d+/change/"))
@@ -277,10 +277,10 @@ def test_select_all_plan_force_and_start(site: Site, page: Page) -> None:
     )
 
 
-def test_an_option_that_is_chosen_before_the_script_has_come_counts_too(site: Site, page: Page) -> None:
+def test_an_option_chosen_before_the_script_loads_takes_effect(site: Site, page: Page) -> None:
     held: list[Route] = []
     script = re.compile(r"operation[^/]*\.js")
-    page.route(script, lambda route: held.append(route), times=1)  # noqa: PLW0108 (no built-in will do)
+    page.route(script, lambda route: held.append(route), times=1)  # noqa: PLW0108 (a built-in does not work)
     page.goto(f"{OPERATION}?filter=q%3DIMG", wait_until="commit")
     page.get_by_label("Force").check()
     assert "force" not in page.url
@@ -290,7 +290,7 @@ def test_an_option_that_is_chosen_before_the_script_has_come_counts_too(site: Si
     expect(page.get_by_role("button", name=re.compile("^Start"))).to_be_enabled()
 
 
-def test_the_options_are_those_of_the_plan_on_the_way_back(site: Site, page: Page) -> None:
+def test_going_back_restores_the_options_of_the_preview(site: Site, page: Page) -> None:
     page.goto(f"{OPERATION}?filter=q%3DIMG")
     page.get_by_label("Force").check()
     page.wait_for_url(re.compile("force=on"))
@@ -301,22 +301,22 @@ def test_the_options_are_those_of_the_plan_on_the_way_back(site: Site, page: Pag
     assert "force" not in page.url
 
 
-def test_nothing_is_started_by_a_plan_that_is_out_of_date(site: Site, page: Page) -> None:
+def test_an_outdated_preview_cannot_be_started(site: Site, page: Page) -> None:
     page.goto(f"{OPERATION}?filter=q%3DIMG&force=on")
     start = page.get_by_role("button", name=re.compile("^Start"))
     expect(start).to_be_enabled()
-    # The new plan is long in coming.
+    # Hold the new plan back.
     page.locator("#np-options-form").evaluate("it => it.addEventListener('submit', e => e.preventDefault())")
     page.get_by_label("Force").uncheck()
     expect(start).to_be_disabled()
 
 
-def test_an_upload_is_seen_by_its_proxy_once_the_worker_has_made_it(
+def test_an_upload_shows_its_proxy_once_the_worker_has_made_it(
     site: Site, page: Page, tmp_path: Path
 ) -> None:
     photograph = tmp_path / "Köln.jpg"
     photograph.write_bytes(pictures.jpeg(1200, 900, seed=99))
-    page.unroute_all()  # a request that was looked at on its way loses the files in it
+    page.unroute_all()  # a routed request loses the files in it
     page.goto(f"{FILES}add/")
     page.get_by_label("Photograph or video").set_input_files(photograph)
     page.get_by_role("button", name="Save", exact=True).click()
@@ -339,7 +339,7 @@ def test_an_upload_is_seen_by_its_proxy_once_the_worker_has_made_it(
     assert (box["width"], box["height"]) == (72, 72)
 
 
-def test_buttons_follow_a_batch_that_ends_before_the_page_first_asks(site: Site, page: Page) -> None:
+def test_buttons_update_if_the_batch_ends_before_the_first_poll(site: Site, page: Page) -> None:
     batch = site.make_batch()
     page.clock.install()
     page.goto(f"/admin/proxies/batch/{batch}/change/")
@@ -356,7 +356,7 @@ def test_buttons_follow_a_batch_that_ends_before_the_page_first_asks(site: Site,
     expect(page.locator("#np-buttons")).not_to_contain_text("Pause")
 
 
-# -- Room ------------------------------------------------------------------------------------------
+# -- Widths ----------------------------------------------------------------------------------------
 
 LISTS = {
     "files": FILES,
@@ -365,13 +365,13 @@ LISTS = {
     "files of a batch": "/admin/proxies/batchitem/",
     "workers": "/admin/proxies/workerstate/",
 }
-# By how much the table is wider than the room that it has; the rest of it would be cut.
+# By how many px the table is wider than its box, which would cut off the rest.
 CUT = """() => [...document.querySelectorAll(".results")].map(box => box.scrollWidth - box.clientWidth)"""
 
 
 @pytest.fixture
 def crowded(site: Site) -> Iterator[Site]:
-    """Rows as wide as they come: long names without a space, long words, large numbers."""
+    """Add the widest possible rows: long names without spaces, long words, large numbers."""
     made = site.shell("""
         import io
         from django.contrib.auth import get_user_model
@@ -410,7 +410,7 @@ def crowded(site: Site) -> Iterator[Site]:
 
 @pytest.mark.parametrize("width", [1200, 1280, 390])
 @pytest.mark.parametrize("name", LISTS)
-def test_no_column_of_a_list_is_cut(browser: Browser, crowded: Site, name: str, width: int) -> None:
+def test_no_list_column_is_cut_off(browser: Browser, crowded: Site, name: str, width: int) -> None:
     page = open_page(browser, crowded, viewport={"width": width, "height": 900})
     page.goto(LISTS[name])
     expect(page.locator("#result_list tbody tr").first).to_be_visible()

@@ -1,4 +1,4 @@
-"""Variables that nothing reads are told of: they would leave a default where somebody wanted another."""
+"""Unread variables cause a warning: otherwise a misspelt one would silently leave the default in place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def found():
     return [message for message in run_checks() if str(message.id).startswith("novaproxy_site.")]
 
 
-def test_nothing_is_told_of_variables_that_are_read(monkeypatch):
+def test_variables_that_are_read_cause_no_warning(monkeypatch):
     for name in ("NOVAPROXY_TARGET", "NOVAPROXY_ANALYSIS_BUCKET", "NOVAPROXY_ENV_FILE", "NOVAPROXY_API_RATE"):
         monkeypatch.setenv(name, "1")
     assert found() == []
@@ -31,7 +31,7 @@ def test_nothing_is_told_of_variables_that_are_read(monkeypatch):
         "AWS_SECRET_ACCESS_KEY",
     ],
 )
-def test_nor_of_those_that_others_read(monkeypatch, name):
+def test_variables_of_other_programs_cause_no_warning(monkeypatch, name):
     monkeypatch.setenv(name, "1")
     assert found() == []
 
@@ -52,20 +52,20 @@ def test_nor_of_those_that_others_read(monkeypatch, name):
         ("CSRF_TRUSTED_ORIGIN", "CSRF_TRUSTED_ORIGINS"),
     ],
 )
-def test_a_misspelt_variable_is_named_with_the_nearest(monkeypatch, name, meant):
+def test_a_misspelt_variable_is_reported_with_the_closest_name(monkeypatch, name, meant):
     monkeypatch.setenv(name, "1")
     (message,) = found()
     assert (message.id, message.msg) == ("novaproxy_site.W001", f"No setting is read from {name}.")
     assert f"Is {meant} meant?" in message.hint
 
 
-def test_one_that_is_near_to_none_leads_to_the_list(monkeypatch):
+def test_a_variable_without_a_close_name_refers_to_the_list(monkeypatch):
     monkeypatch.setenv("NOVAPROXY_XYZZY", "1")
     (message,) = found()
     assert message.hint == "docs/settings.md lists all variables."
 
 
-def test_it_is_said_whether_it_stands_in_the_environment_or_in_the_file(install, tmp_path):
+def test_misspelt_variables_in_the_file_are_reported_too(install, tmp_path):
     (tmp_path / "variables").write_text("NOVAPROXY_TARGTE=512\n")
     ended = install(NOVAPROXY_ENV_FILE=str(tmp_path / "variables")).manage("check")
     assert "novaproxy_site.W001" in ended.stderr

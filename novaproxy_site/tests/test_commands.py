@@ -1,4 +1,4 @@
-"""What all commands have in common, as a shell sees them."""
+"""What all commands have in common, as seen from a shell."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("case", COMMANDS)
-def test_a_library_that_is_not_set_up_is_left_as_it_is(install, case):
+def test_a_library_that_is_not_set_up_is_left_unchanged(install, case):
     installation = install()
     (installation.folder / "novaproxy.sqlite3").unlink()
     installation.manage("check")
@@ -38,7 +38,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_was_wrong_is_said_without_the_name_of_a_class(installation, name):
+def test_usage_errors_do_not_show_class_names(installation, name):
     ended = installation.manage(name, *WRONG[name], check=False)
     assert ended.returncode == 2
     assert "Error:" not in ended.stderr
@@ -46,13 +46,13 @@ def test_what_was_wrong_is_said_without_the_name_of_a_class(installation, name):
 
 
 @pytest.mark.parametrize("name", ["create_image_proxies", "worker"])
-def test_what_a_check_refuses_is_wrong_usage_too(install, name):
+def test_a_failing_system_check_exits_like_a_usage_error(install, name):
     ended = install(CSRF_TRUSTED_ORIGINS="photos.example.org").manage(name, check=False, timeout=30)
     assert ended.returncode == 2
     assert "(4_0.E001)" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_who_looks_for_the_cause_gets_the_traceback(installation):
+def test_the_traceback_option_shows_the_traceback(installation):
     ended = installation.manage("create_image_proxies", "--limit", "0", "--traceback", check=False)
     assert "Traceback" in ended.stderr

@@ -1,4 +1,4 @@
-"""A proxy whose file is missing or damaged is made again at every door; such an original is not served."""
+"""Every entry point replaces a proxy whose file is missing or damaged; such originals are not served."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ RUBBISH = b"rubbish"
 
 @pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.s3)])
 def place(request: pytest.FixtureRequest, settings: Any, folders: Any) -> str:
-    """Both storages are in folders, or in a bucket that passes for one of Amazon's."""
+    """Put both storages in folders, or in a bucket that passes for one on Amazon S3."""
     if request.param == "bucket":
         in_bucket(settings, request.getfixturevalue("relayed_bucket"))
     return str(request.param)
@@ -55,7 +55,7 @@ def in_bucket(settings: Any, bucket: S3Bucket) -> None:
 
 @pytest.fixture
 def file(place: str, add: Callable[..., MediaFile], off: None) -> MediaFile:
-    """An original with an up-to-date proxy."""
+    """Add an original with an up-to-date proxy."""
     file = add(jpeg())
     ImageProxyService().create_proxy(file)
     return file
@@ -90,13 +90,13 @@ SEEN_BY_HASH = [*SEEN_BY_SIZE, flip_a_bit]
 
 @pytest.fixture(params=SEEN_BY_SIZE)
 def damage(request: pytest.FixtureRequest, file: MediaFile) -> None:
-    """Something happened to the proxy's file."""
+    """Damage the proxy's file in a way that its size shows."""
     request.param(proxies_storage(), str(Proxy.objects.get().image.name))
 
 
 @pytest.fixture(params=SEEN_BY_HASH)
 def hidden_damage(request: pytest.FixtureRequest, file: MediaFile) -> None:
-    """Something happened to it that its size may not show."""
+    """Damage the proxy's file in a way that its size may not show."""
     request.param(proxies_storage(), str(Proxy.objects.get().image.name))
 
 
@@ -111,21 +111,21 @@ def proxy_is_right() -> bool:
 
 
 @pytest.mark.usefixtures("damage")
-def test_create_proxy_makes_it_again(file: MediaFile) -> None:
+def test_create_proxy_replaces_a_damaged_proxy(file: MediaFile) -> None:
     assert ImageProxyService().create_proxy(file).outcome == Outcome.REPLACED
     assert proxy_is_right()
     assert ImageProxyService().create_proxy(file).outcome == Outcome.REUSED
 
 
 @pytest.mark.usefixtures("damage")
-def test_so_does_the_api(api: Any, file: MediaFile) -> None:
+def test_the_api_replaces_a_damaged_proxy(api: Any, file: MediaFile) -> None:
     answer = api.send(f"/api/files/{file.pk}/create-image-proxy", {})
     assert (answer.status_code, answer.json()["outcome"]) == (201, "replaced")
     assert proxy_is_right()
 
 
 @pytest.mark.usefixtures("hidden_damage")
-def test_a_download_makes_it_again_first(api: Any, file: MediaFile) -> None:
+def test_a_download_replaces_a_damaged_proxy_first(api: Any, file: MediaFile) -> None:
     proxy = Proxy.objects.get()
     answer = api.get(f"/api/proxies/{proxy.pk}/content")
     assert answer.status_code == 200
@@ -135,7 +135,7 @@ def test_a_download_makes_it_again_first(api: Any, file: MediaFile) -> None:
 
 
 @pytest.mark.usefixtures("hidden_damage")
-def test_a_model_is_sent_one_that_was_made_again(file: MediaFile, settings: Any, nova: Service) -> None:  # noqa: F811
+def test_an_analysis_replaces_a_damaged_proxy_first(file: MediaFile, settings: Any, nova: Service) -> None:  # noqa: F811
     settings.NOVAPROXY_ANALYSIS_SEND = "bytes"
     result = AnalysisService().analyze(file)
     assert result.error is None
@@ -146,21 +146,21 @@ def test_a_model_is_sent_one_that_was_made_again(file: MediaFile, settings: Any,
 
 
 @pytest.mark.usefixtures("hidden_damage")
-def test_a_batch_of_analyses_does_the_same(file: MediaFile, settings: Any, nova: Service) -> None:  # noqa: F811
+def test_a_batch_of_analyses_replaces_a_damaged_proxy(file: MediaFile, settings: Any, nova: Service) -> None:  # noqa: F811
     settings.NOVAPROXY_ANALYSIS_SEND = "bytes"
     batch = lifecycle.start(
         "analyze-nova", Selection(MediaFile.objects.all()), parameters_of(), executor=Batch.Executor.LOCAL
     )
     for _ in range(2):
         perform(Claim(batch, lambda: False))
-        batch.items.update(available_at=now())  # the delay before the second try is over
+        batch.items.update(available_at=now())  # the delay before the retry is over
     assert [item.outcome for item in batch.items.all()] == ["created"]
     assert [hashlib.sha256(sent.content).hexdigest() for sent in nova.paid] == [Proxy.objects.get().sha256]
 
 
 @pytest.mark.usefixtures("file")
-def test_a_batch_that_comes_to_a_damaged_proxy_makes_it_again() -> None:
-    """Its plan goes by the rows; another door made the proxy meanwhile, and then it was damaged."""
+def test_a_batch_replaces_a_damaged_proxy() -> None:
+    """The plan relies on rows; in the meantime the proxy was made elsewhere, and then damaged."""
     Proxy.objects.update(recipe="of an older version")
     batch = lifecycle.start(
         "image-proxy", Selection(MediaFile.objects.all()), {}, executor=Batch.Executor.LOCAL
@@ -174,7 +174,7 @@ def test_a_batch_that_comes_to_a_damaged_proxy_makes_it_again() -> None:
 
 @pytest.fixture
 def reading(nova: Service, bucket: S3Bucket) -> Iterator[Service]:  # noqa: F811
-    """Converse, which reads from the S3 server itself."""
+    """Let Converse read from the S3 server itself."""
     nova.s3 = bucket.server
     yield nova
     nova.s3 = None
@@ -184,7 +184,7 @@ def reading(nova: Service, bucket: S3Bucket) -> Iterator[Service]:  # noqa: F811
 def in_amazon(
     settings: Any, relayed_bucket: S3Bucket, add: Callable[..., MediaFile], off: None, relay: Relay
 ) -> MediaFile:
-    """An original with an up-to-date proxy, in a bucket that passes for one of Amazon's."""
+    """Add an original with an up-to-date proxy, in a bucket that passes for one on Amazon S3."""
     in_bucket(settings, relayed_bucket)
     file = add(jpeg())
     ImageProxyService().create_proxy(file)
@@ -194,7 +194,7 @@ def in_amazon(
 
 @pytest.mark.s3
 @pytest.mark.parametrize("happen", SEEN_BY_HASH)
-def test_a_service_that_reads_for_itself_is_given_one_that_was_made_again(
+def test_a_damaged_proxy_is_replaced_before_a_service_reads_it_from_s3(
     happen: Any, in_amazon: MediaFile, reading: Service
 ) -> None:
     happen(proxies_storage(), str(Proxy.objects.get().image.name))
@@ -205,27 +205,27 @@ def test_a_service_that_reads_for_itself_is_given_one_that_was_made_again(
 
 
 @pytest.mark.s3
-def test_its_object_is_looked_up_once(in_amazon: MediaFile, reading: Service, relay: Relay) -> None:
+def test_the_s3_object_is_checked_once(in_amazon: MediaFile, reading: Service, relay: Relay) -> None:
     assert AnalysisService().analyze(in_amazon).error is None
     assert relay.methods == ["HEAD"]
 
 
 @pytest.mark.s3
 @pytest.mark.parametrize("happen", SEEN_BY_HASH)
-def test_its_key_is_given_out_once_it_was_made_again(happen: Any, in_amazon: MediaFile) -> None:
+def test_a_damaged_proxy_is_replaced_before_its_s3_key_is_returned(happen: Any, in_amazon: MediaFile) -> None:
     happen(proxies_storage(), str(Proxy.objects.get().image.name))
     get_image_s3_key_for_analysis(in_amazon)
     assert proxy_is_right()
 
 
 @pytest.mark.s3
-def test_an_object_that_was_copied_with_another_etag_is_read_and_kept(in_amazon: MediaFile) -> None:
+def test_an_object_copied_with_another_etag_is_read_and_reused(in_amazon: MediaFile) -> None:
     Proxy.objects.update(etag="before-the-bucket-was-moved-2")
     assert ImageProxyService().create_proxy(in_amazon).outcome == Outcome.REUSED
 
 
 @pytest.mark.parametrize("happen", SEEN_BY_SIZE)
-def test_a_video_proxy_that_is_damaged_is_not_served(happen: Any, api: Any, file: MediaFile) -> None:
+def test_a_damaged_video_proxy_is_not_served(happen: Any, api: Any, file: MediaFile) -> None:
     proxy = create_proxy_file(file, b"a film", extension="mp4")
     happen(proxies_storage(), str(proxy.image.name))
     answer = api.get(f"/api/proxies/{proxy.pk}/content")
@@ -241,7 +241,7 @@ def test_a_damaged_original_is_not_served(happen: Any, api: Any, file: MediaFile
 
 @pytest.fixture
 def small(place: str, add: Callable[..., MediaFile], off: None) -> MediaFile:
-    """An original that needs no proxy."""
+    """Add an original that needs no proxy."""
     return add(jpeg(300, 200))
 
 
@@ -259,7 +259,7 @@ def test_a_damaged_original_that_needs_no_proxy_is_not_sent(
 
 
 @pytest.mark.parametrize("happen", SEEN_BY_SIZE)
-def test_a_damaged_original_is_no_fault_of_the_file_that_is_remembered(happen: Any, file: MediaFile) -> None:
+def test_a_damaged_original_is_not_recorded_as_a_proxy_failure(happen: Any, file: MediaFile) -> None:
     happen(media_storage("originals"), str(file.file.name))
     with pytest.raises(SourceMissing) as raised:
         ImageProxyService().create_proxy(file, force=True)
@@ -269,7 +269,7 @@ def test_a_damaged_original_is_no_fault_of_the_file_that_is_remembered(happen: A
     assert ImageProxyService().create_proxy(file, force=True).outcome == Outcome.REPLACED
 
 
-def test_no_row_is_left_of_a_proxy_that_was_stored_otherwise(
+def test_no_row_is_left_if_the_storage_alters_the_proxy(
     small: MediaFile, settings: Any, add: Any, tmp_path: Path
 ) -> None:
     with literal_s3(tmp_path) as literal:

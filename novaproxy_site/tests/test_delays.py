@@ -1,4 +1,4 @@
-"""Files that wait for something to come back, and batches whose files all fail alike: shown at every door."""
+"""Delayed files, and batches that pause because all files fail with the same error: shown everywhere."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def work_with(error: BaseException, batch: Batch, monkeypatch: Any, name: str = 
     return batch
 
 
-def test_every_door_shows_what_files_wait_for(batch, monkeypatch, api, admin_client):
+def test_every_interface_shows_what_files_wait_for(batch, monkeypatch, api, admin_client):
     work_with(FULL, batch, monkeypatch)
     text = f"8 files wait for free space in the storage: {FULL}"
     page = reverse("admin:proxies_batch_change", args=[batch.pk])
@@ -58,7 +58,7 @@ def test_every_door_shows_what_files_wait_for(batch, monkeypatch, api, admin_cli
     assert [(each["error"], each["message"]) for each in status["errors"]] == [("no_space", str(FULL))]
 
 
-def test_no_time_is_estimated_while_nothing_moves(batch, monkeypatch, api):
+def test_no_remaining_time_is_estimated_without_progress(batch, monkeypatch, api):
     work_with(FULL, batch, monkeypatch)
     moment = now().timestamp()
     Batch.objects.update(recent=[[moment - 30, 0], [moment - 1, 100]], counted_at=None)
@@ -73,7 +73,7 @@ def test_the_front_page_shows_why_uploads_wait(settings, folders, monkeypatch, a
     for _ in range(6):
         uploads.items.update(available_at=now() - timedelta(hours=1))
         work_with(StorageRefused("The credentials have expired. Renew them."), uploads, monkeypatch)
-    assert uploads.state == Batch.State.RUNNING, "it never pauses"
+    assert uploads.state == Batch.State.RUNNING, "the batch of uploads must never pause"
     text = text_of(admin_client.get(reverse("admin:index")))
     assert "1 file waits for permission to use the storage: The credentials have expired." in text
 
@@ -87,8 +87,8 @@ def test_the_front_page_shows_why_uploads_wait(settings, folders, monkeypatch, a
         (CorruptImage("It is broken."), ""),
     ],
 )
-def test_five_attempts_that_fail_alike_pause_the_batch(batch, monkeypatch, error, code):
-    """Over all workers; but not where time or another file mends it."""
+def test_five_attempts_with_the_same_error_pause_the_batch(batch, monkeypatch, error, code):
+    """Attempts of all workers count, but not errors that time or another file can fix."""
     with failing_storage(monkeypatch, "put", error, "number"):
         for _ in range(2):
             tasks = Claim(batch, lambda: False)
@@ -103,7 +103,7 @@ def test_five_attempts_that_fail_alike_pause_the_batch(batch, monkeypatch, error
         assert (batch.alike, batch.alike_code) == (0, "")
 
 
-def test_a_file_that_is_done_in_between_keeps_the_batch_going(batch, monkeypatch):
+def test_a_success_in_between_keeps_the_batch_running(batch, monkeypatch):
     refused = StorageRefused("Not yours.")
 
     def attempt(digits: str, failing: str) -> str:

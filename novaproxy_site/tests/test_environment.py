@@ -1,4 +1,4 @@
-"""What the tests themselves stand on: no way out of this machine, nothing of the caller's, real servers."""
+"""What the tests rely on: no network access, nothing from the caller's environment, real servers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_other_machines_cannot_be_reached(host):
 
 
 @pytest.mark.parametrize("name", ["example.com", "bedrock-runtime.us-east-1.amazonaws.com"])
-def test_names_of_other_machines_are_not_looked_up(name):
+def test_names_of_other_machines_are_not_resolved(name):
     with pytest.raises(NetworkRefused, match=name):
         socket.create_connection((name, 80))
 
@@ -38,7 +38,7 @@ def test_this_machine_can_be_reached():
             socket.create_connection((host, server.getsockname()[1])).close()
 
 
-def test_nothing_of_the_callers_comes_through():
+def test_nothing_of_the_callers_environment_reaches_tests():
     given = {
         "PATH": "/bin",
         "AWS_BEARER_TOKEN_BEDROCK": "secret",
@@ -57,7 +57,7 @@ def test_boto3_finds_no_credentials():
 
 
 @pytest.mark.s3
-def test_the_s3_server_keeps_what_it_is_given(bucket):
+def test_the_s3_server_stores_objects(bucket):
     bucket.client().put_object(Bucket=bucket.name, Key="a/b", Body=b"abc")
     assert bucket.keys() == ["a/b"]
     assert bucket.client().get_object(Bucket=bucket.name, Key="a/b")["Body"].read() == b"abc"
@@ -71,13 +71,13 @@ def test_the_redis_server_answers(redis_server):
 
 
 @pytest.mark.postgres
-def test_the_postgres_server_makes_databases(postgres_server):
+def test_the_postgres_server_creates_databases(postgres_server):
     with psycopg.connect(postgres_server.url(postgres_server.make_database())) as connection:
         assert connection.execute("SELECT 6 * 7").fetchone() == (42,)
 
 
 @pytest.mark.every_backend
-def test_an_installation_is_migrated_and_its_own(installation):
+def test_an_installation_is_migrated_and_isolated(installation):
     vendor = {"sqlite": "sqlite", "postgres": "postgresql"}[
         installation.environment["DATABASE_URL"].split(":")[0]
     ]
@@ -91,13 +91,13 @@ def test_an_installation_is_migrated_and_its_own(installation):
     )
 
 
-def test_a_source_that_fails_fails_the_test(installation):
+def test_a_failing_source_fails_the_test(installation):
     with pytest.raises(AssertionError, match=r"before[\s\S]*ZeroDivisionError"):
         installation.shell("print('before'); 1 / 0")
     assert installation.shell("print('after')") == "after\n"
 
 
-def test_a_command_that_fails_fails_the_test(installation):
+def test_a_failing_command_fails_the_test(installation):
     with pytest.raises(AssertionError, match="no-such-command"):
         installation.manage("no-such-command")
     assert installation.manage("no-such-command", check=False).returncode == 1
@@ -114,8 +114,8 @@ def test_closing_an_installation_leaves_no_process(installation):
     assert installation.processes() == []
 
 
-def test_a_server_dies_with_its_tests(tmp_path):
-    """Also when pytest is killed and cannot stop it."""
+def test_a_server_dies_with_its_test_process(tmp_path):
+    """Even if pytest is killed and cannot stop it."""
     source = f"""
 import os, pathlib, sys, time
 from novaproxy_site.tests.servers import running
@@ -143,7 +143,7 @@ with running(command, log=log, ready=lambda: "up" in log.read_text()) as server:
         assert psutil.Process(server).status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_server_that_does_not_start_says_why(tmp_path):
+def test_a_server_that_does_not_start_reports_why(tmp_path):
     with (
         pytest.raises(ServerFailed, match="exited with 3: no room"),
         running(["sh", "-c", "echo no room; exit 3"], log=tmp_path / "log", ready=lambda: False),
@@ -151,6 +151,6 @@ def test_a_server_that_does_not_start_says_why(tmp_path):
         pass
 
 
-def test_a_program_that_is_missing_is_named():
+def test_a_missing_program_is_named():
     with pytest.raises(ServerMissing, match="no-such-program or neither-this is not installed"):
         find_program("no-such-program", "neither-this")

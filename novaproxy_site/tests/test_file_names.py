@@ -1,4 +1,4 @@
-"""Every process spells file names in UTF-8, whatever the locale."""
+"""Every process encodes file names in UTF-8, regardless of the locale."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from novaproxy_site.tests.installation import ROOT
 from proxies.tests.test_crew import NOT_UTF8
 
 
-def test_the_site_refuses_to_start_with_another_encoding(installation):
+def test_the_site_refuses_to_start_without_utf8_file_names(installation):
     ended = subprocess.run(
         [sys.executable, "-c", "import novaproxy_site.wsgi"],
         env=installation.environment | NOT_UTF8,

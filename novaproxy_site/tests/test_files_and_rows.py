@@ -1,4 +1,4 @@
-"""Whatever fails while a file is stored, replaced or removed: after one sweep, rows and files agree."""
+"""After any failure while a file is stored, replaced or removed, one sweep makes rows and files agree."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def with_proxy(seed: int) -> MediaFile:
 
 
 def with_other_proxy(seed: int) -> MediaFile:
-    """A row whose proxy will be made again under another name, as a JPEG instead of a PNG."""
+    """Add a row whose proxy must be made again under another name, as a JPEG instead of a PNG."""
     row = add_file(io.BytesIO(transparent(seed)), f"{seed}.tif")[0]
     ImageProxyService().create_proxy(row)
     replace(row)
@@ -138,7 +138,7 @@ DOORS: dict[str, Door] = {
 
 
 def assert_all_agree(where: str) -> None:
-    """After one sweep; then begin again with an empty library, so that rounds cost the same."""
+    """Sweep once and assert that rows and files agree; then empty the library to keep rounds equally fast."""
     age_notes()
     ProxyLease.objects.update(until=now() - timedelta(seconds=1))
     sweep()
@@ -149,12 +149,12 @@ def assert_all_agree(where: str) -> None:
 @pytest.mark.usefixtures("off")
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("door", DOORS)
-def test_after_a_fault_anywhere_rows_and_files_agree(door: str, fault: str) -> None:
+def test_rows_and_files_agree_after_a_fault_anywhere(door: str, fault: str) -> None:
     prepare, act = DOORS[door]
     passed = 0
     for where, prepared in fail_everywhere(act, prepare, fault):
         if isinstance(prepared, MediaFile) and door.startswith("the same bytes"):
-            act(prepared)  # until it has worked, the file is missing
+            act(prepared)  # the file stays missing until this has succeeded
         assert_all_agree(f"{door}, {fault} {where}")
         passed += 1
     assert passed
@@ -163,7 +163,7 @@ def test_after_a_fault_anywhere_rows_and_files_agree(door: str, fault: str) -> N
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("mode", ["queue", "inline"])
 @pytest.mark.parametrize("door", ["import", "upload"])
-def test_after_a_fault_in_a_door_the_same_call_again_succeeds(
+def test_the_same_call_succeeds_after_a_fault(
     door: str, mode: str, fault: str, settings: Any, tmp_path: Path
 ) -> None:
     settings.NOVAPROXY_ON_SAVE = mode

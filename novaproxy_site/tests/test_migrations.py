@@ -1,4 +1,4 @@
-"""The models and their migrations say the same."""
+"""Migrations match the models."""
 
 from __future__ import annotations
 

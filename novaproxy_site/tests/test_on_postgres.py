@@ -1,4 +1,4 @@
-"""Tests that run inside one process, once more on PostgreSQL: what is stored, and what is paid."""
+"""Run in-process tests of storage and billing again on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PROJECT = Path(__file__).parents[2]
     "tests",
     [
         "novaproxy_site/tests/test_files_and_rows.py",  # a fault at each statement, commit and storage call
-        "analysis/tests/test_run_scope.py",  # limits, and what a run resumes
+        "analysis/tests/test_run_scope.py",  # limits, and resuming a run
         "analysis/tests/test_operation.py",  # budgets
     ],
 )
-def test_they_pass_on_postgresql_too(postgres_server: PostgresServer, tests: str) -> None:
+def test_tests_pass_on_postgresql(postgres_server: PostgresServer, tests: str) -> None:
     url = postgres_server.url(postgres_server.make_database())
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests],

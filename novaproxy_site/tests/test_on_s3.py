@@ -1,4 +1,4 @@
-"""The whole tour with originals and proxies in buckets of a real S3 server."""
+"""End to end with originals and proxies in a bucket of a real S3 server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def on_s3(
 
 
 def taken(relay: Relay) -> Counter[str]:
-    """The requests since the last look, by method, without those by which a worker probes the storages."""
+    """Count the requests since the last call, by method, without the worker's storage probes."""
     methods = Counter(request.method for request in relay.requests if "/.probe/" not in request.path)
     relay.requests.clear()
     return methods
@@ -54,11 +54,11 @@ def wait_until_settled(worker: RunningWorker) -> None:
     )
 
 
-def test_one_get_and_one_put_for_each_proxy_made_and_none_for_one_reused(
+def test_one_get_and_one_put_per_proxy_made_and_none_if_reused(
     on_s3: Installation, folder: Path, relay: Relay, bucket: S3Bucket
 ) -> None:
     on_s3.manage("import_media", folder)
-    assert taken(relay) == {"PUT": PICTURES}, "an upload is hashed and measured as it goes by"
+    assert taken(relay) == {"PUT": PICTURES}, "an upload is hashed and measured while it streams"
 
     worker = RunningWorker(on_s3)
     wait_until_settled(worker)
@@ -77,14 +77,12 @@ def test_one_get_and_one_put_for_each_proxy_made_and_none_for_one_reused(
 @pytest.mark.parametrize(
     "on_s3", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
 )
-def test_a_storage_that_fails_for_a_while_costs_no_file(
-    on_s3: Installation, folder: Path, relay: Relay
-) -> None:
+def test_a_temporary_storage_failure_loses_no_file(on_s3: Installation, folder: Path, relay: Relay) -> None:
     on_s3.manage("import_media", folder)
     failures = iter(range(4))
 
     def fault(request: object) -> object:
-        # The client's own tries are two more: the first files come back later.
+        # The client retries twice itself, so only the first files fail and are retried later.
         return Relay.answer(503) if next(failures, None) is not None else None
 
     relay.fault = fault  # type: ignore[assignment]

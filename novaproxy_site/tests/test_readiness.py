@@ -1,4 +1,4 @@
-"""What /readyz and ``check --deploy`` say of the database, the storages and the job queue."""
+"""What /readyz and ``check --deploy`` report about the database, the storages and the job queue."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def _nothing_remembered() -> Iterator[None]:
 
 @pytest.fixture
 def no_folder(folders: dict[str, Path]) -> Path:
-    """A file lies where the folder of proxies should be."""
+    """Put a file where the folder of proxies should be."""
     folders["proxies"].parent.mkdir(parents=True)
     folders["proxies"].write_bytes(b"")
     return folders["proxies"]
 
 
-def test_all_is_well(client: Client, folders: dict[str, Path]) -> None:
+def test_readyz_is_200_if_everything_responds(client: Client, folders: dict[str, Path]) -> None:
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()) == (
         200,
@@ -46,17 +46,17 @@ def test_all_is_well(client: Client, folders: dict[str, Path]) -> None:
             "storages": {"originals": "ok", "proxies": "ok"},
         },
     )
-    assert not any(files_in(folder) for folder in folders.values()), "a probe leaves nothing behind"
+    assert not any(files_in(folder) for folder in folders.values()), "a probe must leave nothing behind"
 
 
-def test_a_storage_that_cannot_be_written_is_named_without_its_path(client: Client, no_folder: Path) -> None:
+def test_an_unwritable_storage_is_named_without_its_path(client: Client, no_folder: Path) -> None:
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["storages"] == {"originals": "ok", "proxies": "storage"}
     assert str(no_folder.parent) not in answer.content.decode()
 
 
-def test_a_storage_that_returns_other_bytes_is_named(
+def test_a_storage_that_alters_bytes_is_named(
     client: Client, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put = LocalStorage.put
@@ -69,7 +69,7 @@ def test_a_storage_that_returns_other_bytes_is_named(
     assert "4,095 other bytes" in messages[0].msg
 
 
-def test_the_probe_is_remembered_for_some_seconds(
+def test_the_probe_result_is_cached_for_some_seconds(
     client: Client, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names: list[str] = []
@@ -85,7 +85,7 @@ def test_the_probe_is_remembered_for_some_seconds(
     assert len(names) == 2
 
 
-def test_a_database_that_does_not_answer(
+def test_readyz_reports_an_unresponsive_database(
     client: Client, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse() -> None:
@@ -98,7 +98,7 @@ def test_a_database_that_does_not_answer(
 
 
 @pytest.mark.redis
-def test_a_broker_that_does_not_answer(install: Callable[..., Installation]) -> None:
+def test_readyz_reports_an_unresponsive_broker(install: Callable[..., Installation]) -> None:
     installation = install("sqlite", NOVAPROXY_BROKER="redis://127.0.0.1:1/0")
     found = installation.shell(
         "from django.test import Client; a = Client().get('/readyz', headers={'host': 'localhost'});"
@@ -113,7 +113,7 @@ def literal(tmp_path: Path) -> Iterator[LiteralS3]:
         yield server
 
 
-def test_the_check_names_the_setting_of_a_server_that_changes_bodies(
+def test_the_check_names_the_setting_of_a_server_that_alters_bodies(
     folders: dict[str, Path], settings: Any, literal: LiteralS3
 ) -> None:
     literal.store = lambda body: b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
@@ -121,7 +121,7 @@ def test_the_check_names_the_setting_of_a_server_that_changes_bodies(
     settings.STORAGES = settings.STORAGES | {
         "proxies": {"BACKEND": "media_files.storage.s3.BucketStorage", "OPTIONS": options}
     }
-    assert not run_checks(tags=["storages"]), "only on request: it takes requests to a server"
+    assert not run_checks(tags=["storages"]), "it sends requests to a server, so it must run only on demand"
     (message,) = run_checks(tags=["storages"], include_deployment_checks=True)
     assert message.id == "media_files.E004"
     assert "NOVAPROXY_PROXIES_ENDPOINT" in message.msg

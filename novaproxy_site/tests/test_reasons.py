@@ -1,4 +1,4 @@
-"""Why a file needs a proxy is told alike through every door, whatever became of the file."""
+"""Every interface gives the same reasons why a file needs a proxy, regardless of the outcome."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proxies.services import ImageProxyService
 
 pytestmark = pytest.mark.django_db
 
-# By the name of a file: the outcome of the first run, that of a second, and the reasons, which are the same.
+# By file name: the outcomes of the first and of the second run, and the reasons, which are the same in both.
 FILES = {
     "new.jpg": ("created", "reused", ["shorter_side"]),
     "current.jpg": ("reused", "reused", ["shorter_side"]),
@@ -48,7 +48,7 @@ def files(add, off):
 
 
 def told_by_batch(api):
-    """A batch over all files, run: (outcome, reasons) by name."""
+    """Run a batch over all files; return (outcome, reasons) by name."""
     job = api.send(START, {"filter": {}}).json()["job_id"]
     work_off()
     names = dict(MediaFile.objects.values_list("pk", "original_name"))
@@ -69,28 +69,28 @@ def images(told):
     return {name: each for name, each in told.items() if name != "clip.mp4"}
 
 
-def test_items_tell_them_whether_they_were_worked_on_or_settled(api, files):
+def test_batch_items_have_the_expected_reasons(api, files):
     assert told_by_batch(api) == expected(0)
     assert told_by_batch(api) == expected(1)
 
 
-def test_the_commands_plan_tells_the_same(api, files):
+def test_the_commands_plan_has_the_same_reasons(api, files):
     planned = told_by_command()
-    # That a picture is damaged is known when it was tried.
+    # A damaged picture is discovered only by an attempt.
     assert planned.pop("damaged.jpg") == ("created", ["shorter_side"])
     assert planned == {name: told for name, told in images(expected(0)).items() if name != "damaged.jpg"}
     told_by_batch(api)
     assert told_by_command() == images(expected(1))
 
 
-def test_the_answer_for_one_file_tells_the_same(api, files):
+def test_the_response_for_one_file_has_the_same_reasons(api, files):
     for name in ("new.jpg", "current.jpg", "scan.tif", "small.png"):
         told = api.send(f"/api/files/{files[name].pk}/create-image-proxy").json()
         assert told["reasons"] == FILES[name][2], name
 
 
 @pytest.mark.parametrize("mode", ["queue", "inline"])
-def test_an_upload_that_failed_tells_them_too(
+def test_a_failed_upload_has_the_same_reasons(
     add, settings, folders, mode, django_capture_on_commit_callbacks
 ):
     settings.NOVAPROXY_ON_SAVE = mode

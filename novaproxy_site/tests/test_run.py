@@ -1,4 +1,4 @@
-"""``manage.py run``, which is ``make run``: everything at once, as a person starts and stops it."""
+"""``manage.py run``, which ``make run`` calls: everything at once, as a user starts and stops it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def photos(tmp_path):
 
 
 class Running:
-    """A run of an installation, up to its Ctrl-C."""
+    """A running ``manage.py run``, until Ctrl-C."""
 
     def __init__(self, installation, photos):
         (self.port,) = free_ports(1)
@@ -77,12 +77,12 @@ class Running:
 
 
 def rows_of(output: str) -> dict[str, tuple[str, str]]:
-    """The table's last two columns by the first."""
+    """Return the table's last two columns by the first."""
     found = re.findall(r"^(\S+\.\w+) .*  (\w+) \((.*)\)$", output, re.MULTILINE)
     return {name: (outcome, why) for name, outcome, why in found}
 
 
-def test_from_nothing_to_proxies_and_again(installation, photos):
+def test_run_from_scratch_and_again(installation, photos):
     # -- The first time: an administrator, an import, proxies, an address.
     run = Running(installation, photos)
     output = run.wait_until_told()
@@ -96,12 +96,12 @@ def test_from_nothing_to_proxies_and_again(installation, photos):
     assert "996x896" in output
     wait_for(lambda: run.healthz() == {"status": "ok", "database": "ok", "workers": 1}, what="a worker")
 
-    # -- The line that it shows works as it is printed.
+    # -- The printed curl line works unchanged.
     (line,) = re.findall(r"^  (curl .*)$", output, re.MULTILINE)
     answer = subprocess.run(["sh", "-c", f"{line} --silent"], capture_output=True, text=True, check=True)
     assert len(json.loads(answer.stdout)["results"]) == 3
 
-    # -- So do those that people have in their scripts, with curl's own content type.
+    # -- So do lines from users' scripts, with curl's default content type.
     (token,) = re.findall(r"API token: (\w+)", output)
     made = json.loads(answer.stdout)["results"][-1]
     url = f"{run.address}/api/files/{made['id']}/create-image-proxy"
@@ -116,7 +116,7 @@ def test_from_nothing_to_proxies_and_again(installation, photos):
     ]  # fmt: skip
     assert told == ["reused", "replaced"]
 
-    # -- What is secret is its owner's alone.
+    # -- Only the owner can read the secrets.
     for name in ("api_token", "secret_key"):
         path = installation.folder / name
         if path.exists():
@@ -129,7 +129,7 @@ def test_from_nothing_to_proxies_and_again(installation, photos):
     with pytest.raises(URLError):
         run.healthz()
 
-    # -- The second time nothing comes in twice, nothing is made twice, and it says so.
+    # -- The second time it imports nothing and makes nothing, and says so.
     again = Running(installation, photos)
     output = again.wait_until_told()
     assert "0 imported (0 B), 3 there already, 1 rejected." in output
@@ -143,7 +143,7 @@ def test_from_nothing_to_proxies_and_again(installation, photos):
     wait_for(lambda: not installation.processes(), seconds=10, what="all processes to end")
 
 
-def test_it_runs_in_a_folder_of_any_name_and_stops_when_the_terminal_is_closed(tmp_path):
+def test_it_runs_in_a_folder_with_any_name_and_stops_when_the_terminal_closes(tmp_path):
     project = tmp_path / "näïve copy #1, 50% 'done'"
     shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(".*", "var", "docs", "benchmarks"))
     installation = Installation(project / "var")
@@ -166,7 +166,7 @@ def test_it_runs_in_a_folder_of_any_name_and_stops_when_the_terminal_is_closed(t
         started = psutil.Process(run.pid).children(recursive=True)
         assert len(started) > 4
         assert (project / "var" / "novaproxy.sqlite3").exists()
-        os.close(terminal)  # the kernel sends HUP to all that run in the foreground
+        os.close(terminal)  # the kernel sends HUP to all foreground processes
         assert run.wait(30) == 0
         _, alive = psutil.wait_procs(started, timeout=15)
         assert alive == []
@@ -175,7 +175,7 @@ def test_it_runs_in_a_folder_of_any_name_and_stops_when_the_terminal_is_closed(t
 
 
 @pytest.mark.django_db
-def test_of_a_large_library_the_first_files_are_listed_and_all_are_counted(add, off):
+def test_a_large_library_lists_the_first_files_and_counts_all(add, off):
     ImageProxyService().create_proxy(add(name="from-earlier.jpg"))
     for seed in range(50):
         add(encoded("PNG", 9, 8, seed=seed), f"wallpapers_Patak_contents_images_1080x{1900 + seed}.png")
@@ -187,12 +187,12 @@ def test_of_a_large_library_the_first_files_are_listed_and_all_are_counted(add, 
     command._show_files()
     *rows, more, totals = out.getvalue().strip().splitlines()[1:]
     assert len(rows) == 50
-    assert len({row.split()[0] for row in rows}) == 50, "no two names are cut to the same"
+    assert len({row.split()[0] for row in rows}) == 50, "no two names may be shortened to the same text"
     assert rows[1].startswith("wallpapers_Patak_con…s_1080x1900.png ")
     assert (more, totals) == ("and 1 more", "1 replaced, 50 skipped")
 
 
-def test_a_port_that_is_taken_is_told_before_anything_is_done(install):
+def test_a_port_in_use_is_reported_before_anything_is_done(install):
     installation = install()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -206,13 +206,13 @@ def test_a_port_that_is_taken_is_told_before_anything_is_done(install):
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1"])
-def test_a_port_that_nobody_could_be_led_to_is_told(install, port):
+def test_an_invalid_port_is_reported(install, port):
     ended = install().manage("run", f"--port={port}", check=False, timeout=30)
     assert ended.returncode == 2
     assert ended.stderr == f"There is no port {port}. Choose one from 1 to 65535: PORT=.\n"
 
 
-def test_a_folder_that_is_not_there_is_told(installation):
+def test_a_missing_folder_is_reported(installation):
     (port,) = free_ports(1)
     ended = installation.manage("run", "--photos", "/nowhere/at/all", "--port", str(port), check=False)
     assert ended.returncode == 2

@@ -1,4 +1,4 @@
-"""The pictures that the project draws to be tried with."""
+"""The generated sample pictures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REASONS = {
 }
 
 
-def test_they_are_of_each_kind(samples):
+def test_the_samples_cover_every_reason(samples):
     found = {}
     for path in samples.iterdir():
         with path.open("rb") as stream:
@@ -41,7 +41,7 @@ def test_they_are_of_each_kind(samples):
         assert get_optimal_format(image) == "PNG"
 
 
-def test_those_that_are_there_are_left_alone(samples):
+def test_existing_samples_are_kept(samples):
     before = tree(samples)
     (samples / "small.jpg").write_bytes(b"mine")
     make_samples(samples)
@@ -49,7 +49,7 @@ def test_those_that_are_there_are_left_alone(samples):
     assert (samples / "small.jpg").read_bytes() == b"mine"
     (samples / "small.jpg").unlink()
     make_samples(samples)
-    # Its noise is another one; the rest is what it was.
+    # Its noise differs; the other samples are unchanged.
     again = tree(samples)
     assert again == before | {"small.jpg": again["small.jpg"]}
     assert (samples / "small.jpg").stat().st_size > 10_000

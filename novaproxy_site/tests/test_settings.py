@@ -1,4 +1,4 @@
-"""Settings: each documented, each read once, bad ones reported in plain words."""
+"""Settings: all documented, each read once, bad values reported in plain words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SETTINGS_PAGE = (ROOT / "docs" / "settings.md").read_text()
 
 
 def read_settings(folder: Path, source: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Import the settings in a process of their own, and run ``source`` with them as ``s``."""
+    """Import the settings as ``s`` in a separate process, and run ``source`` there."""
     variables = clean_environment(os.environ) | {"NOVAPROXY_DATA_DIR": str(folder)} | environment
     variables = {name: value for name, value in variables.items() if value != "unset"}
     return subprocess.run(
@@ -27,11 +27,11 @@ def read_settings(folder: Path, source: str, **environment: str) -> subprocess.C
     )  # fmt: skip
 
 
-def test_the_settings_page_names_each_variable_that_is_read_and_no_other(tmp_path):
+def test_the_settings_page_lists_exactly_the_variables_that_are_read(tmp_path):
     shown = read_settings(
         tmp_path,
         "print(*s.env.dump())",
-        # Those that are read only where these are set.
+        # Some variables are read only if these are set.
         NOVAPROXY_ORIGINALS_BUCKET="a",
         NOVAPROXY_PROXIES_BUCKET="b",
         NOVAPROXY_ANALYSIS_BUCKET="c",
@@ -52,7 +52,7 @@ def test_the_settings_page_shows_the_defaults(tmp_path):
 
 
 class TestSecretKey:
-    def test_it_is_made_once_under_the_data_folder_for_its_owner_alone(self, tmp_path):
+    def test_it_is_generated_once_in_the_data_folder_and_owner_only(self, tmp_path):
         first = read_settings(tmp_path / "data", "print(s.SECRET_KEY)", SECRET_KEY="unset").stdout
         path = tmp_path / "data" / "secret_key"
         assert len(first.strip()) >= 50
@@ -60,25 +60,25 @@ class TestSecretKey:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert read_settings(tmp_path / "data", "print(s.SECRET_KEY)", SECRET_KEY="unset").stdout == first
 
-    def test_two_libraries_have_two(self, tmp_path):
+    def test_two_libraries_have_different_keys(self, tmp_path):
         keys = {
             read_settings(tmp_path / name, "print(s.SECRET_KEY)", SECRET_KEY="unset").stdout for name in "ab"
         }
         assert len(keys) == 2
 
-    def test_one_that_is_given_is_not_written_down(self, tmp_path):
+    def test_a_given_key_is_not_stored(self, tmp_path):
         read_settings(tmp_path / "data", "print(s.SECRET_KEY)", SECRET_KEY="given")
         assert not (tmp_path / "data" / "secret_key").exists()
 
-    @pytest.mark.parametrize("given", ["/proc/nowhere", "/dev/null"], ids=["not to be made", "a file"])
-    def test_a_folder_that_cannot_hold_it_is_told(self, install, given):
+    @pytest.mark.parametrize("given", ["/proc/nowhere", "/dev/null"], ids=["cannot be created", "a file"])
+    def test_an_unusable_data_folder_is_reported(self, install, given):
         variables = {"NOVAPROXY_DATA_DIR": given, "DATABASE_URL": "sqlite://:memory:", "SECRET_KEY": ""}
         ended = install(**variables).manage("check", check=False)
         assert ended.returncode == 2
         assert ended.stderr.startswith(f"NOVAPROXY_DATA_DIR is {given}, which cannot hold the data: ")
         assert len(ended.stderr.splitlines()) == 1
 
-    def test_without_debug_it_must_be_given(self, tmp_path):
+    def test_it_is_required_without_debug(self, tmp_path):
         ended = read_settings(tmp_path, "", SECRET_KEY="unset", DEBUG="0")
         assert ended.returncode
         assert "SECRET_KEY is not set, and DEBUG is off." in ended.stderr
@@ -102,16 +102,16 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_value_is_told_with_its_name_and_without_a_traceback(install, case):
+def test_an_invalid_value_is_reported_with_its_name_and_without_a_traceback(install, case):
     name, value = BAD[case]
     ended = install(**{name: value}).manage("check", check=False)
     assert ended.returncode == 2
     assert f'Environment variable "{name}" is invalid: ' in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert "[" not in ended.stderr, "a sentence, and no list of Python's"
+    assert "[" not in ended.stderr, "the message must be a sentence, not a Python list"
 
 
-def test_what_is_near_to_these_is_taken(tmp_path):
+def test_valid_values_near_the_limits_are_accepted(tmp_path):
     for memory, rate in (("0", ""), ("200", "10/second")):
         shown = read_settings(
             tmp_path,
@@ -134,7 +134,7 @@ PROFILES = {
 
 
 @pytest.mark.parametrize("case", PROFILES)
-def test_profiles_that_cannot_be_are_refused_at_the_start(install, case):
+def test_invalid_profiles_are_rejected_at_startup(install, case):
     ended = install(NOVAPROXY_PROFILES=PROFILES[case]).manage("check", check=False)
     assert ended.returncode == 2
     assert "NOVAPROXY_PROFILES" in ended.stderr
@@ -148,7 +148,7 @@ def test_profiles_that_cannot_be_are_refused_at_the_start(install, case):
         ("NOVAPROXY_PROFILES", "[]", "NOVAPROXY_PROFILES is an object of profiles"),
     ],
 )
-def test_gunicorn_tells_it_likewise_and_gives_up(tmp_path, name, value, told):
+def test_gunicorn_reports_the_same_and_exits(tmp_path, name, value, told):
     environment = clean_environment(os.environ) | {
         "DJANGO_SETTINGS_MODULE": "novaproxy_site.settings",
         "NOVAPROXY_DATA_DIR": str(tmp_path),
@@ -164,14 +164,14 @@ def test_gunicorn_tells_it_likewise_and_gives_up(tmp_path, name, value, told):
     assert "Traceback" not in ended.stderr
 
 
-def test_the_data_folder_holds_everything(tmp_path):
+def test_all_data_is_stored_in_the_data_folder(tmp_path):
     source = "print(s.DATABASES['default']['NAME'], s.STATIC_ROOT, s.MEDIA_ROOT)"
     places = read_settings(tmp_path, source, DATABASE_URL="unset").stdout.split()
     assert len(places) == 3
     assert all(Path(place).is_relative_to(tmp_path) for place in places)
 
 
-def test_variables_may_stand_in_a_file(tmp_path):
+def test_variables_can_be_set_in_a_file(tmp_path):
     (tmp_path / "variables").write_text("NOVAPROXY_TARGET=512\nNOVAPROXY_QUALITY=70\n")
     shown = read_settings(
         tmp_path,
@@ -179,10 +179,10 @@ def test_variables_may_stand_in_a_file(tmp_path):
         NOVAPROXY_ENV_FILE=str(tmp_path / "variables"),
         NOVAPROXY_QUALITY="80",
     )
-    assert shown.stdout == "512 80\n", "the environment comes before the file"
+    assert shown.stdout == "512 80\n", "the environment must override the file"
 
 
-def test_what_boto3_reads_may_stand_there_too(tmp_path):
+def test_boto3_variables_can_be_set_in_the_file(tmp_path):
     (tmp_path / "variables").write_text("AWS_ACCESS_KEY_ID=from-the-file\n")
     shown = read_settings(
         tmp_path,
@@ -193,15 +193,15 @@ def test_what_boto3_reads_may_stand_there_too(tmp_path):
     assert shown.stdout == "from-the-file\n", shown.stderr
 
 
-@pytest.mark.parametrize("name", ["nowhere", "."], ids=["not there", "a folder"])
-def test_a_file_of_variables_that_is_named_must_be_there(install, tmp_path, name):
+@pytest.mark.parametrize("name", ["nowhere", "."], ids=["missing", "a folder"])
+def test_a_named_variables_file_must_exist(install, tmp_path, name):
     ended = install(NOVAPROXY_ENV_FILE=str(tmp_path / name)).manage("check", check=False)
     assert ended.returncode == 2
     assert f"NOVAPROXY_ENV_FILE names {tmp_path / name}, and no such file is there." in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_no_file_of_variables_need_be_named(install):
+def test_naming_a_variables_file_is_optional(install):
     assert install(NOVAPROXY_ENV_FILE="").manage("check").returncode == 0
 
 
@@ -226,7 +226,7 @@ def test_a_storage_is_a_folder_or_a_bucket(tmp_path, variables, backend, options
     ("query", "options"),
     [("", "-c jit=off"), ("?options=-c%20work_mem=8MB", "-c work_mem=8MB")],
 )
-def test_postgresql_compiles_no_statements_unless_told_other_options(tmp_path, query, options):
+def test_postgresql_jit_is_off_unless_options_are_given(tmp_path, query, options):
     source = "print(s.DATABASES['default']['OPTIONS'].get('options', ''))"
     shown = read_settings(tmp_path, source, DATABASE_URL=f"postgres://user@host/name{query}")
     assert shown.stdout == f"{options}\n"

@@ -1,4 +1,4 @@
-"""After Ctrl-C or SIGTERM at any moment of an import, an upload or a replacement, rows and files agree."""
+"""After Ctrl-C or SIGTERM at any point of an import, an upload or a replacement, rows and files agree."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def rows(installation: Installation) -> int:
 
 
 @pytest.mark.parametrize("mode", ["queue", "inline"])
-def test_import(mode: str, install: Callable[..., Installation], tmp_path: Path) -> None:
+def test_rows_and_files_agree_after_interrupting_an_import(
+    mode: str, install: Callable[..., Installation], tmp_path: Path
+) -> None:
     installation = install(NOVAPROXY_ON_SAVE=mode)
     folder = tmp_path / "photographs"
     folder.mkdir()
@@ -63,7 +65,9 @@ def test_import(mode: str, install: Callable[..., Installation], tmp_path: Path)
 
 
 @pytest.mark.parametrize("door", ["upload", "replace"])
-def test_one_after_the_other(door: str, install: Callable[..., Installation], tmp_path: Path) -> None:
+def test_rows_and_files_agree_after_interrupting_uploads_or_replacements(
+    door: str, install: Callable[..., Installation], tmp_path: Path
+) -> None:
     installation = install()
     first = tmp_path / "first.tif"
     first.write_bytes(scan(999_999))
@@ -85,13 +89,13 @@ def test_one_after_the_other(door: str, install: Callable[..., Installation], tm
 def interrupt(
     process: subprocess.Popen[str], dice: random.Random, signum: signal.Signals, *, most_lines: int
 ) -> None:
-    """Send the signal a moment after the process has done some files, or none; wait for its end."""
+    """Send the signal at a random moment after some files are done, or none; wait for the process to end."""
     assert process.stdout is not None
     with process, process.stdout:
         for _ in range(dice.randint(1, most_lines)):
             if not process.stdout.readline():
                 break
-        # Where in a file's life it arrives: statements and writes take fractions of a millisecond.
+        # Vary the moment within a file's processing: statements and writes take fractions of a millisecond.
         for _ in range(dice.randrange(200_000)):
             pass
         process.send_signal(signum)

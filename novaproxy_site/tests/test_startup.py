@@ -1,4 +1,4 @@
-"""Commands start quickly: what is heavy is loaded where it is used, and not before."""
+"""Commands start quickly: heavy modules are imported only where they are used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from novaproxy_site.tests.environment import clean_environment
 from novaproxy_site.tests.installation import ROOT
 
-# The S3 client, arrays, other image libraries, the decoders of single formats, and what serves the site.
+# The S3 client, arrays, other image libraries, decoders of single formats, and the web server.
 HEAVY = {
     "boto3", "botocore", "storages.backends.s3", "numpy", "imagecodecs", "pyvips", "cv2",
     "pillow_heif", "pi_heif",
@@ -29,9 +29,9 @@ runpy.run_path("manage.py", run_name="__main__")
 
 
 def loaded_by(folder: Path, *arguments: str, **environment: str) -> set[str]:
-    """The modules that ``manage.py`` has loaded at its end."""
+    """Return the modules that ``manage.py`` has loaded when it ends."""
     variables = clean_environment(os.environ) | {"NOVAPROXY_DATA_DIR": str(folder)} | environment
-    del variables["DJANGO_SETTINGS_MODULE"]  # of the tests' own settings
+    del variables["DJANGO_SETTINGS_MODULE"]  # it names the tests' own settings
     done = subprocess.run(
         [sys.executable, "-c", SOURCE, *arguments],
         env=variables,
@@ -48,17 +48,17 @@ def loaded_by(folder: Path, *arguments: str, **environment: str) -> set[str]:
     [["create_image_proxies", "--help"], ["import_media", "--help"], ["worker", "--help"]],
     ids=" ".join,
 )
-def test_a_command_loads_nothing_heavy_before_it_is_used(tmp_path, arguments):
-    """Nor the API, which with what it is made of takes a third of the time."""
+def test_command_help_loads_no_heavy_modules(tmp_path, arguments):
+    """Nor the API, which with its dependencies would take a third of the time."""
     assert sorted(loaded_by(tmp_path, *arguments) & {*HEAVY, "psycopg", "rest_framework.serializers"}) == []
 
 
-def test_the_check_which_looks_at_every_address_loads_nothing_heavy(tmp_path):
+def test_the_check_of_all_urls_loads_no_heavy_modules(tmp_path):
     assert sorted(loaded_by(tmp_path, "check") & HEAVY) == []
 
 
-def test_the_s3_client_is_loaded_where_files_lie_in_a_bucket(tmp_path):
-    """So that the test above would notice it."""
+def test_the_s3_client_is_loaded_if_files_are_in_a_bucket(tmp_path):
+    """Proves that the tests above would notice it."""
     used = loaded_by(
         tmp_path,
         "shell",

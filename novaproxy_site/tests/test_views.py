@@ -1,4 +1,4 @@
-"""Pages that belong to no app."""
+"""Views that belong to no single app."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/healthz?from=a-load-balancer"])
-def test_healthz_answers_everybody(client, path):
+def test_healthz_needs_no_login(client, path):
     response = client.get(path)
     assert (response.status_code, response.json()) == (200, {"status": "ok", "database": "ok", "workers": 0})
 
@@ -29,14 +29,14 @@ WORKERS: dict[str, tuple[dict[str, Any], int]] = {
 
 
 @pytest.mark.parametrize("case", WORKERS)
-def test_healthz_counts_the_workers_that_are_alive(client, case):
+def test_healthz_counts_live_workers(client, case):
     values, count = WORKERS[case]
     values = {"host": "a", "pid": 1, "started_at": now(), "beat_at": now()} | values
     WorkerState.objects.create(**values)
     assert client.get("/healthz").json()["workers"] == count
 
 
-def test_healthz_says_that_the_database_does_not_answer(client, monkeypatch):
+def test_healthz_reports_an_unresponsive_database(client, monkeypatch):
     def refuse():
         raise OperationalError("could not connect to 10.0.0.1")
 
@@ -46,6 +46,6 @@ def test_healthz_says_that_the_database_does_not_answer(client, monkeypatch):
     assert b"10.0.0.1" not in response.content
 
 
-def test_the_root_leads_to_the_admin(client):
+def test_the_root_redirects_to_the_admin(client):
     response = client.get("/")
     assert (response.status_code, response.headers["Location"]) == (302, "/admin/")

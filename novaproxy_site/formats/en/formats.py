@@ -1,4 +1,4 @@
-"""How every page writes a moment: one form, of 24 hours."""
+"""Date and time formats of all pages: a single form, with a 24-hour clock."""
 
 DATE_FORMAT = SHORT_DATE_FORMAT = "j M Y"
 TIME_FORMAT = "H:i"

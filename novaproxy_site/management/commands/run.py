@@ -1,4 +1,4 @@
-"""Everything at once on this machine: set up, import, make the proxies, and serve until Ctrl-C."""
+"""Do everything on this machine: set up, import, make the proxies, and serve until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ from proxies.reports import Line, planned_lines
 
 _HOST: Final = "127.0.0.1"
 _WEB_THREADS: Final = 4
-# As a shell takes them: the project may be in a folder whose name has spaces.
+# Quoted for a shell: the project's path may contain spaces.
 _PYTHON: Final = shlex.quote(sys.executable)
 _MANAGE: Final = shlex.quote(str(settings.BASE_DIR / "manage.py"))
-# Of the table: its rows at the most, and the characters of a name.
+# The table: maximum number of rows, and characters of a file name.
 _SHOWN: Final = 50
 _NAME: Final = 36
-# Seconds beyond those that an answer may take, for the processes to end.
+# Seconds the processes get to end, on top of the time limit of a model's answer.
 _SPARE: Final = 15.0
-# A signal may arrive twice at once: from the terminal, and passed on by make.
+# Seconds within which a second signal is a duplicate: the terminal sends one, and make forwards it again.
 _AT_ONCE: Final = 1.0
 
 
@@ -67,14 +67,14 @@ class Command(Tool):
         _check_port(port)
         call_command("migrate", verbosity=0, interactive=False)
         self._make_admin()
-        # Items of the ledger above this one are what this run has made.
+        # Batch items with a higher id belong to this run.
         self._last_item = BatchItem.objects.aggregate(last=Max("id"))["last"] or 0
         self._import(options["photos"])
         connection.close()
         return self._serve(port)
 
     def _make_admin(self) -> None:
-        """One user who may do everything, unless there is one; the password is shown this once."""
+        """Create a superuser unless an active one exists; the password is shown only now."""
         users = get_user_model().objects
         if users.filter(is_superuser=True, is_active=True).exists():
             return
@@ -95,17 +95,17 @@ class Command(Tool):
         try:
             call_command("import_media", str(folder), stdout=self.stdout)
         except SystemExit as ended:
-            # Rejected files are listed; they are no reason not to serve the others.
+            # Rejected files have been listed; they do not prevent serving the others.
             if ended.code != 1:
                 raise
 
     def _serve(self, port: int) -> bool:
-        """Web and worker side by side; when one ends, or on Ctrl-C, both are stopped."""
+        """Run the web server and the worker; stop both on Ctrl-C or when one of them ends."""
         manager = PatientManager()
         web = (
             f"{_PYTHON} -m gunicorn novaproxy_site.wsgi --bind {_HOST}:{port} --workers 2 "
             f"--threads {_WEB_THREADS} --timeout 120 --log-level warning "
-            # It ends as soon as no request is left; one may wait for an answer that is billed.
+            # It exits once no request is left; one may be waiting for a billed answer.
             f"--graceful-timeout {settings.NOVAPROXY_ANALYSIS_TIMEOUT}"
         )
         manager.add_process("web", web, cwd=str(settings.BASE_DIR))
@@ -113,13 +113,13 @@ class Command(Tool):
         threading.Thread(target=self._welcome, args=(port,), daemon=True).start()
         _stop_on_hang_up(manager)
         manager.loop()
-        # Honcho calls an end by a signal a failure; the one by Ctrl-C was asked for.
+        # Honcho treats any end by a signal as a failure, but Ctrl-C is the normal way to stop.
         return manager.returncode in (0, 130, -2, 128 + signal.SIGHUP, None)
 
-    # -- What is shown once all is made ----------------------------------------------------------
+    # -- The summary once all proxies are made ---------------------------------------------------
 
     def _welcome(self, port: int) -> None:
-        """In a thread of its own, while honcho has the main one."""
+        """Show the summary and the address; runs in a thread because honcho uses the main one."""
         _wait_until_ready(port)
         _wait_until_made()
         self._show_files()
@@ -130,7 +130,7 @@ class Command(Tool):
         connection.close()
 
     def _show_files(self) -> None:
-        """What stands in the library, and what this run has added to it."""
+        """Print the library's files with their proxies, and what this run made."""
         profile = conf().nova
         images = MediaFile.objects.images()
         totals = self._totals(images)
@@ -143,7 +143,7 @@ class Command(Tool):
         self.stdout.write(", ".join(told))
 
     def _totals(self, images: QuerySet[MediaFile]) -> Counter[str]:
-        """How the files stand; what this run has made stands now, and is told as made."""
+        """Count files by outcome; proxies made in this run count as made instead of reused."""
         totals = lifecycle.plan("image-proxy", Selection(images), {}).outcomes
         items = BatchItem.objects.filter(pk__gt=self._last_item, outcome__in=[*NEEDS_WORK])
         for outcome, count in items.values_list("outcome").annotate(files=Count("file_id", distinct=True)):
@@ -152,19 +152,19 @@ class Command(Tool):
         return totals
 
     def _told(self, line: Line) -> tuple[str, str]:
-        """What became of a file in this run, or how it stands since an earlier one; and why."""
+        """Return a file's outcome and the reason: from this run, or else its current state."""
         item = BatchItem.objects.filter(file=line.file).exclude(outcome="").order_by("-id").first()
-        # One that was made, or has failed, before this run: only a failure says more than the row does.
+        # An item from before this run: it says more than the row only if it failed.
         if item is None or (item.pk <= self._last_item and line.outcome not in NEEDS_WORK):
             return line.outcome, ", ".join(line.reasons) or line.message
         return item.outcome, item.message or ", ".join(item.reasons)
 
 
 class PatientManager(Manager):  # type: ignore[misc]  # honcho has no types
-    """Stops its processes as honcho does, but leaves them the time that they give themselves.
+    """Stops its processes as honcho does, but gives them the time they need.
 
-    Honcho kills what has not ended 5 s after the first process has. The worker and the web server end by
-    themselves, and soon unless they wait for answers of a model. A second signal kills them.
+    Honcho kills processes that still run 5 s after the first one ended. The worker and the web server exit on
+    their own, and quickly unless they wait for a model's answer. A second signal kills them.
     """
 
     _stopped_at: float | None = None
@@ -176,7 +176,7 @@ class PatientManager(Manager):  # type: ignore[misc]  # honcho has no types
             signal.signal(number, self._stop)
 
     def kill(self) -> None:
-        """Kill what is left, once it has had its time."""
+        """Kill the remaining processes once their time is up."""
         if self._stopped_at is None:
             self._stopped_at = time.monotonic()
         if time.monotonic() > self._stopped_at + settings.NOVAPROXY_ANALYSIS_TIMEOUT + _SPARE:
@@ -197,8 +197,8 @@ def _stop_on_hang_up(manager: Manager) -> None:
 
     def stop(*_: object) -> None:
         if os.getpid() != own:
-            return  # honcho's children inherit this; each ends with the program that it watches
-        # The terminal is gone, and a line that cannot be written must not keep anything running.
+            return  # honcho's children inherit this handler; each exits with the program it watches
+        # The terminal is closed: failing writes must not prevent the processes from ending.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
@@ -216,25 +216,25 @@ def _row(line: Line, outcome: str, why: str) -> str:
 
 
 def _short(name: str) -> str:
-    """Cut in its middle: names of one camera differ at their ends."""
+    """Shorten a name in the middle, because names from one camera differ at the end."""
     return name if len(name) <= _NAME else f"{name[: _NAME - 16]}…{name[-15:]}"
 
 
 def _token_file() -> Path:
-    """Beside the database, which holds the token too; for its owner's eyes."""
+    """Return the path of the token file, beside the database, which holds the token too; owner-only."""
     return Path(settings.DATA_DIR) / "api_token"
 
 
 def _token() -> str:
-    """What the shell puts in place of an administrator's token, which is shown once only."""
+    """Return a shell substitution for an administrator's token, so that the token is not shown again."""
     if _token_file().exists():
         return f"$(cat {shlex.quote(str(_token_file()))})"
-    # The administrator was made by hand.
+    # The administrator was created manually.
     return f"$({_PYTHON} {_MANAGE} drf_create_token NAME | cut -d' ' -f3)"
 
 
 def _check_port(port: int) -> None:
-    # Of 0 the system would make one of its choice, which nobody is told.
+    # With port 0 the system would choose a port, which is never shown.
     if not 1 <= port <= 65_535:
         raise UsageError(f"There is no port {port}. Choose one from 1 to 65535: PORT=.")
     with socket.socket() as probe:
