@@ -4,7 +4,7 @@ PORT ?= 8000
 BIN := .venv/bin
 TESTS ?=
 
-.PHONY: run test lint bench chaos simulation-proof fuzz docs-formats docs-licences lock clean
+.PHONY: run test lint docs bench chaos simulation-proof fuzz docs-formats docs-licences lock clean
 
 # Set up, import (PHOTOS=folder), make the proxies, serve on 127.0.0.1:$(PORT) until Ctrl-C.
 run: .venv/installed
@@ -22,6 +22,16 @@ lint: .venv/installed-dev
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check
 	$(BIN)/python -m novaproxy_site.tests.licences
+	$(BUILD_DOCS)
+
+# Build the documentation site from nothing: a cached page would not repeat its warnings. Every warning is an error,
+# broken links between pages included.
+BUILD_DOCS = $(BIN)/sphinx-build --quiet --fresh-env --write-all --nitpicky --fail-on-warning --keep-going \
+	--builder html --doctree-dir docs/_build/doctrees docs docs/_build/html
+
+docs: .venv/installed-dev
+	$(BUILD_DOCS)
+	@echo "Open docs/_build/html/index.html"
 
 # Workers, database and queue taken away again and again, with dice of today's; ROUNDS=25 takes a quarter of an
 # hour. Then SEEDS runs of the simulation from seed FIRST on, shared over the cores, until one fails.
@@ -66,7 +76,7 @@ lock: .venv/installed-dev
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-emit-index-url requirements-dev.in -o requirements-dev.txt
 
 clean:
-	rm -rf .venv .venv-bench
+	rm -rf .venv .venv-bench docs/_build
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "NovaProxy needs Python 3.11 or newer; name one with PYTHON=")'

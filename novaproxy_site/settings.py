@@ -118,6 +118,12 @@ NOVAPROXY_API_RATE = env.str(
         error="not a rate of at least 1, such as 600/minute (or second, hour, day)",
     ),
 )
+# Where the documentation site (`make docs`) is hosted. The admin's pages link to it.
+NOVAPROXY_DOCS_URL = env.str(
+    "NOVAPROXY_DOCS_URL",
+    "",
+    validate=validate.Regexp(r"^(https?://\S+)?$", error="not an address such as https://docs.example.org"),
+)
 
 
 def _secret_key(given: str) -> str:

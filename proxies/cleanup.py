@@ -7,6 +7,7 @@ from django.db import transaction
 from media_files import removal_notes
 from media_files.errors import SourceMissing
 from media_files.facts import measure
+from proxies import signals
 from proxies.models import DiscardedProxy, Proxy, proxies_storage
 from proxies.processes import leases
 
@@ -27,8 +28,8 @@ def resolve(note: DiscardedProxy) -> bool:
     """Make file and row of a name consistent, under the lease that guards it; then delete the note.
 
     If a row refers to the file and the file has the row's bytes, both are kept. Otherwise a write was
-    interrupted: both are deleted, and the proxy is made again when needed. Return False if another process
-    holds the lease.
+    interrupted: both are deleted, and ``proxy_lost`` is sent so that the proxy is made again. Return False if
+    another process holds the lease.
 
     Raises:
         MediaError: the storage does not respond; the note is kept.
@@ -45,6 +46,7 @@ def resolve(note: DiscardedProxy) -> bool:
                 # This also adds a note for its file, which is deleted after this lease is released.
                 proxy.delete()
                 note.delete()
+                signals.proxy_lost.send(Proxy, source_id=proxy.source_id, profile=proxy.profile)
                 leases.release(note.source_id, note.profile, token)
             return True
         elif note.recipe:

@@ -18,6 +18,7 @@ from proxies.conf import conf
 from proxies.models import Proxy
 from proxies.render_job import is_kept, reasons_of
 from proxies.services import create_image_proxy_internal
+from proxies.signals import proxy_lost
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,14 @@ def make_proxy_on_save(instance: MediaFile, raw: bool, **kwargs: Any) -> None:
         add_to_uploads(instance.pk, reasons_of(instance, conf().nova))
     else:
         transaction.on_commit(partial(_make_now, instance.pk), robust=True)
+
+
+@receiver(proxy_lost)
+def make_lost_proxy_again(source_id: int, profile: str, **kwargs: Any) -> None:
+    """Enqueue an image whose proxy an interrupted write destroyed, in the transaction that found it."""
+    source = MediaFile.objects.filter(pk=source_id).first()
+    if source is not None and profile == conf().nova.name and _lacks_proxy(source):
+        add_to_uploads(source_id, reasons_of(source, conf().nova))
 
 
 @receiver(pre_delete, sender=MediaFile)

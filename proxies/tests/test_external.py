@@ -15,7 +15,7 @@ from media_files.models import MediaFile
 from media_files.storage.local import LocalStorage
 from media_files.tests.fixtures import files_in
 from media_files.tests.pictures import PDF, encoded, jpeg, mp4, turned_jpeg
-from proxies.models import DiscardedProxy, Proxy, ProxyLease
+from proxies.models import BatchItem, DiscardedProxy, Proxy, ProxyLease
 from proxies.outcomes import Outcome
 from proxies.processes import leases
 from proxies.services import ImageProxyService, create_proxy_file
@@ -194,3 +194,21 @@ def test_a_failed_write_keeps_the_existing_proxy(video, folders, monkeypatch):
     assert Proxy.objects.get().sha256 == first.sha256
     assert (folders["proxies"] / first.image.name).read_bytes() == b"first"
     assert not DiscardedProxy.objects.exists()
+
+
+def test_an_interrupted_upload_over_a_generated_proxy_gets_it_made_again(add, monkeypatch):
+    source = add(jpeg(1300, 1000))
+    generated = ImageProxyService().create_proxy(source).proxy
+    assert generated is not None
+    put = LocalStorage.put
+
+    def put_and_interrupt(self, name, content, **options):
+        put(self, name, content, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(LocalStorage, "put", put_and_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            create_proxy_file(source, encoded("JPEG", 1200, 900), file_type="image")
+    assert not Proxy.objects.filter(sha256=generated.sha256).exists()
+    assert list(BatchItem.objects.values_list("file", "state")) == [(source.pk, "queued")]

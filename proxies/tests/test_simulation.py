@@ -50,7 +50,7 @@ def test_a_seed_repeats_its_run_alone_and_after_others() -> None:
         assert digests(seed, 1) == {f"seed {seed}": together[f"seed {seed}"]}
 
 
-@pytest.mark.parametrize("seed", [829, 8895])
+@pytest.mark.parametrize("seed", [829, 8895, 33110551064])
 def test_a_seed_that_failed_before_passes(seed: int) -> None:
     """Each of these found a bug once, as did some of those above: see `docs/chaos.md`."""
     played = simulate(str(seed), "1")
