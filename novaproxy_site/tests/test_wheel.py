@@ -31,8 +31,6 @@ settings.configure(
         alias: {"BACKEND": "media_files.storage.local.LocalStorage", "OPTIONS": {"location": "media"}}
         for alias in ("default", "originals", "proxies")
     },
-    NOVAPROXY_TARGET=896, NOVAPROXY_LONGEST_SIDE=8000, NOVAPROXY_QUALITY=85, NOVAPROXY_PROFILES={},
-    NOVAPROXY_ON_SAVE="off", NOVAPROXY_RESIZER="auto",
     Q_CLUSTER={"orm": "default"},
     INSTALLED_APPS=[
         "novaproxy_site.apps.NovaProxySiteConfig",  # before the admin, whose templates it overrides
