@@ -11,6 +11,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from analysis.conf import conf
 from analysis.providers.rekognition import CUSTOM, FEATURES
 from media_files.storage.base import is_amazon_endpoint
+from proxies.conf import queue_settings
 
 # Amazon models that can be called only through an inference profile.
 _BY_PROFILE_ONLY: Final = ("amazon.nova-2", "amazon.nova-premier")
@@ -86,8 +87,9 @@ def _prefix_of(region: str) -> str:
 @register
 def check_timeout(**kwargs: Any) -> list[CheckMessage]:
     """Warn if the queue ends a task before the answer can arrive, which would be paid for and lost."""
-    limit = settings.Q_CLUSTER.get("timeout") or 0
-    if conf().timeout < limit:
+    queue = queue_settings()
+    limit = queue.get("timeout") or 0
+    if not queue or conf().timeout < limit:
         return []
     return [
         Warning(

@@ -1,15 +1,43 @@
-"""Typed access to the analysis settings."""
+"""The settings of analyses: their defaults, in one place, and a typed view of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.core.signals import setting_changed
 from django.dispatch import receiver
+
+import proxies.conf
+
+# Values of the settings that a project does not set. docs/settings.md explains each.
+DEFAULTS: Final[dict[str, Any]] = {
+    "NOVAPROXY_ANALYSIS_REGION": "",
+    "NOVAPROXY_ANALYSIS_SEND": "auto",
+    "NOVAPROXY_ANALYSIS_MODEL": "us.amazon.nova-2-lite-v1:0",
+    "NOVAPROXY_ANALYSIS_MAX_TOKENS": 2000,
+    "NOVAPROXY_ANALYSIS_TEMPERATURE": 0.0,
+    "NOVAPROXY_ANALYSIS_REASONING": "off",
+    "NOVAPROXY_ANALYSIS_SERVICE_TIER": "",
+    "NOVAPROXY_ANALYSIS_TIMEOUT": proxies.conf.DEFAULTS["NOVAPROXY_ANALYSIS_TIMEOUT"],
+    "NOVAPROXY_ANALYSIS_CALLS_IN_FLIGHT": 32,
+    "NOVAPROXY_ANALYSIS_CALLS_PER_SECOND": 10.0,
+    "NOVAPROXY_ANALYSIS_BUDGET": Decimal(0),
+    "NOVAPROXY_ANALYSIS_DAILY_BUDGET": Decimal(0),
+    "NOVAPROXY_ANALYSIS_FEATURES": ["labels", "text"],
+    "NOVAPROXY_ANALYSIS_CUSTOM_MODELS": [],
+    "NOVAPROXY_ANALYSIS_BIOMETRICS": False,
+    "NOVAPROXY_ANALYSIS_MIN_CONFIDENCE": 50.0,
+    "NOVAPROXY_TRASH_DAYS": 30,
+}
+
+
+def setting(name: str) -> Any:
+    """Return the project's value of a setting, or its default."""
+    return getattr(settings, name, DEFAULTS[name])
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +89,24 @@ class AnalysisConf:
 def conf() -> AnalysisConf:
     """Return the settings, read once and cached."""
     return AnalysisConf(
-        region=settings.NOVAPROXY_ANALYSIS_REGION,
+        region=setting("NOVAPROXY_ANALYSIS_REGION"),
         bucket="analysis" in settings.STORAGES,
-        send=settings.NOVAPROXY_ANALYSIS_SEND,
-        model_id=settings.NOVAPROXY_ANALYSIS_MODEL,
-        max_tokens=settings.NOVAPROXY_ANALYSIS_MAX_TOKENS,
-        temperature=settings.NOVAPROXY_ANALYSIS_TEMPERATURE,
-        reasoning=settings.NOVAPROXY_ANALYSIS_REASONING,
-        service_tier=settings.NOVAPROXY_ANALYSIS_SERVICE_TIER,
-        timeout=settings.NOVAPROXY_ANALYSIS_TIMEOUT,
-        calls_in_flight=settings.NOVAPROXY_ANALYSIS_CALLS_IN_FLIGHT,
-        calls_per_second=settings.NOVAPROXY_ANALYSIS_CALLS_PER_SECOND,
-        budget=settings.NOVAPROXY_ANALYSIS_BUDGET or None,
-        daily_budget=settings.NOVAPROXY_ANALYSIS_DAILY_BUDGET or None,
-        features=tuple(settings.NOVAPROXY_ANALYSIS_FEATURES),
-        custom_models=tuple(settings.NOVAPROXY_ANALYSIS_CUSTOM_MODELS),
-        biometrics=settings.NOVAPROXY_ANALYSIS_BIOMETRICS,
-        min_confidence=settings.NOVAPROXY_ANALYSIS_MIN_CONFIDENCE,
-        trash_days=settings.NOVAPROXY_TRASH_DAYS,
+        send=setting("NOVAPROXY_ANALYSIS_SEND"),
+        model_id=setting("NOVAPROXY_ANALYSIS_MODEL"),
+        max_tokens=setting("NOVAPROXY_ANALYSIS_MAX_TOKENS"),
+        temperature=setting("NOVAPROXY_ANALYSIS_TEMPERATURE"),
+        reasoning=setting("NOVAPROXY_ANALYSIS_REASONING"),
+        service_tier=setting("NOVAPROXY_ANALYSIS_SERVICE_TIER"),
+        timeout=setting("NOVAPROXY_ANALYSIS_TIMEOUT"),
+        calls_in_flight=setting("NOVAPROXY_ANALYSIS_CALLS_IN_FLIGHT"),
+        calls_per_second=setting("NOVAPROXY_ANALYSIS_CALLS_PER_SECOND"),
+        budget=setting("NOVAPROXY_ANALYSIS_BUDGET") or None,
+        daily_budget=setting("NOVAPROXY_ANALYSIS_DAILY_BUDGET") or None,
+        features=tuple(setting("NOVAPROXY_ANALYSIS_FEATURES")),
+        custom_models=tuple(setting("NOVAPROXY_ANALYSIS_CUSTOM_MODELS")),
+        biometrics=setting("NOVAPROXY_ANALYSIS_BIOMETRICS"),
+        min_confidence=setting("NOVAPROXY_ANALYSIS_MIN_CONFIDENCE"),
+        trash_days=setting("NOVAPROXY_TRASH_DAYS"),
     )
 
 

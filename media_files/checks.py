@@ -8,8 +8,10 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.exceptions import ImproperlyConfigured
 from PIL import features
 
+from media_files.storage.base import media_storage
 from media_files.storage.probe import failing_storages
 
 # Pillow's codec names, with the formats that need them and the packages that provide them.
@@ -21,6 +23,10 @@ _CODECS: Final = {
     "jpg_2000": "JPEG 2000",
     "littlecms2": "colour profiles",
 }
+
+
+# The storages that every project has.
+_ALIASES: Final = ("originals", "proxies")
 
 
 @register(Tags.compatibility)
@@ -38,8 +44,14 @@ def check_codecs(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.files)
 def check_storages(**kwargs: Any) -> list[CheckMessage]:
-    messages: list[CheckMessage] = []
-    for alias in ("originals", "proxies"):
+    missing = [alias for alias in _ALIASES if alias not in settings.STORAGES]
+    messages: list[CheckMessage] = [_missing_storages(missing)] if missing else []
+    for alias in _ALIASES:
+        if alias in missing:
+            continue
+        if unusable := _check_backend(alias):
+            messages.append(unusable)
+            continue
         options = settings.STORAGES[alias].get("OPTIONS", {})
         variable = f"NOVAPROXY_{alias.upper()}"
         if "bucket_name" in options:
@@ -56,6 +68,30 @@ def check_storages_answer(**kwargs: Any) -> list[CheckMessage]:
         Error(f"The storage {alias!r} is not usable: {error}", id="media_files.E004")
         for alias, error in failing_storages().items()
     ]
+
+
+def _missing_storages(aliases: list[str]) -> CheckMessage:
+    return Error(
+        f"STORAGES has no {' and no '.join(map(repr, aliases))}.",
+        hint="Set STORAGES to what it is, with an entry for each: "
+        '{"BACKEND": "media_files.storage.local.LocalStorage", "OPTIONS": {"location": "/a/folder"}}. '
+        "Both may use the same folder.",
+        id="media_files.E005",
+    )
+
+
+def _check_backend(alias: str) -> CheckMessage | None:
+    """Check that the backend of a storage can be imported and is one of ours."""
+    try:
+        media_storage(alias)
+    except ImproperlyConfigured as error:
+        return Error(
+            f"The storage {alias!r} is not usable: {error}",
+            hint=f'Set STORAGES[{alias!r}]["BACKEND"] to "media_files.storage.local.LocalStorage" or '
+            '"media_files.storage.s3.BucketStorage".',
+            id="media_files.E006",
+        )
+    return None
 
 
 def _check_bucket(alias: str, options: dict[str, Any], variable: str) -> list[CheckMessage]:

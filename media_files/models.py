@@ -21,14 +21,14 @@ from media_files.facts import FileFacts, read_facts
 from media_files.imaging.inspection import ImageFacts
 from media_files.names import readable_name, safe_stem
 from media_files.removal_notes import RemovalNote
-from media_files.storage.base import MediaStorage, media_storage
+from media_files.storage.base import MediaStorage, field_storage
 
 _MARGIN: Final = timedelta(days=1)
 
 
 def originals_storage() -> MediaStorage:
     """Return the storage for new originals. A callable, so that migrations contain no location."""
-    return media_storage("originals")
+    return field_storage("originals")
 
 
 def stored_name(instance: MediaFile, filename: str) -> str:

@@ -18,6 +18,8 @@ from django.core.exceptions import ImproperlyConfigured
 from dotenv import load_dotenv
 from environs import Env, ValidationError, validate
 
+from novaproxy_site import __version__
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = Env()
@@ -369,7 +371,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "NovaProxy",
     "DESCRIPTION": "Photographs in, image proxies for models out.",
-    "VERSION": "0.1.0",
+    "VERSION": __version__,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
     "PREPROCESSING_HOOKS": ["novaproxy_site.api.without_trailing_slash"],
     "COMPONENT_SPLIT_REQUEST": True,

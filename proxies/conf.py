@@ -1,4 +1,4 @@
-"""Typed access to the settings of proxies."""
+"""The settings of proxies and of the queue: their defaults, in one place, and a typed view of them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,26 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
+import media_files.conf
 from proxies.rendering.profiles import NOVA, REKOGNITION, ProxyProfile
 
-# A profile's name is used as the suffix of its file names.
+# Values of the settings that a project does not set. docs/settings.md explains each.
+DEFAULTS: Final[dict[str, Any]] = {
+    "NOVAPROXY_TARGET": NOVA.shorter_side,
+    "NOVAPROXY_LONGEST_SIDE": NOVA.longest_side,
+    "NOVAPROXY_QUALITY": NOVA.quality,
+    "NOVAPROXY_PROFILES": {},
+    "NOVAPROXY_ON_SAVE": "queue",
+    "NOVAPROXY_RESIZER": "auto",
+    "NOVAPROXY_MAX_MEMORY": 4608,
+    "NOVAPROXY_WORKERS": 2,
+    "NOVAPROXY_BROKER": "orm",
+    # How long a worker that stops waits for answers: the analyses' setting, which has its default here.
+    "NOVAPROXY_ANALYSIS_TIMEOUT": 90,
+    "HEARTBEAT": True,
+}
+
+# A profile's name is the end of its files' names.
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 # The formats that proxies are written in; a profile's reader must accept one of them.
 _WRITTEN: Final = frozenset({"JPEG", "PNG"})
@@ -48,19 +65,34 @@ class ProxyConf:
         return self.profiles["nova"]
 
 
+def setting(name: str) -> Any:
+    """Return the project's value of a setting, or its default."""
+    return getattr(settings, name, DEFAULTS[name])
+
+
+def shared_setting(name: str) -> Any:
+    """Return the value of a setting of any app; None if it is not set and its default is not known here."""
+    return getattr(settings, name, (media_files.conf.DEFAULTS | DEFAULTS).get(name))
+
+
+def queue_settings() -> dict[str, Any]:
+    """Return Q_CLUSTER; empty where the project has none, which the check proxies.E005 reports."""
+    return getattr(settings, "Q_CLUSTER", {})
+
+
 @lru_cache(maxsize=1)
 def conf() -> ProxyConf:
     """Return the configuration, read once from the settings."""
     nova = replace(
         NOVA,
-        shorter_side=settings.NOVAPROXY_TARGET,
-        longest_side=settings.NOVAPROXY_LONGEST_SIDE,
-        quality=settings.NOVAPROXY_QUALITY,
+        shorter_side=setting("NOVAPROXY_TARGET"),
+        longest_side=setting("NOVAPROXY_LONGEST_SIDE"),
+        quality=setting("NOVAPROXY_QUALITY"),
     )
     return ProxyConf(
-        profiles={"nova": nova, "rekognition": REKOGNITION} | _further(settings.NOVAPROXY_PROFILES),
-        on_save=cast(Literal["queue", "inline", "off"], settings.NOVAPROXY_ON_SAVE),
-        resizer=cast(Literal["auto", "pillow"], settings.NOVAPROXY_RESIZER),
+        profiles={"nova": nova, "rekognition": REKOGNITION} | _further(setting("NOVAPROXY_PROFILES")),
+        on_save=cast(Literal["queue", "inline", "off"], setting("NOVAPROXY_ON_SAVE")),
+        resizer=cast(Literal["auto", "pillow"], setting("NOVAPROXY_RESIZER")),
     )
 
 

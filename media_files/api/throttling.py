@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from rest_framework.throttling import UserRateThrottle
+
+from media_files.conf import setting
 
 
 class CallerRate(UserRateThrottle):
@@ -14,4 +15,4 @@ class CallerRate(UserRateThrottle):
     """
 
     def get_rate(self) -> str | None:
-        return settings.NOVAPROXY_API_RATE or None
+        return setting("NOVAPROXY_API_RATE") or None

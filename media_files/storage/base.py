@@ -23,6 +23,7 @@ from datetime import timedelta
 from typing import Any, BinaryIO, Final, cast
 from urllib.parse import urlsplit
 
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import File
 from django.core.files.storage import Storage, storages
@@ -182,6 +183,21 @@ def media_storage(alias: str) -> MediaStorage:
             "media_files.storage.s3.BucketStorage."
         )
     return storage
+
+
+def field_storage(alias: str) -> MediaStorage:
+    """Return the storage behind `alias` for a model's field.
+
+    Models must import without that storage, or `manage.py check` could not explain what is missing
+    (media_files.E005, media_files.E006). Until all models are imported, the field gets a storage that refuses
+    every call.
+    """
+    try:
+        return media_storage(alias)
+    except ImproperlyConfigured:
+        if apps.models_ready:
+            raise
+        return cast(MediaStorage, Storage())
 
 
 def is_amazon_endpoint(url: str | None) -> bool:

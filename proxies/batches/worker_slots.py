@@ -11,11 +11,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import F, QuerySet, Sum
 from django.utils.timezone import now
 
+from proxies.conf import setting
 from proxies.models import WorkerSlot, WorkerState
 from proxies.processes.liveness import dead_among, this_holder
 
@@ -90,8 +90,8 @@ def free_lost_slots() -> int:
 
 def slot_count() -> int:
     """Return the number of slots needed for the worker processes alive on all machines."""
-    processes = (
-        WorkerState.objects.alive().aggregate(sum=Sum("processes"))["sum"] or settings.NOVAPROXY_WORKERS
+    processes = WorkerState.objects.alive().aggregate(sum=Sum("processes"))["sum"] or setting(
+        "NOVAPROXY_WORKERS"
     )
     return int(processes) * SLOTS_PER_PROCESS
 
@@ -119,9 +119,9 @@ def _notify(slots: QuerySet[WorkerSlot]) -> int:
         notified = slots.update(
             state=WorkerSlot.State.NOTIFIED, generation=F("generation") + 1, holder="", changed_at=now()
         )
-        if notified and settings.NOVAPROXY_BROKER == "orm":
+        if notified and setting("NOVAPROXY_BROKER") == "orm":
             _notifier[0](slot.number, slot.generation + 1)
-    if notified and settings.NOVAPROXY_BROKER != "orm":
+    if notified and setting("NOVAPROXY_BROKER") != "orm":
         try:
             _notifier[0](slot.number, slot.generation + 1)
         except QueueDown as error:

@@ -10,13 +10,13 @@ from django.utils.timezone import now
 
 from media_files.models import MediaFile
 from media_files.removal_notes import RemovalNote
-from media_files.storage.base import MediaStorage, media_storage
+from media_files.storage.base import MediaStorage, field_storage
 from proxies.rendering.profiles import ProxyProfile
 
 
 def proxies_storage() -> MediaStorage:
     """Return the storage of proxies. A callable, so that migrations contain no location."""
-    return media_storage("proxies")
+    return field_storage("proxies")
 
 
 class MeasuredImageField(models.ImageField):

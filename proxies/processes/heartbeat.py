@@ -15,10 +15,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-from django.conf import settings
 from django.db import Error, connections
 from django.db.models.functions import Now
 
+from proxies.conf import setting
 from proxies.models import Heartbeat, WorkerState
 from proxies.processes import shared_settings
 from proxies.processes.control_dir import ControlDir
@@ -53,7 +53,7 @@ os.register_at_fork(
 
 def ensure() -> None:
     """Start the thread, unless this process has one or the settings disable it."""
-    if not settings.HEARTBEAT or _State.pid == os.getpid():
+    if not setting("HEARTBEAT") or _State.pid == os.getpid():
         return
     with _beating:
         if _State.pid != os.getpid():

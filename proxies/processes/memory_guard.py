@@ -11,7 +11,8 @@ import time
 from typing import Final
 
 import psutil
-from django.conf import settings
+
+from proxies.conf import setting
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def watch_memory() -> None:
 
     Call this in the process itself, after the fork. 0 sets no limit.
     """
-    most = settings.NOVAPROXY_MAX_MEMORY * 1024 * 1024
+    most = setting("NOVAPROXY_MAX_MEMORY") * 1024 * 1024
     if most:
         threading.Thread(target=_watch, args=(most,), name="memory", daemon=True).start()
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from proxies.conf import conf
+from proxies.conf import conf, shared_setting
 from proxies.models.worker import WorkerState
 from proxies.processes.identity import this_process
 from proxies.rendering.profiles import recipe_difference
@@ -66,7 +66,7 @@ def recipes() -> dict[str, str]:
 
 def digests() -> dict[str, str]:
     """Return the digest of each shared setting of this process."""
-    values: dict[str, Any] = {name: getattr(settings, name) for name in SHARED}
+    values: dict[str, Any] = {name: shared_setting(name) for name in SHARED}
     for alias, prefix in BUCKETS.items():
         options = settings.STORAGES.get(alias, {}).get("OPTIONS", {})
         bucket = options if "bucket_name" in options else {}

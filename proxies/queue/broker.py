@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from django.conf import settings
 from django.dispatch import receiver
 from django.utils.timezone import now
 from django_q.models import Schedule
@@ -15,6 +14,7 @@ from django_q.tasks import async_task
 from media_files.database import OUTAGES
 from media_files.errors import MediaError
 from proxies.batches import recovery, sweeper, worker_slots
+from proxies.conf import setting
 from proxies.processes.memory_guard import keep_freed_memory, watch_memory
 from proxies.tasks import run_slice, sweep
 
@@ -27,7 +27,7 @@ def notify(slot: int, generation: int) -> None:
     Raises:
         QueueDown: Redis does not respond. (If the queue is the database, the transaction fails instead.)
     """
-    if settings.NOVAPROXY_BROKER == "orm":
+    if setting("NOVAPROXY_BROKER") == "orm":
         async_task(run_slice, slot, generation, group="slice")
         return
     from redis import RedisError  # noqa: PLC0415 - 50 ms at each start of a process without Redis

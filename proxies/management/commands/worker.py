@@ -12,6 +12,7 @@ from django.core.management.base import CommandParser
 
 from media_files.console import PlainCommand, UsageError, refuse_missing_library
 from media_files.storage.probe import failing_storages
+from proxies.conf import queue_settings, setting
 from proxies.processes.control_dir import VARIABLE, ControlDir
 from proxies.queue.supervisor import GRACE, Supervisor, Times, cluster_command
 
@@ -31,14 +32,14 @@ class Command(PlainCommand):
         parser.add_argument(
             "--workers",
             type=int,
-            default=settings.Q_CLUSTER["workers"],
+            default=queue_settings().get("workers") or setting("NOVAPROXY_WORKERS"),
             metavar="N",
             help="processes that make proxies at the same time (default: %(default)s)",
         )
         parser.add_argument(
             "--stalled-after",
             type=float,
-            default=settings.Q_CLUSTER["timeout"] + STALL_MARGIN,
+            default=(queue_settings().get("timeout") or 0) + STALL_MARGIN,
             metavar="SECONDS",
             help="restart when there is work and none was finished for this long (default: %(default)s)",
         )
@@ -52,7 +53,7 @@ class Command(PlainCommand):
         parser.add_argument(
             "--answer-grace",
             type=float,
-            default=settings.NOVAPROXY_ANALYSIS_TIMEOUT,
+            default=setting("NOVAPROXY_ANALYSIS_TIMEOUT"),
             metavar="SECONDS",
             help="how long a stop waits for answers that were asked for before it (default: %(default)s)",
         )
