@@ -70,7 +70,7 @@ docs-licences: .venv/installed-dev
 bench: .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks $(if $(SHORT),--short) $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(ONLY),--only $(ONLY))
 
-# Resolve the short lists anew; to be run when they change, and to take up fixes.
+# Resolve the requirement lists again, after they change or to take in fixes.
 lock: .venv/installed-dev
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-emit-index-url requirements.in -o requirements.txt
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-emit-index-url requirements-dev.in -o requirements-dev.txt

@@ -36,12 +36,12 @@ _CALLED_FROM: Final = {
 def check_model(**kwargs: Any) -> list[CheckMessage]:
     """Check which regions the model may process pictures in, and whether it can be called from ours."""
     model, region = conf().model_id, _region()
-    told = f"NOVAPROXY_ANALYSIS_MODEL is {model!r}"
+    reported = f"NOVAPROXY_ANALYSIS_MODEL is {model!r}"
     prefix = model.partition(".")[0]
     if prefix == "global":
         return [
             Warning(
-                f"{told}: pictures may be read in any region of the world.",
+                f"{reported}: pictures may be read in any region of the world.",
                 hint="Use the profile of your region (us.…) where they must not leave it.",
                 id="analysis.W001",
             )
@@ -49,7 +49,7 @@ def check_model(**kwargs: Any) -> list[CheckMessage]:
     if model.startswith(_BY_PROFILE_ONLY):
         return [
             Warning(
-                f"{told}, a bare model id: Bedrock refuses it and takes only inference profiles.",
+                f"{reported}, a bare model id: Bedrock refuses it and takes only inference profiles.",
                 hint=f"Use {_prefix_of(region)}.{model}.",
                 id="analysis.W002",
             )
@@ -58,7 +58,7 @@ def check_model(**kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            f"{told}, which cannot be called from the region {region}.",
+            f"{reported}, which cannot be called from the region {region}.",
             hint=f"Use a model id that begins with {_prefix_of(region)}., or set NOVAPROXY_ANALYSIS_REGION.",
             id="analysis.W005",
         )

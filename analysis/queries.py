@@ -114,7 +114,7 @@ def _with_too_small(settled: QuerySet[Any], provider: str) -> QuerySet[Any]:
     service = providers.get(provider)
     message = f"{service.label} needs {service.shortest_side} px a side. Use a larger picture."
     applies = Q(outcome=Outcome.FAILED.value) & _is_too_small(provider)
-    told: QuerySet[Any] = settled.annotate(
+    reported: QuerySet[Any] = settled.annotate(
         settled_error=Case(
             When(applies, then=Value(ImageTooSmall.code)),
             default=F("settled_error"),
@@ -124,7 +124,7 @@ def _with_too_small(settled: QuerySet[Any], provider: str) -> QuerySet[Any]:
             When(applies, then=Value(message)), default=F("settled_message"), output_field=TextField()
         ),
     )
-    return told
+    return reported
 
 
 # -- Search ----------------------------------------------------------------------------------------

@@ -188,8 +188,8 @@ _CLOCK = """
 
 def _told(made: Installation, source: str, images: int) -> Run:
     whole = textwrap.dedent(_CLOCK) + textwrap.dedent(source) + "print(json.dumps(told))"
-    told: dict[str, Any] = json.loads(made.shell(whole))
-    return Run(told["cpu"] * 1000 / images, told["wall"] * 1000 / images, told["peak"])
+    reported: dict[str, Any] = json.loads(made.shell(whole))
+    return Run(reported["cpu"] * 1000 / images, reported["wall"] * 1000 / images, reported["peak"])
 
 
 WAYS = {"bare pixel path": bare, "local": local, "django-q2": queued}

@@ -27,18 +27,18 @@ def measure(options: Options) -> Answer:
     tables, goals = [], []
     with databases() as urls:
         for name, url in urls.items():
-            told = ask("growth", *sizes, environment={"DATABASE_URL": url})
-            tables.append(_table(name, told))
-            goals += _goals(name, told)
+            reported = ask("growth", *sizes, environment={"DATABASE_URL": url})
+            tables.append(_table(name, reported))
+            goals += _goals(name, reported)
     return Answer(tables, goals)
 
 
-def _table(name: str, told: list[dict[str, Any]]) -> Table:
+def _table(name: str, reported: list[dict[str, Any]]) -> Table:
     rows = [
-        [act, *(number(at["ms"][act], 1) for at in told), *(number(at["mb"][act], 0) for at in told)]
+        [act, *(number(at["ms"][act], 1) for at in reported), *(number(at["mb"][act], 0) for at in reported)]
         for act in (*LINEAR, *FLAT)
     ]
-    sizes = [number(at["rows"]) for at in told]
+    sizes = [number(at["rows"]) for at in reported]
     columns = ("", *(f"{size} rows, ms" for size in sizes), *(f"{size}, MB" for size in sizes))
     note = (
         "As many files, half of them with a current proxy. MB is what the process's peak grew by. Plan, "
@@ -47,8 +47,8 @@ def _table(name: str, told: list[dict[str, Any]]) -> Table:
     return Table(f"Growth on {name}", columns, rows, [note])
 
 
-def _goals(name: str, told: list[dict[str, Any]]) -> list[Goal]:
-    first, last = told[0], told[-1]
+def _goals(name: str, reported: list[dict[str, Any]]) -> list[Goal]:
+    first, last = reported[0], reported[-1]
     worst = max(last["ms"][act] / max(first["ms"][act], UNSEEN) for act in FLAT)
     memory = max(last["mb"].values())
     return [

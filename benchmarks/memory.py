@@ -68,7 +68,7 @@ def measure(options: Options) -> Answer:
     folder = options.work / "large"
     folder.mkdir(parents=True, exist_ok=True)
     files = [_write(picture, folder) for picture in pictures]
-    told = ask("memory", *files, environment={"NOVAPROXY_MAX_MEMORY": "0"})
+    reported = ask("memory", *files, environment={"NOVAPROXY_MAX_MEMORY": "0"})
     rows = [
         [
             picture.kind,
@@ -77,11 +77,11 @@ def measure(options: Options) -> Answer:
             number(above),
             number(above / picture.megapixels, 2),
         ]
-        for picture, above in zip(pictures, told, strict=True)
+        for picture, above in zip(pictures, reported, strict=True)
     ]
     baseline = [
         above
-        for picture, above in zip(pictures, told, strict=True)
+        for picture, above in zip(pictures, reported, strict=True)
         if picture.kind == "JPEG, baseline" and picture.megapixels <= 100
     ]
     columns = ("kind", "megapixels", "shape", "MB above idle", "bytes a pixel")
@@ -148,8 +148,8 @@ def _above_idle(service: Any, pk: int) -> float:
         os.write(write, f"{_resident('VmHWM') - before}".encode())
         os._exit(0)
     os.close(write)
-    with os.fdopen(read) as told:
-        above = float(told.read())
+    with os.fdopen(read) as reported:
+        above = float(reported.read())
     os.waitpid(child, 0)
     return above
 

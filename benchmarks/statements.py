@@ -15,8 +15,8 @@ def measure(options: Options) -> Answer:
     with databases() as urls:
         for name, url in urls.items():
             arguments = ("--images", images, "--processes", 1, 2)
-            told = ask("ledger", *arguments, environment={"DATABASE_URL": url})
-            each, rate = told["for_each_image"], told["images_per_second"]
+            reported = ask("ledger", *arguments, environment={"DATABASE_URL": url})
+            each, rate = reported["for_each_image"], reported["images_per_second"]
             counts = [number(each[what], 1) for what in ("statements", "writes", "transactions")]
             rows.append([name, *counts, *(number(rate[count]) for count in ("1", "2"))])
             goals.append(Goal(f"{name}: statements for each image", each["statements"], STATEMENTS_LIMIT))

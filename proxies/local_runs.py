@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 from django.core.management.base import OutputWrapper
 
-from media_files.console import Interrupted, NowAndThen, Tool, UsageError, progress_bar
+from media_files.console import Interrupted, NowAndThen, Tool, UsageError, printable, progress_bar
 from media_files.errors import Unexpected
+from media_files.models import MediaFile
 from proxies.batches import lifecycle, local_runner, operations
 from proxies.batches.counts import counts_of
 from proxies.batches.delays import delays_of
@@ -21,12 +23,34 @@ from proxies.batches.local_runner import CrewLost, HeldElsewhere
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
 from proxies.conf import conf
+from proxies.labels import work_text
 from proxies.models import Batch
+from proxies.outcomes import Outcome
 from proxies.rendering.profiles import ProxyProfile
 from proxies.run_scope import Scope
 
+FAILURES_SHOWN: Final = 50
 SECONDS_BETWEEN_LINES: Final = 10.0
 SECONDS_BETWEEN_QUESTIONS: Final = 1.0
+
+
+class ReportLine(Protocol):
+    """What became of one file."""
+
+    @property
+    def file(self) -> MediaFile: ...
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def error(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+
+    def as_json(self) -> dict[str, Any]: ...
+
+
+LineT = TypeVar("LineT", bound=ReportLine)
+PlanT = TypeVar("PlanT", bound=Plan)
 
 
 class RunsBatches(Tool):
@@ -50,6 +74,57 @@ class RunsBatches(Tool):
         if scope.notice:
             say(self.stderr, scope.notice)
 
+    def is_confirmed(self, plan: PlanT, show: Callable[[PlanT, OutputWrapper], None], question: str) -> bool:
+        """Show the plan on a terminal and ask whether to start; elsewhere, return True.
+
+        With --json, standard output is reserved for its lines, so the question goes to standard error.
+        """
+        if not sys.stdin.isatty() or not plan.needs_work:
+            return True
+        out = self.stderr if self.as_json else self.stdout
+        show(plan, out)
+        out.write(f"{question} [y/N] ", ending="", style_func=str)
+        out.flush()
+        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+            return True
+        out.write("Nothing was changed.", style_func=str)
+        return False
+
+    def enqueue(self, operation: str, scope: Scope, plan: Plan, totals: dict[str, Any]) -> None:
+        """Leave the batch to the workers of the job queue, and report its number and the plan's totals."""
+        batch = None
+        if plan.needs_work:
+            batch = lifecycle.start(
+                operation, scope.selection, scope.parameters, with_settled=False, planned=plan
+            )
+        if self.as_json:
+            self.write_json(totals=totals, batch=batch.pk if batch else None, dry_run=False)
+        elif batch:
+            self.stdout.write(
+                f"Handed to the workers as batch {batch.pk} ({batch.job_id}): {work_text(plan)}."
+            )
+        else:
+            self.stdout.write("There is nothing to do.")
+
+    def write_lines(self, lines: Iterable[LineT], add: Callable[[LineT], None]) -> list[LineT]:
+        """Pass each line to `add`, write it with --json, and return the first failures."""
+        failures: list[LineT] = []
+        for line in lines:
+            add(line)
+            if line.outcome in (Outcome.FAILED, Outcome.QUARANTINED) and len(failures) < FAILURES_SHOWN:
+                failures.append(line)
+            if self.as_json:
+                self.write_json(**line.as_json())
+        return failures
+
+    def show_failures(self, failures: Sequence[ReportLine], failed: int) -> None:
+        """Print the failures, and how many more there are of ``failed``."""
+        for line in failures:
+            name = printable(line.file.original_name)
+            self.stdout.write(f"  {name} ({line.file.pk}): {line.error}: {printable(line.message)}")
+        if failed > len(failures):
+            self.stdout.write(f"  and {failed - len(failures)} more; --json lists all.")
+
     def do(self, operation: str, scope: Scope, plan: Plan, workers: int | None) -> None:
         """Process all files in the scope.
 
@@ -60,7 +135,7 @@ class RunsBatches(Tool):
         parameters = scope.parameters
         if scope.left is not None:
             self.batches.append(scope.left)
-            self.work_on(scope.left, workers, anew=_changes(scope), last_item=scope.last_item)
+            self.work_on(scope.left, workers, new_parameters=_changes(scope), last_item=scope.last_item)
             parameters = operations.get(operation).remaining(scope.parameters, scope.left)
             plan = lifecycle.plan(operation, Selection(scope.new_files), parameters)
         if plan.needs_work:
@@ -80,7 +155,7 @@ class RunsBatches(Tool):
         batch: Batch,
         workers: int | None,
         *,
-        anew: Mapping[str, Any] | None = None,
+        new_parameters: Mapping[str, Any] | None = None,
         last_item: int | None = None,
     ) -> None:
         """Run a batch until it is done.
@@ -88,7 +163,7 @@ class RunsBatches(Tool):
         Args:
             batch: of a command.
             workers: the number of processes; by default one per core.
-            anew: parameters to change before the work starts.
+            new_parameters: parameters to change before the work starts.
             last_item: where this run ends; the batch is then paused.
 
         Raises:
@@ -97,10 +172,10 @@ class RunsBatches(Tool):
         """
         take_over(batch)
         with suppress(WrongState):  # a person changed it first
-            if anew and batch.state == Batch.State.RUNNING:  # its process was killed
+            if new_parameters and batch.state == Batch.State.RUNNING:  # its process was killed
                 lifecycle.pause(batch)
             if batch.state == Batch.State.PAUSED:
-                lifecycle.resume(batch, anew=anew)
+                lifecycle.resume(batch, new_parameters=new_parameters)
         total = counts_of(batch, exact=True)["total"]
         with progress_bar(total) as bar:
             show = self._follow(batch, bar)
@@ -133,14 +208,14 @@ class RunsBatches(Tool):
         """Return a function that shows the progress: a bar on a terminal, else an occasional line."""
         is_time_to_tell = NowAndThen(SECONDS_BETWEEN_LINES)
         is_time_to_ask = NowAndThen(SECONDS_BETWEEN_QUESTIONS)
-        told: set[str] = set()
+        reported: set[str] = set()
 
         def show() -> None:
             counts = counts_of(batch)
             bar.update(counts["done"] - bar.n)
             for delay in delays_of([batch]).get(batch.pk, []) if is_time_to_ask() else []:
-                if delay.error not in told:
-                    told.add(delay.error)
+                if delay.error not in reported:
+                    reported.add(delay.error)
                     with bar.external_write_mode():
                         say(self.stderr, delay.text)
             if bar.disable and not self.as_json and is_time_to_tell():

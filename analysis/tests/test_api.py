@@ -214,17 +214,17 @@ def test_a_batch_resumes_with_the_given_budget(
 ) -> None:
     api = api_with("proxies.view_batch", "proxies.change_batch")
     assert api.get(f"/api/batch/{paused.pk}").json()["paused_code"] == "budget"
-    told = api.send(f"/api/batch/{paused.pk}/resume", body)
-    assert told.status_code == 200
-    assert (told.json()["state"], told.json()["paused_code"]) == ("running", "")
-    assert told.json()["parameters"]["max_cost"] == budget
+    reported = api.send(f"/api/batch/{paused.pk}/resume", body)
+    assert reported.status_code == 200
+    assert (reported.json()["state"], reported.json()["paused_code"]) == ("running", "")
+    assert reported.json()["parameters"]["max_cost"] == budget
     assert api.send(f"/api/batch/{paused.pk}/resume", body).status_code == 409
 
 
 @pytest.mark.parametrize("body", [{"max_cost": "much"}, {"max_cost": -1}, {"budget": 1}])
 def test_an_invalid_budget_leaves_the_batch_paused(paused: Batch, body: dict[str, object]) -> None:
-    told = api_with("proxies.change_batch").send(f"/api/batch/{paused.pk}/resume", body)
-    assert (told.status_code, list(told.json())) == (400, list(body))
+    reported = api_with("proxies.change_batch").send(f"/api/batch/{paused.pk}/resume", body)
+    assert (reported.status_code, list(reported.json())) == (400, list(body))
     paused.refresh_from_db()
     assert paused.state == "paused"
 
@@ -233,8 +233,8 @@ def test_a_batch_of_proxies_has_no_budget(keep: Keep) -> None:
     keep()
     batch = lifecycle.start("image-proxy", Selection(MediaFile.objects.all()), {"profile": "nova"})
     lifecycle.pause(batch)
-    told = api_with("proxies.change_batch").send(f"/api/batch/{batch.pk}/resume", {"max_cost": 1})
-    assert (told.status_code, list(told.json())) == (400, ["max_cost"])
+    reported = api_with("proxies.change_batch").send(f"/api/batch/{batch.pk}/resume", {"max_cost": 1})
+    assert (reported.status_code, list(reported.json())) == (400, ["max_cost"])
 
 
 # -- Search ----------------------------------------------------------------------------------------

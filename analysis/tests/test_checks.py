@@ -22,19 +22,19 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def told() -> list[str]:
+def reported() -> list[str]:
     return [str(message.id) for message in run_checks() if str(message.id).startswith("analysis.")]
 
 
 def test_the_defaults_pass() -> None:
-    assert told() == []
+    assert reported() == []
 
 
 @pytest.mark.parametrize("check", CASES)
 def test_checks_report_bad_settings(settings: Any, check: str) -> None:
     for name, value in CASES[check].items():
         setattr(settings, name, getattr(settings, name) | value if name == "STORAGES" else value)
-    assert told() == [check]
+    assert reported() == [check]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_foreign_bucket_is_allowed_if_bytes_are_embedded(settings: Any) -> Non
     settings.NOVAPROXY_ANALYSIS_SEND = "bytes"
     settings.NOVAPROXY_ANALYSIS_REGION = "us-east-1"
     settings.STORAGES = settings.STORAGES | {"proxies": BUCKET}
-    assert told() == []
+    assert reported() == []
 
 
 def test_boto3_is_not_loaded_before_the_first_call(install: Callable[..., Installation]) -> None:

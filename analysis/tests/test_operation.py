@@ -146,8 +146,8 @@ def test_the_preview_counts_a_picture_that_is_too_small_as_failed_at_no_cost(
     assert (plan.outcomes, plan.calls) == ({"created": 1, "failed": 3}, 1)
     batch = lifecycle.start("analyze-rekognition", selection, parameters_of(features=["labels"]))
     assert outcomes(batch) == {"": 1, "failed:too_small": 2, "failed:not_an_image": 1}
-    told = batch.items.filter(error="too_small").values_list("message", flat=True)
-    assert all("Rekognition needs 80 px a side" in message for message in told)
+    reported = batch.items.filter(error="too_small").values_list("message", flat=True)
+    assert all("Rekognition needs 80 px a side" in message for message in reported)
 
 
 def test_many_calls_are_in_flight_after_the_first_answer(nova: Service, keep: Keep, settings: Any) -> None:
@@ -357,12 +357,12 @@ def test_a_paused_batch_resumes_with_a_larger_budget(nova: Service, keep: Keep) 
         keep(jpeg(120 + seed, 100))
     batch = run(start(max_cost=Decimal("0.0001")))
     assert (batch.state, batch.paused_code) == (Batch.State.PAUSED, "budget")
-    lifecycle.resume(batch, anew={"max_cost": Decimal("0.0002")})
+    lifecycle.resume(batch, new_parameters={"max_cost": Decimal("0.0002")})
     assert run(batch).paused_code == "budget"
     assert "$0.0002" in batch.paused_reason
     with pytest.raises(FixedParameter, match="question"):
-        lifecycle.resume(batch, anew={"question": "Who is it?"})
-    lifecycle.resume(batch, anew={"max_cost": Decimal(1)})
+        lifecycle.resume(batch, new_parameters={"question": "Who is it?"})
+    lifecycle.resume(batch, new_parameters={"max_cost": Decimal(1)})
     assert outcomes(run(batch)) == {"created": 3}
     assert (batch.parameters["max_cost"], batch.parameters["profile"]) == ("1", "nova")
 
@@ -373,7 +373,7 @@ def test_a_worker_with_the_old_budget_does_not_pause_a_resumed_batch(nova: Servi
     batch = start(max_cost=Decimal("0.0000001"))
     late = Claim(Batch.objects.get(pk=batch.pk), lambda: False)
     lifecycle.pause(batch)
-    lifecycle.resume(batch, anew={"max_cost": Decimal(9)})
+    lifecycle.resume(batch, new_parameters={"max_cost": Decimal(9)})
     perform(late)
     batch.refresh_from_db()
     assert (batch.state, batch.items.filter(state="queued").count()) == (Batch.State.RUNNING, 2)
@@ -395,7 +395,7 @@ def test_a_budget_without_a_price_pauses_before_the_first_call(
     batch = run(start(max_cost=Decimal(1)))
     assert (batch.state, batch.paused_code, nova.requests) == (Batch.State.PAUSED, "not_configured", 0)
     assert "eu.amazon.nova-2-lite-v1:0" in batch.paused_reason
-    lifecycle.resume(batch, anew={"max_cost": None})
+    lifecycle.resume(batch, new_parameters={"max_cost": None})
     run(batch)
     assert nova.requests == 1
 

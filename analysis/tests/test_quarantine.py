@@ -101,5 +101,5 @@ def test_the_migration_assigns_old_quarantines_to_image_proxy(installation):
     installation.manage("migrate", "proxies", "0011", "--verbosity=0")
     installation.shell(OLD_ROW)
     installation.manage("migrate", "--verbosity=0")
-    told = installation.shell("from proxies.models import Quarantine; print(Quarantine.objects.get())")
-    assert told.startswith("image-proxy of file")
+    reported = installation.shell("from proxies.models import Quarantine; print(Quarantine.objects.get())")
+    assert reported.startswith("image-proxy of file")

@@ -106,8 +106,8 @@ def analysis(**changed: Any) -> dict[str, Any]:
 def test_a_limited_run_does_not_touch_an_earlier_batch(library: Installation, service: Service) -> None:
     leave(library, "analyze-nova", 1, **analysis())
     assert len(service.paid) == 1
-    _, planned, told = run(library, "analyze_images", "--limit", "1")
-    assert "is not resumed. Use --resume to resume it." in told
+    _, planned, reported = run(library, "analyze_images", "--limit", "1")
+    assert "is not resumed. Use --resume to resume it." in reported
     assert planned["totals"]["calls"] == 1
     code, done, _ = run(library, "analyze_images", "--limit", "1", "--no-dry-run", "--workers", "2")
     assert (code, done["totals"]["created"], len(service.paid)) == (0, 1, 2)
@@ -119,8 +119,8 @@ def test_resume_continues_the_earlier_batch_up_to_a_limit(library: Installation,
     leave(library, "analyze-nova", 0, **analysis(question="What is it?", max_cost="5"))
     for paid in (1, 2):
         options = ("--resume", "--limit", "1", "--workers", "2")
-        _, planned, told = run(library, "analyze_images", *options)
-        assert told.startswith("Resuming batch-analyze-nova-1, ")
+        _, planned, reported = run(library, "analyze_images", *options)
+        assert reported.startswith("Resuming batch-analyze-nova-1, ")
         code, done, _ = run(library, "analyze_images", "--no-dry-run", *options)
         assert (code, planned["totals"]["calls"], done["batch"], len(service.paid)) == (0, 1, 1, paid)
     batch = ask(library, "list(Batch.objects.values('state', 'paused_reason', 'parameters'))")
@@ -135,14 +135,14 @@ def test_resume_continues_the_earlier_batch_up_to_a_limit(library: Installation,
 
 @pytest.mark.parametrize("command", ["analyze_images", "create_image_proxies"])
 def test_there_must_be_something_to_resume(library: Installation, command: str) -> None:
-    code, _, told = run(library, command, "--resume", "--no-dry-run")
-    assert (code, "There is no interrupted batch to resume" in told) == (2, True)
+    code, _, reported = run(library, command, "--resume", "--no-dry-run")
+    assert (code, "There is no interrupted batch to resume" in reported) == (2, True)
     operation = "analyze-nova" if command == "analyze_images" else "image-proxy"
     parameters = analysis() if command == "analyze_images" else {"force": False, "profile": "nova"}
     leave(library, operation, 0, **parameters)
-    code, _, told = run(library, command, "--resume", "--force", "--no-dry-run")
-    assert (code, "with these options" in told) == (2, True)
-    code, _, told = run(library, command, "--resume", "--queue")
+    code, _, reported = run(library, command, "--resume", "--force", "--no-dry-run")
+    assert (code, "with these options" in reported) == (2, True)
+    code, _, reported = run(library, command, "--resume", "--queue")
     assert code == 2
 
 
@@ -154,8 +154,8 @@ def test_a_rejected_second_command_changes_nothing(library: Installation, servic
     row = "list(Batch.objects.values('parameters', 'holder', 'state'))"
     before = ask(library, row)
     for option in ([], ["--max-cost", "0.01"], ["--max-cost", "9", "--resume"]):
-        code, _, told = run(library, "analyze_images", "--no-dry-run", *option)
-        assert (code, "is run by" in told) == (2, True), told
+        code, _, reported = run(library, "analyze_images", "--no-dry-run", *option)
+        assert (code, "is run by" in reported) == (2, True), reported
         assert ask(library, row) == before
     assert first.poll() is None
 
@@ -231,12 +231,12 @@ def test_a_preview_of_analyses_matches_the_run(
         wanted = analysis(force=each["force"], profile=each["profile"], question=left_question)
         leave(library, "analyze-nova", each["done"], each["ids"], **wanted)
     given_options = [*arguments(options | {"question": question}), "--workers", "1"]
-    code, planned, told = run(library, "analyze_images", *given_options)
+    code, planned, reported = run(library, "analyze_images", *given_options)
     paid = len(service.paid)
-    done_code, done, told = run(library, "analyze_images", "--no-dry-run", *given_options)
+    done_code, done, reported = run(library, "analyze_images", "--no-dry-run", *given_options)
     if code == 2:
         assert done_code == 2
-        assert "to resume" in told
+        assert "to resume" in reported
         return
     told_alike(planned, done)
     broke = done["totals"][Outcome.FAILED] - planned["totals"].get(Outcome.FAILED, 0)
@@ -260,9 +260,9 @@ def test_a_preview_of_proxies_matches_the_run(
         given_options = ["--batch", str(max(numbers, default=1)), "--retry-failed", "--workers", "1"]
     code, planned, _ = run(library, "create_image_proxies", *given_options)
     before = tree(library.folder / "media" / "proxy_image")
-    done_code, done, told = run(library, "create_image_proxies", "--no-dry-run", *given_options)
+    done_code, done, reported = run(library, "create_image_proxies", "--no-dry-run", *given_options)
     if 2 in (code, done_code):
-        assert told
+        assert reported
         assert tree(library.folder / "media" / "proxy_image") == before
         return
     if retry:

@@ -173,9 +173,9 @@ class StrictAddressMixin(viewsets.ViewSet):
             return
         known = PAGING if self.action in self.PAGED else frozenset()
         if unknown := sorted(set(request.query_params) - known):
-            told = f"Known are: {', '.join(sorted(known))}." if known else "This address takes none."
+            reported = f"Known are: {', '.join(sorted(known))}." if known else "This address takes none."
             advice = " Say it in the body." if request.method == "POST" else ""
-            raise ValidationError({key: [f"Unknown parameter. {told}{advice}"] for key in unknown})
+            raise ValidationError({key: [f"Unknown parameter. {reported}{advice}"] for key in unknown})
 
 
 class MomentFilter(filters.IsoDateTimeFilter):

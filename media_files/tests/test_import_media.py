@@ -238,8 +238,8 @@ def test_a_closed_output_pipe_ends_the_run_quietly(installation, many):
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("folders", "off")
-@pytest.mark.parametrize(("json_lines", "told"), [(False, True), (True, False)], ids=["text", "--json"])
-def test_without_a_terminal_text_output_reports_progress(photos, monkeypatch, json_lines, told):
+@pytest.mark.parametrize(("json_lines", "reported"), [(False, True), (True, False)], ids=["text", "--json"])
+def test_without_a_terminal_text_output_reports_progress(photos, monkeypatch, json_lines, reported):
     monkeypatch.setattr("media_files.management.commands.import_media._SECONDS_BETWEEN_LINES", 0)
     out = run(photos, *["--json"] * json_lines).out
-    assert (f"1 imported so far, at {photos}/a.png" in out) == told
+    assert (f"1 imported so far, at {photos}/a.png" in out) == reported

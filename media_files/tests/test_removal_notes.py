@@ -136,8 +136,8 @@ def test_an_unresponsive_storage_is_tried_once_per_sweep_and_does_not_block_othe
             DiscardedFile.remove_left_over()
             assert len([name for name in asked if name.startswith("bad")]) == 1
     assert not DiscardedFile.objects.filter(name="good").exists()
-    told = [record for record in caplog.records if "yet" in record.getMessage()]
-    assert len(told) <= 2, "logged once per kind"
+    reported = [record for record in caplog.records if "yet" in record.getMessage()]
+    assert len(reported) <= 2, "logged once per kind"
 
 
 def test_deleting_many_files_waits_only_once_for_an_unresponsive_storage(asked):

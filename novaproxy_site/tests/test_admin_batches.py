@@ -81,7 +81,7 @@ def test_the_page_shows_the_progress_of_the_batch(
 ) -> None:
     response = admin_client.get(page_of(batch))
     text = text_of(response)
-    for told in (
+    for reported in (
         "Image Proxies (Nova), force",
         "running",
         "40 %",
@@ -91,7 +91,7 @@ def test_the_page_shows_the_progress_of_the_batch(
         "skipped 1 no proxy was needed",
         "IMG_1.jpg It ends early. (corrupt)",
     ):
-        assert told in text, told
+        assert reported in text, reported
     assert "No worker is running" not in text
 
 
@@ -290,7 +290,7 @@ def test_pages_are_forbidden_without_permission(batch: Batch, permissions: list[
 def test_the_list_shows_state_and_progress(admin_client: Client, admin_user: Any, batch: Batch) -> None:
     Batch.objects.update(created_by=admin_user)
     text = text_of(admin_client.get(LIST))
-    for told in (
+    for reported in (
         f"Batch {batch.pk}",
         "running",
         "40 %, 2 of 5",
@@ -298,7 +298,7 @@ def test_the_list_shows_state_and_progress(admin_client: Client, admin_user: Any
         "Image Proxies (Nova), force",
         "admin",
     ):
-        assert told in text, told
+        assert reported in text, reported
 
 
 def test_completed_batches_add_no_queries_to_the_list(admin_client: Client, add: Adds) -> None:

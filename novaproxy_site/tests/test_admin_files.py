@@ -75,8 +75,8 @@ def test_the_list_shows_name_size_format_dimensions_and_state(
 ) -> None:
     row = add(pictures.jpeg(1000, 900), "Dom.jpg")
     page = admin_client.get(LIST).content.decode()
-    for told in ("Dom.jpg", "JPEG", "1000 \N{MULTIPLICATION SIGN} 900", "kB", "queued"):
-        assert told in page, told
+    for reported in ("Dom.jpg", "JPEG", "1000 \N{MULTIPLICATION SIGN} 900", "kB", "queued"):
+        assert reported in page, reported
     assert row.bytes is not None
     assert row.bytes > 1024
 
@@ -249,7 +249,7 @@ def test_the_page_of_a_file_shows_its_proxy_and_its_facts(admin_client: Client, 
     proxy = ImageProxyService().create_proxy(row).proxy
     assert proxy is not None
     page = admin_client.get(change_url(row)).content.decode()
-    for told in (
+    for reported in (
         reverse("file-content", args=[row.pk]),
         reverse("proxy-content", args=[proxy.pk]),
         row.sha256,
@@ -257,7 +257,7 @@ def test_the_page_of_a_file_shows_its_proxy_and_its_facts(admin_client: Client, 
         "996 \N{MULTIPLICATION SIGN} 896",
         "decode_scale",
     ):
-        assert told in page, told
+        assert reported in page, reported
 
 
 def test_the_page_of_a_file_shows_its_history(admin_client: Client, add: Adds) -> None:

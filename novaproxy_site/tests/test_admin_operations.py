@@ -151,12 +151,12 @@ def test_the_page_shows_the_preview(admin_client: Client, library: None) -> None
     text = text_of(response)
     for reason in ("shorter_side 1 larger than the model needs", "format 1 of a format"):
         assert reason in text, reason
-    for told in (
+    for reported in (
         page_of("image-proxy").description,
         "Extra disk space",
         "Upload saved per analysis",
     ):
-        assert told in text, told
+        assert reported in text, reported
 
 
 def test_a_forecast_without_sample_is_shown_as_unknown(admin_client: Client, library: None) -> None:

@@ -50,8 +50,8 @@ def test_the_list_shows_sizes_savings_and_state(
     Proxy.objects.filter(pk=proxy.pk).update(recipe="an older one", bytes=(proxy.source.bytes or 0) // 4)
     monkeypatch.setattr(LocalStorage, "fetch", None)
     text = text_of(admin_client.get(LIST))
-    for told in ("IMG_1.jpg stale", "996 \N{MULTIPLICATION SIGN} 896", "75 %", "IMG_2.jpg current"):
-        assert told in text, told
+    for reported in ("IMG_1.jpg stale", "996 \N{MULTIPLICATION SIGN} 896", "75 %", "IMG_2.jpg current"):
+        assert reported in text, reported
 
 
 def test_the_list_takes_the_same_queries_for_any_number_of_proxies(
@@ -82,8 +82,14 @@ def test_the_page_of_a_proxy_shows_how_it_was_made(
     proxy = make(1)
     response = admin_client.get(page_of(proxy))
     text = text_of(response)
-    for told in (proxy.image.name, proxy.recipe, proxy.sha256, proxy.source_fingerprint, *proxy.provenance):
-        assert told in text, told
+    for reported in (
+        proxy.image.name,
+        proxy.recipe,
+        proxy.sha256,
+        proxy.source_fingerprint,
+        *proxy.provenance,
+    ):
+        assert reported in text, reported
     page = response.content.decode()
     assert f'src="{reverse("proxy-content", args=[proxy.pk])}"' in page
     assert reverse("admin:media_files_mediafile_change", args=[proxy.source_id]) in page

@@ -59,8 +59,8 @@ def test_a_retry_requeues_only_failed_items(api, add, off):
 
 
 def test_a_pause_accepts_a_reason(api, batch):
-    told = api.send(f"/api/batch/{batch.pk}/pause", {"reason": "Low disk"}).json()
-    assert told["paused_reason"] == "Low disk"
+    reported = api.send(f"/api/batch/{batch.pk}/pause", {"reason": "Low disk"}).json()
+    assert reported["paused_reason"] == "Low disk"
 
 
 @pytest.mark.parametrize(

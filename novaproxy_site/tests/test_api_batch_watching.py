@@ -34,17 +34,17 @@ def test_the_standing_batch_of_uploads_is_hidden_and_cannot_be_changed(api, add)
 
 
 def test_the_status_has_the_documented_keys(api, batch):
-    told = api.get(f"/api/batch/{batch.pk}/status").json()
-    assert set(told) == {
+    reported = api.get(f"/api/batch/{batch.pk}/status").json()
+    assert set(reported) == {
         "job_id", "status", "progress_percent", "total_files", "completed_files", "failed_files",
         "current_file", "elapsed_seconds", "errors", "results", "spent",
     }  # fmt: skip
-    assert (told["job_id"], told["status"]) == (batch.job_id, "RUNNING")
-    assert (told["total_files"], told["completed_files"], told["failed_files"]) == (5, 3, 1)
-    assert told["progress_percent"] == 60.0
-    assert told["current_file"] is None
-    assert [error["error"] for error in told["errors"]] == ["not_an_image"]
-    assert len(told["results"]) == 3
+    assert (reported["job_id"], reported["status"]) == (batch.job_id, "RUNNING")
+    assert (reported["total_files"], reported["completed_files"], reported["failed_files"]) == (5, 3, 1)
+    assert reported["progress_percent"] == 60.0
+    assert reported["current_file"] is None
+    assert [error["error"] for error in reported["errors"]] == ["not_an_image"]
+    assert len(reported["results"]) == 3
 
 
 def test_the_status_names_the_current_file(api, batch, library):
@@ -55,8 +55,12 @@ def test_the_status_names_the_current_file(api, batch, library):
 def test_the_status_shows_the_last_hundred_results(api, add, off):
     ids = [add(encoded("PNG", 8, 8, seed=seed)).pk for seed in range(105)]
     job = api.send(START, {"file_ids": ids}).json()["job_id"]
-    told = api.get(f"/api/batch/{job}/status").json()
-    assert (told["status"], told["completed_files"], len(told["results"])) == ("COMPLETED", 105, 100)
+    reported = api.get(f"/api/batch/{job}/status").json()
+    assert (reported["status"], reported["completed_files"], len(reported["results"])) == (
+        "COMPLETED",
+        105,
+        100,
+    )
 
 
 STATUSES = {
@@ -73,12 +77,12 @@ def test_each_state_has_its_documented_status(api, batch, state):
 
 def test_a_batch_completes(api, batch, library, add):
     work_off()
-    told = api.get(f"/api/batch/{batch.pk}").json()
-    assert (told["state"], told["progress_percent"]) == ("completed", 100.0)
-    assert told["finished_at"]
-    assert {outcome: told["counts"].get(outcome, 0) for outcome in Outcome} == dict.fromkeys(Outcome, 1) | {
-        "quarantined": 0
-    }
+    reported = api.get(f"/api/batch/{batch.pk}").json()
+    assert (reported["state"], reported["progress_percent"]) == ("completed", 100.0)
+    assert reported["finished_at"]
+    assert {outcome: reported["counts"].get(outcome, 0) for outcome in Outcome} == dict.fromkeys(
+        Outcome, 1
+    ) | {"quarantined": 0}
     again = api.send(START, {"filter": {"type": "image"}}).json()["plan"]
     assert (again["reused"], again["skipped"], again["created"]) == (3, 1, 0)
 

@@ -65,13 +65,13 @@ class TestPermission:
 def test_starting_a_batch_returns_the_documented_keys(api, library):
     response = api.send(START, {"file_ids": list(library.values())})
     assert response.status_code == 202
-    told = response.json()
+    reported = response.json()
     batch = Batch.objects.get(standing=None)
-    assert set(told) == {"job_id", "total_files", "message", "url", "plan"}
-    assert told["job_id"] == f"batch-image-proxy-{batch.pk}"
-    assert told["total_files"] == 5
-    assert told["url"] == f"http://testserver/api/batch/{batch.pk}"
-    assert {outcome: told["plan"][outcome] for outcome in Outcome} == dict.fromkeys(Outcome, 1) | {
+    assert set(reported) == {"job_id", "total_files", "message", "url", "plan"}
+    assert reported["job_id"] == f"batch-image-proxy-{batch.pk}"
+    assert reported["total_files"] == 5
+    assert reported["url"] == f"http://testserver/api/batch/{batch.pk}"
+    assert {outcome: reported["plan"][outcome] for outcome in Outcome} == dict.fromkeys(Outcome, 1) | {
         "quarantined": 0
     }
     assert str(batch.created_by) == "caller"

@@ -34,9 +34,9 @@ class TestCreateImageProxy:
         response = api.send(f"/api/files/{row.pk}/create-image-proxy")
         proxy = Proxy.objects.get()
         assert response.status_code == 201
-        told = response.json()
-        assert set(told) == KEYS
-        assert told == {
+        reported = response.json()
+        assert set(reported) == KEYS
+        assert reported == {
             "proxy_id": proxy.pk,
             "source_id": row.pk,
             "original_size_bytes": row.bytes,
@@ -56,11 +56,11 @@ class TestCreateImageProxy:
         assert again.json() == first | {"outcome": "reused"}
 
     def test_an_unneeded_proxy_is_200(self, api, add, off):
-        told = api.send(f"/api/files/{add(SMALL).pk}/create-image-proxy")
-        assert told.status_code == 200
-        assert set(told.json()) == KEYS
-        assert (told.json()["outcome"], told.json()["reasons"]) == ("skipped", ["not_needed"])
-        assert (told.json()["proxy_id"], told.json()["savings_percent"]) == (None, 0.0)
+        reported = api.send(f"/api/files/{add(SMALL).pk}/create-image-proxy")
+        assert reported.status_code == 200
+        assert set(reported.json()) == KEYS
+        assert (reported.json()["outcome"], reported.json()["reasons"]) == ("skipped", ["not_needed"])
+        assert (reported.json()["proxy_id"], reported.json()["savings_percent"]) == (None, 0.0)
 
     BODIES = {
         "nothing": ("", "", 200),

@@ -106,8 +106,8 @@ def encoded(text: str) -> str:
 def test_an_invalid_cursor_is_400(api, lists, place, cursor):
     response = api.get(f"{lists[place]}?cursor={cursor}")
     assert response.status_code == 400
-    (told,) = response.json()["cursor"]
-    assert "`next`" in told
+    (reported,) = response.json()["cursor"]
+    assert "`next`" in reported
 
 
 # -- Fields ------------------------------------------------------------------------------------
@@ -164,10 +164,10 @@ def test_errors_of_batch_fields_are_sentences(api, library, case):
     body, expected = BATCHES[case]
     response = api.send(START, body)
     assert response.status_code == 400
-    told = response.json()
-    assert set(told) == set(expected)
+    reported = response.json()
+    assert set(reported) == set(expected)
     for field, sentence in expected.items():
-        (said,) = told[field]
+        (said,) = reported[field]
         assert said.startswith(sentence)
         assert len(said) < 300
 

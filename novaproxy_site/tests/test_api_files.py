@@ -230,9 +230,9 @@ def test_the_list_takes_the_same_queries_for_any_length(api, add, inline, many, 
 def test_a_file_shows_its_facts_and_its_proxies(api, add, off):
     row = add(turned_jpeg(), "phone.jpg")
     proxy = ImageProxyService().create_proxy(row).proxy
-    told = api.get(f"/api/files/{row.pk}").json()
-    assert (told["width"], told["height"], told["orientation"]) == (200, 300, 6)
-    (shown,) = told["proxies"]
+    reported = api.get(f"/api/files/{row.pk}").json()
+    assert (reported["width"], reported["height"], reported["orientation"]) == (200, 300, 6)
+    (shown,) = reported["proxies"]
     assert proxy
     assert shown["id"] == proxy.pk
     assert shown["path"] == f"proxy_image/phone_{row.pk}_nova.jpg"

@@ -55,13 +55,13 @@ def test_proxies_cannot_be_created_directly_405(api, proxy, method, path):
 
 
 def test_a_proxy_shows_its_provenance(api, proxy):
-    told = api.get(f"/api/proxies/{proxy.pk}").json()
-    assert told["source_id"] == proxy.source_id
-    assert told["path"] == f"proxy_image/Küste_{proxy.source_id}_nova.jpg"
-    assert (told["width"], told["height"], told["format"]) == (996, 896, "JPEG")
-    assert told["sha256"] == proxy.sha256
-    assert told["provenance"]["resizer"]
-    assert told["seconds"] >= 0
+    reported = api.get(f"/api/proxies/{proxy.pk}").json()
+    assert reported["source_id"] == proxy.source_id
+    assert reported["path"] == f"proxy_image/Küste_{proxy.source_id}_nova.jpg"
+    assert (reported["width"], reported["height"], reported["format"]) == (996, 896, "JPEG")
+    assert reported["sha256"] == proxy.sha256
+    assert reported["provenance"]["resizer"]
+    assert reported["seconds"] >= 0
 
 
 FILTERS = {

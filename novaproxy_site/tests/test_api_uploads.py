@@ -31,13 +31,13 @@ def test_an_upload_returns_the_file_and_its_location(api):
     row = MediaFile.objects.get()
     assert response.status_code == 201
     assert response.headers["Location"] == f"http://testserver/api/files/{row.pk}"
-    told = response.json()
-    assert told["id"] == row.pk
-    assert told["original_name"] == "Küste.jpg"
-    assert (told["format"], told["width"], told["height"]) == ("JPEG", 1000, 900)
-    assert told["bytes"] == len(jpeg())
-    assert told["uploader"] == get_user_model().objects.get().pk
-    assert api.get(told["content_url"]).getvalue() == jpeg()
+    reported = response.json()
+    assert reported["id"] == row.pk
+    assert reported["original_name"] == "Küste.jpg"
+    assert (reported["format"], reported["width"], reported["height"]) == ("JPEG", 1000, 900)
+    assert reported["bytes"] == len(jpeg())
+    assert reported["uploader"] == get_user_model().objects.get().pk
+    assert api.get(reported["content_url"]).getvalue() == jpeg()
 
 
 def test_uploading_the_same_bytes_is_200_with_the_existing_file(api, folders):
@@ -98,9 +98,13 @@ def test_a_body_with_an_excessive_length_is_rejected_before_a_session_reads_it(s
 
 
 def test_a_video_is_stored(api):
-    told = api.upload(mp4(), "clip.mp4").json()
-    assert (told["file_type"], told["content_type"], told["width"]) == ("video", "video/mp4", None)
-    assert "video" in told["proxy_status"]["message"]
+    reported = api.upload(mp4(), "clip.mp4").json()
+    assert (reported["file_type"], reported["content_type"], reported["width"]) == (
+        "video",
+        "video/mp4",
+        None,
+    )
+    assert "video" in reported["proxy_status"]["message"]
 
 
 NOT_UPLOADS = {
@@ -209,16 +213,16 @@ class TestProxyOfAnUpload:
         return api.get(response.json()["url"]).json(), response.json()
 
     def test_queue_mode_reports_a_pending_proxy(self, api, django_capture_on_commit_callbacks):
-        _, told = self.upload(api, django_capture_on_commit_callbacks, jpeg())
-        assert told["proxy_state"] == "missing"
-        assert told["proxy_status"] == {"state": "missing", "message": "On its way. Ask again shortly."}
-        assert BatchItem.objects.get().file_id == told["id"]
+        _, reported = self.upload(api, django_capture_on_commit_callbacks, jpeg())
+        assert reported["proxy_state"] == "missing"
+        assert reported["proxy_status"] == {"state": "missing", "message": "On its way. Ask again shortly."}
+        assert BatchItem.objects.get().file_id == reported["id"]
 
     @pytest.mark.parametrize("mode", ["queue", "inline", "off"])
     def test_no_proxy_is_needed_in_any_mode(self, api, settings, django_capture_on_commit_callbacks, mode):
         settings.NOVAPROXY_ON_SAVE = mode
-        _, told = self.upload(api, django_capture_on_commit_callbacks, SMALL)
-        assert told["proxy_status"] == {
+        _, reported = self.upload(api, django_capture_on_commit_callbacks, SMALL)
+        assert reported["proxy_status"] == {
             "state": "not_needed",
             "message": "A model can read this original as it is.",
         }
@@ -239,18 +243,18 @@ class TestProxyOfAnUpload:
         assert "damaged" in later["proxy_status"]["message"]
 
     def test_off_mode_makes_a_proxy_only_on_request(self, api, off, django_capture_on_commit_callbacks):
-        _, told = self.upload(api, django_capture_on_commit_callbacks, jpeg())
-        assert "create-image-proxy" in told["proxy_status"]["message"]
+        _, reported = self.upload(api, django_capture_on_commit_callbacks, jpeg())
+        assert "create-image-proxy" in reported["proxy_status"]["message"]
         assert not BatchItem.objects.exists()
 
     def test_the_status_shows_why_there_is_no_proxy(self, api, add):
         row = add(corrupt_jpeg())
         BatchItem.objects.update(state="done", outcome="failed", error="corrupt", message="It is damaged.")
-        told = api.get(f"/api/files/{row.pk}").json()["proxy_status"]
-        assert told == {"state": "missing", "error": "corrupt", "message": "It is damaged."}
+        reported = api.get(f"/api/files/{row.pk}").json()["proxy_status"]
+        assert reported == {"state": "missing", "error": "corrupt", "message": "It is damaged."}
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_response_to_an_inline_upload_contains_the_proxy(api, inline):
-    told = api.upload(jpeg()).json()
-    assert told["proxy_status"]["id"] == Proxy.objects.get().pk
+    reported = api.upload(jpeg()).json()
+    assert reported["proxy_status"]["id"] == Proxy.objects.get().pk

@@ -52,8 +52,8 @@ def test_every_interface_shows_what_files_wait_for(batch, monkeypatch, api, admi
     page = reverse("admin:proxies_batch_change", args=[batch.pk])
     assert text in text_of(admin_client.get(page))
     assert text in text_of(admin_client.get(reverse("admin:index")))
-    told = api.get(f"/api/batch/{batch.pk}").json()
-    assert told["delays"] == [{"error": "no_space", "files": 8, "message": str(FULL)}]
+    reported = api.get(f"/api/batch/{batch.pk}").json()
+    assert reported["delays"] == [{"error": "no_space", "files": 8, "message": str(FULL)}]
     status = api.get(f"/api/batch/{batch.pk}/status").json()
     assert [(each["error"], each["message"]) for each in status["errors"]] == [("no_space", str(FULL))]
 

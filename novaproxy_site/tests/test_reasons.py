@@ -62,11 +62,11 @@ def told_by_command(*options):
 
 
 def expected(run):
-    return {name: (told[run], told[2]) for name, told in FILES.items()}
+    return {name: (reported[run], reported[2]) for name, reported in FILES.items()}
 
 
-def images(told):
-    return {name: each for name, each in told.items() if name != "clip.mp4"}
+def images(reported):
+    return {name: each for name, each in reported.items() if name != "clip.mp4"}
 
 
 def test_batch_items_have_the_expected_reasons(api, files):
@@ -78,15 +78,17 @@ def test_the_commands_plan_has_the_same_reasons(api, files):
     planned = told_by_command()
     # A damaged picture is discovered only by an attempt.
     assert planned.pop("damaged.jpg") == ("created", ["shorter_side"])
-    assert planned == {name: told for name, told in images(expected(0)).items() if name != "damaged.jpg"}
+    assert planned == {
+        name: reported for name, reported in images(expected(0)).items() if name != "damaged.jpg"
+    }
     told_by_batch(api)
     assert told_by_command() == images(expected(1))
 
 
 def test_the_response_for_one_file_has_the_same_reasons(api, files):
     for name in ("new.jpg", "current.jpg", "scan.tif", "small.png"):
-        told = api.send(f"/api/files/{files[name].pk}/create-image-proxy").json()
-        assert told["reasons"] == FILES[name][2], name
+        reported = api.send(f"/api/files/{files[name].pk}/create-image-proxy").json()
+        assert reported["reasons"] == FILES[name][2], name
 
 
 @pytest.mark.parametrize("mode", ["queue", "inline"])

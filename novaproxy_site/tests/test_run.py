@@ -58,11 +58,11 @@ class Running:
         return Path(self._file.name).read_text()
 
     def wait_until_told(self) -> str:
-        def told() -> str:
+        def reported() -> str:
             assert self.process.poll() is None, self.output
             return self.output if "Try:" in self.output and self.output.endswith("/api/files\n") else ""
 
-        return str(wait_for(told, seconds=90, what="the address"))
+        return str(wait_for(reported, seconds=90, what="the address"))
 
     def healthz(self):
         with urlopen(f"{self.address}/healthz", timeout=10) as response:  # noqa: S310
@@ -105,7 +105,7 @@ def test_run_from_scratch_and_again(installation, photos):
     (token,) = re.findall(r"API token: (\w+)", output)
     made = json.loads(answer.stdout)["results"][-1]
     url = f"{run.address}/api/files/{made['id']}/create-image-proxy"
-    told = [
+    reported = [
         json.loads(
             subprocess.run(
                 ["curl", "-s", "-X", "POST", "-H", f"Authorization: Token {token}", url, *data],
@@ -114,7 +114,7 @@ def test_run_from_scratch_and_again(installation, photos):
         )["outcome"]
         for data in ([], ["-d", '{"force": true}'])
     ]  # fmt: skip
-    assert told == ["reused", "replaced"]
+    assert reported == ["reused", "replaced"]
 
     # -- Only the owner can read the secrets.
     for name in ("api_token", "secret_key"):

@@ -142,13 +142,13 @@ def test_invalid_profiles_are_rejected_at_startup(install, case):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "reported"),
     [
         ("DEBUG", "perhaps", 'Environment variable "DEBUG" is invalid: Not a valid boolean.'),
         ("NOVAPROXY_PROFILES", "[]", "NOVAPROXY_PROFILES is an object of profiles"),
     ],
 )
-def test_gunicorn_reports_the_same_and_exits(tmp_path, name, value, told):
+def test_gunicorn_reports_the_same_and_exits(tmp_path, name, value, reported):
     environment = clean_environment(os.environ) | {
         "DJANGO_SETTINGS_MODULE": "novaproxy_site.settings",
         "NOVAPROXY_DATA_DIR": str(tmp_path),
@@ -160,7 +160,7 @@ def test_gunicorn_reports_the_same_and_exits(tmp_path, name, value, told):
         env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert ended.returncode == 4
-    assert told in ended.stderr
+    assert reported in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

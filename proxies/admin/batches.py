@@ -53,7 +53,7 @@ class Change:
         hint: its effect, as a tooltip.
         act: the function it calls.
         asks_why: whether the user may give a reason.
-        takes_anew: whether the user may change some of the parameters with it.
+        takes_parameters: whether the user may change some of the parameters with it.
         done: the message afterwards.
     """
 
@@ -62,7 +62,7 @@ class Change:
     act: Callable[..., Any]
     done: str
     asks_why: bool = False
-    takes_anew: bool = False
+    takes_parameters: bool = False
 
 
 CHANGES: Final[dict[str, Change]] = {
@@ -70,7 +70,7 @@ CHANGES: Final[dict[str, Change]] = {
         "Pause", "Starts no more files. You can resume it later.", lifecycle.pause, "Paused.", asks_why=True
     ),
     "resume": Change(
-        "Resume", "Continue where it stopped.", lifecycle.resume, "Resumed.", takes_anew=True
+        "Resume", "Continue where it stopped.", lifecycle.resume, "Resumed.", takes_parameters=True
     ),
     "retry_failed": Change(
         "Retry failed", "Try the failed files again, and no others.", lifecycle.retry_failed,
@@ -185,7 +185,7 @@ class BatchAdmin(TitledList, ShownByTemplate, Kept, BatchModelAdmin):
             raise Http404(f"A batch has no {name!r}. There are: {', '.join(CHANGES)}.")
         reason = request.POST.get("reason", "").strip()
         try:
-            given = _given_anew(batch, request.POST) if change.takes_anew else {}
+            given = _given_anew(batch, request.POST) if change.takes_parameters else {}
             change.act(batch, by=request.user, **given, **({"reason": reason} if change.asks_why else {}))
         except (WrongState, ValidationError) as error:
             said = " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
@@ -221,7 +221,7 @@ class BatchAdmin(TitledList, ShownByTemplate, Kept, BatchModelAdmin):
             if progress.failed
             else [],
             "changes": [(name, CHANGES[name]) for name in CHANGES if name in possible],
-            "anew": changes_form(batch),
+            "new_parameters": changes_form(batch),
             "worker_missing": is_waiting
             and progress.done < progress.total
             and not WorkerState.objects.alive().exists(),
@@ -312,7 +312,7 @@ def _given_anew(batch: Batch, posted: QueryDict) -> dict[str, Any]:
         return {}
     if not form.is_valid():
         raise ValidationError([f"{field.label}: {said}" for field in form for said in field.errors])
-    return {"anew": {name: value for name, value in form.cleaned_data.items() if name in posted}}
+    return {"new_parameters": {name: value for name, value in form.cleaned_data.items() if name in posted}}
 
 
 def state_badge(batch: Batch, progress: Progress) -> SafeString:

@@ -244,7 +244,7 @@ def changes_form(batch: Batch, data: QueryDict | None = None) -> forms.Form | No
     if not fields:
         return None
     form_class = cast(type[forms.Form], type("ChangesForm", (forms.Form,), fields))
-    return form_class(data, initial=batch.parameters, auto_id="np-anew-%s")
+    return form_class(data, initial=batch.parameters, auto_id="np-parameter-%s")
 
 
 def _outcome_rows(page: OperationPage, plan: Plan) -> list[tuple[str, int, str]]:

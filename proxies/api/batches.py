@@ -204,9 +204,11 @@ class ProxyBatchViewSet(StrictAddressMixin, mixins.ListModelMixin, viewsets.Gene
         """Resume the batch, with changed parameters if the operation allows them to change."""
         body = self.resume_body(data=request.data)
         body.is_valid(raise_exception=True)
-        anew = body.validated_data
+        new_parameters = body.validated_data
         try:
-            return self._change(lambda batch: lifecycle.resume(batch, by=_user(request), anew=anew))
+            return self._change(
+                lambda batch: lifecycle.resume(batch, by=_user(request), new_parameters=new_parameters)
+            )
         except FixedParameter as error:
             raise ValidationError({name: [str(error)] for name in error.names}) from error
 

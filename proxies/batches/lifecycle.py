@@ -140,8 +140,8 @@ def pause(
         _change(batch, [Batch.State.RUNNING], Batch.State.PAUSED, by, **values)
 
 
-def resume(batch: Batch, *, by: User | None = None, anew: Mapping[str, Any] | None = None) -> None:
-    """Resume a paused batch; ``anew`` replaces parameters that its operation allows to change.
+def resume(batch: Batch, *, by: User | None = None, new_parameters: Mapping[str, Any] | None = None) -> None:
+    """Resume a paused batch; ``new_parameters`` replaces parameters that its operation allows to change.
 
     A batch that was paused because no worker has its recipe resumes with this process's recipe.
 
@@ -152,8 +152,8 @@ def resume(batch: Batch, *, by: User | None = None, anew: Mapping[str, Any] | No
     with transaction.atomic():
         _lock(batch)
         values: dict[str, Any] = {**_NOT_PAUSED, **_executor(batch)}
-        if anew:
-            values["parameters"] = operations.get(batch.operation).changed(batch.parameters, anew)
+        if new_parameters:
+            values["parameters"] = operations.get(batch.operation).changed(batch.parameters, new_parameters)
         had_wrong_recipe = batch.paused_code == recipes.WRONG_RECIPE
         _change(batch, [Batch.State.PAUSED], Batch.State.RUNNING, by, **values)
         if had_wrong_recipe:

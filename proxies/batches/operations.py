@@ -60,16 +60,16 @@ class Operation(ABC):
         """Return the form's fields as the ledger stores them: as JSON, without the invalid fields."""
         return dict(given)
 
-    def changed(self, parameters: Parameters, anew: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a paused batch's parameters, updated with the form fields in ``anew``.
+    def changed(self, parameters: Parameters, new_parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a paused batch's parameters, updated with the form fields in ``new_parameters``.
 
         Raises:
             FixedParameter: one of them cannot be changed.
         """
-        if fixed := sorted(set(anew) - set(self.changeable)):
+        if fixed := sorted(set(new_parameters) - set(self.changeable)):
             raise FixedParameter(self.name, fixed)
-        values = self.parameters(anew)
-        return {**parameters, **{name: values[name] for name in anew}}
+        values = self.parameters(new_parameters)
+        return {**parameters, **{name: values[name] for name in new_parameters}}
 
     def remaining(self, parameters: Parameters, before: Batch) -> dict[str, Any]:
         """Return the parameters of the next batch of the same run, after ``before``."""

@@ -101,19 +101,19 @@ def forget_old() -> None:
 
 def _run() -> None:
     answers = True
-    told: set[tuple[int, str]] = set()
+    reported: set[tuple[int, str]] = set()
     while True:
         with _beating:
-            answers = _try_to_beat(told, answered_before=answers)
+            answers = _try_to_beat(reported, answered_before=answers)
         time.sleep(INTERVAL)
 
 
-def _try_to_beat(told: set[tuple[int, str]], *, answered_before: bool) -> bool:
+def _try_to_beat(reported: set[tuple[int, str]], *, answered_before: bool) -> bool:
     """Write the heartbeat and return whether that worked. Log each change once."""
     try:
         beat()
         if ControlDir.of_environment() is None:  # in a worker, its supervisor does it
-            shared_settings.warn(WorkerState.objects.alive(), told)
+            shared_settings.warn(WorkerState.objects.alive(), reported)
     except Error as error:
         if answered_before:
             logger.warning("No heartbeat, because the database does not answer: %s", error)

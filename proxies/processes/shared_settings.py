@@ -99,7 +99,7 @@ def difference_in_words(worker: WorkerState) -> str:
     return " ".join(parts)
 
 
-def warn(workers: Iterable[WorkerState], told: set[tuple[int, str]]) -> None:
+def warn(workers: Iterable[WorkerState], reported: set[tuple[int, str]]) -> None:
     """Log how running workers differ from this process, each difference once.
 
     Args:
@@ -108,9 +108,9 @@ def warn(workers: Iterable[WorkerState], told: set[tuple[int, str]]) -> None:
     """
     for worker in workers:
         difference = difference_in_words(worker)
-        if worker.process == this_process() or not difference or (worker.pk, difference) in told:
+        if worker.process == this_process() or not difference or (worker.pk, difference) in reported:
             continue
-        told.add((worker.pk, difference))
+        reported.add((worker.pk, difference))
         logger.warning(
             "The worker on %s, process %d, differs from this process. %s "
             "All machines must share these settings (docs/scaling.md).",

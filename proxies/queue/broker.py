@@ -38,8 +38,10 @@ def notify(slot: int, generation: int) -> None:
         raise worker_slots.QueueDown(str(error)) from error
 
 
-def keep_schedule(**kwargs: Any) -> None:
+def keep_schedule(using: str = DEFAULT_DB_ALIAS, **kwargs: Any) -> None:
     """Create the sweep's schedule after a migration, unless it exists."""
+    if Schedule._meta.db_table not in connections[using].introspection.table_names():
+        return  # another app was migrated alone; django-q2's tables come later
     Schedule.objects.get_or_create(
         name="sweep",
         defaults={

@@ -276,5 +276,5 @@ def test_the_reason_for_a_delay_is_printed_once(installation, tmp_path, options)
     wait_for(lambda: " for the storage: " in said.read_text(), what="the reason")
     in_the_way.unlink()
     assert command.wait(60) == 0
-    (told,) = (line for line in said.read_text().splitlines() if " for the storage: " in line)
-    assert "Not a directory" in told
+    (reported,) = (line for line in said.read_text().splitlines() if " for the storage: " in line)
+    assert "Not a directory" in reported

@@ -181,7 +181,7 @@ def test_a_kind_of_delay_is_logged_once_per_batch(batch, monkeypatch, caplog):
         for _ in range(2):
             BatchItem.objects.update(available_at=now() - timedelta(hours=1))
             perform(Claim(batch, lambda: False))
-    told = [record.getMessage() for record in caplog.records if "delays files" in record.getMessage()]
-    assert len(told) == 1
-    assert batch.job_id in told[0]
-    assert "RuntimeError: no name" in told[0]
+    reported = [record.getMessage() for record in caplog.records if "delays files" in record.getMessage()]
+    assert len(reported) == 1
+    assert batch.job_id in reported[0]
+    assert "RuntimeError: no name" in reported[0]

@@ -98,8 +98,8 @@ def test_sql_and_python_agree(db, cases, profile, force):
             Quarantine.objects.create(source=file, fingerprint=quarantine, message="")
         expected[file.pk] = (file, proxy, quarantine)
 
-    for pk, outcome in MediaFile.objects.annotate(told=outcome_of(profile, force=force)).values_list(
-        "pk", "told"
+    for pk, outcome in MediaFile.objects.annotate(reported=outcome_of(profile, force=force)).values_list(
+        "pk", "reported"
     ):
         file, proxy, quarantine = expected[pk]
         assert outcome == expected_outcome(file, proxy, quarantine, profile, force=force), vars(file)
@@ -125,7 +125,7 @@ def test_sql_and_python_agree(db, cases, profile, force):
     }
     assert current == {pk for pk, is_current in of_profile.items() if is_current}
     assert stale == {pk for pk, is_current in of_profile.items() if not is_current}
-    states = dict(MediaFile.objects.annotate(told=proxy_state_of(profile)).values_list("pk", "told"))
+    states = dict(MediaFile.objects.annotate(reported=proxy_state_of(profile)).values_list("pk", "reported"))
     for pk, (_, proxy, _) in expected.items():
         stands = proxy is not None and proxy.profile == "nova"
         if proxy is not None and of_profile.get(proxy.pk):

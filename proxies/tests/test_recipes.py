@@ -241,10 +241,10 @@ def test_differing_settings_are_named_but_their_values_not_shown(db, settings, c
     assert "password" not in json.dumps(worker.settings)
     settings.NOVAPROXY_BROKER = "redis://:another@there:6379/0"
     settings.NOVAPROXY_TARGET = 512
-    told: set[tuple[int, str]] = set()
+    reported: set[tuple[int, str]] = set()
     with caplog.at_level(logging.WARNING):
-        shared_settings.warn([worker], told)
-        shared_settings.warn([worker], told)
+        shared_settings.warn([worker], reported)
+        shared_settings.warn([worker], reported)
     (record,) = caplog.records
     assert "worker on right" in record.getMessage()
     assert "NOVAPROXY_BROKER, NOVAPROXY_TARGET" in record.getMessage()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, BooleanOptionalAction
 from typing import Any, Final
 
@@ -13,17 +12,15 @@ from analysis.errors import NotConfigured
 from analysis.options import Run, budget_of, parameters_of
 from analysis.planning import AnalysisPlan, plan_analyses
 from analysis.providers import aws, names
-from analysis.reports import Line, Totals, done_lines, planned_lines
+from analysis.reports import Totals, done_lines, planned_lines
 from analysis.reread import Totals as RereadTotals
 from analysis.reread import reread
-from media_files.console import Interrupted, UsageError, human_bytes, printable
-from proxies.batches import lifecycle
+from media_files.console import Interrupted, UsageError, counted, human_bytes
 from proxies.conf import conf
 from proxies.local_runs import RunsBatches, say
 from proxies.outcomes import Outcome
 from proxies.run_scope import Scope, scope_of
 
-_FAILURES_SHOWN: Final = 50
 # Options without effect when no call is made.
 _OF_A_CALL: Final = ("force", "max_cost", "question", "features", "queue", "workers", "resume")
 
@@ -73,10 +70,12 @@ class Command(RunsBatches):
             return self._tell_plan(scope, run, plan)
         if plan.missing:
             raise UsageError(" ".join(plan.missing))
-        if not self._is_agreed(plan, options):
+        question = f"Analyze {counted(plan.needs_work, 'image')} now?"
+        if not options["yes"] and not self.is_confirmed(plan, _show_plan, question):
             return True
         if options["queue"]:
-            return self._hand_over(scope, plan)
+            self.enqueue(self.operation, scope, plan, plan.as_json())
+            return True
         return self._run(scope, run, plan, options["workers"])
 
     # -- Modes -----------------------------------------------------------------------------------
@@ -121,41 +120,12 @@ class Command(RunsBatches):
             raise
         return self._report(scope, run)
 
-    def _hand_over(self, scope: Scope, plan: AnalysisPlan) -> bool:
-        batch = None
-        if plan.needs_work:
-            batch = lifecycle.start(
-                self.operation, scope.selection, scope.parameters, with_settled=False, planned=plan
-            )
-        if self.as_json:
-            self.write_json(totals=plan.as_json(), batch=batch.pk if batch else None, dry_run=False)
-        elif batch:
-            self.stdout.write(f"Handed to the workers as batch {batch.pk} ({batch.job_id}).")
-        else:
-            self.stdout.write("There is nothing to do.")
-        return True
-
-    def _is_agreed(self, plan: AnalysisPlan, options: dict[str, Any]) -> bool:
-        """Ask for confirmation of a run that costs money if on a terminal."""
-        if options["yes"] or not sys.stdin.isatty() or not plan.needs_work:
-            return True
-        out = self.stderr if self.as_json else self.stdout
-        _show_plan(plan, out)
-        out.write(f"Analyse {plan.needs_work} images now? [y/N] ", ending="", style_func=str)
-        out.flush()
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
-
     # -- Report ----------------------------------------------------------------------------------
 
     def _report(self, scope: Scope, run: Run) -> bool:
         totals = Totals()
-        failures: list[Line] = []
-        for line in done_lines(scope.files, run, self.batches, since=scope.began):
-            totals.add(line)
-            if line.outcome in (Outcome.FAILED, Outcome.QUARANTINED) and len(failures) < _FAILURES_SHOWN:
-                failures.append(line)
-            if self.as_json:
-                self.write_json(**line.as_json())
+        lines = done_lines(scope.files, run, self.batches, since=scope.began)
+        failures = self.write_lines(lines, totals.add)
         sums = totals.as_json()
         failed = sums[Outcome.FAILED] + sums[Outcome.QUARANTINED]
         if self.as_json:
@@ -163,11 +133,7 @@ class Command(RunsBatches):
             return not failed
         _show_outcomes(sums, self.stdout)
         self.stdout.write(f"Estimated cost: ${sums['cost']}; sent: {human_bytes(sums['bytes_sent'])}")
-        for line in failures:
-            name = printable(line.file.original_name)
-            self.stdout.write(f"  {name} ({line.file.pk}): {line.error}: {printable(line.message)}")
-        if failed > len(failures):
-            self.stdout.write(f"  and {failed - len(failures)} more; --json lists all.")
+        self.show_failures(failures, failed)
         return not failed
 
 

@@ -28,14 +28,16 @@ class Command(Tool):
     def work(self, **options: Any) -> bool:
         for picture in options["pictures"]:
             sha256, files = _found(picture)
-            told = f"{picture}: {counted(len(files), 'file')}, {counted(kept_answers(sha256), 'kept answer')}"
+            reported = (
+                f"{picture}: {counted(len(files), 'file')}, {counted(kept_answers(sha256), 'kept answer')}"
+            )
             if options["dry_run"]:
-                self.stdout.write(f"{told}. Dry run: nothing was deleted. --no-dry-run deletes them.")
+                self.stdout.write(f"{reported}. Dry run: nothing was deleted. --no-dry-run deletes them.")
                 continue
             for file in files:
                 forget(file)
             forget_bytes(sha256)
-            self.stdout.write(f"{told}: forgotten.")
+            self.stdout.write(f"{reported}: forgotten.")
         return True
 
 

@@ -139,8 +139,8 @@ class Command(Tool):
             self.stdout.write(_row(line, *self._told(line)))
         if (more := totals.total() - _SHOWN) > 0:
             self.stdout.write(f"and {more:,} more")
-        told = (f"{count:,} {outcome}" for outcome, count in sorted(totals.items()) if count)
-        self.stdout.write(", ".join(told))
+        reported = (f"{count:,} {outcome}" for outcome, count in sorted(totals.items()) if count)
+        self.stdout.write(", ".join(reported))
 
     def _totals(self, images: QuerySet[MediaFile]) -> Counter[str]:
         """Count files by outcome; proxies made in this run count as made instead of reused."""

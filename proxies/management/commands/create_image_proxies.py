@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,22 +10,20 @@ from typing import Any, Final
 from django.core.management.base import OutputWrapper
 from django.db.models import QuerySet
 
-from media_files.console import UsageError, counted, human_bytes, printable
+from media_files.console import UsageError, counted, human_bytes
 from media_files.models import MediaFile
 from proxies.batches import lifecycle
 from proxies.batches.lifecycle import WrongState
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
 from proxies.conf import conf
-from proxies.labels import work_text
 from proxies.local_runs import RunsBatches, profile_of, say, take_over
 from proxies.models import Batch, BatchItem
 from proxies.outcomes import Outcome
-from proxies.reports import Line, Totals, done_lines, planned_lines, planned_totals
+from proxies.reports import Totals, done_lines, planned_lines, planned_totals
 from proxies.run_scope import Scope, scope_of
 
 OPERATION: Final = "image-proxy"
-_FAILURES_SHOWN: Final = 50
 
 
 class Command(RunsBatches):
@@ -63,10 +60,11 @@ class Command(RunsBatches):
         if options["dry_run"]:
             return self._plan(scope.files, scope.parameters, scope.left)
         plan = lifecycle.plan(OPERATION, scope.selection, scope.parameters)
-        if not self._is_agreed(plan, options):
+        if not self._may_start(plan, options):
             return True
         if options["queue"]:
-            return self._hand_over(scope, plan)
+            self.enqueue(OPERATION, scope, plan, planned_totals(plan))
+            return True
         return self._run(scope, plan, options["workers"])
 
     # -- Options ---------------------------------------------------------------------------------
@@ -108,7 +106,7 @@ class Command(RunsBatches):
         planned = parameters | {"retry_failed": options["retry_failed"]}
         if options["dry_run"]:
             return self._plan(to_do, planned, batch)
-        if not self._is_agreed(lifecycle.plan(OPERATION, Selection(to_do), planned), options):
+        if not self._may_start(lifecycle.plan(OPERATION, Selection(to_do), planned), options):
             return True
         if options["retry_failed"]:
             take_over(batch)
@@ -120,41 +118,9 @@ class Command(RunsBatches):
         files = MediaFile.objects.filter(pk__in=batch.items.values("file_id"))
         return self._report(files, parameters, [batch], 0)
 
-    def _hand_over(self, scope: Scope, plan: Plan) -> bool:
-        batch = None
-        if plan.needs_work:
-            batch = lifecycle.start(
-                OPERATION, scope.selection, scope.parameters, with_settled=False, planned=plan
-            )
-        if self.as_json:
-            self.write_json(totals=planned_totals(plan), batch=batch.pk if batch else None, dry_run=False)
-        elif batch:
-            self.stdout.write(
-                f"Handed to the workers as batch {batch.pk} ({batch.job_id}): {work_text(plan)}."
-            )
-        else:
-            self.stdout.write("There is nothing to do.")
-        return True
-
-    # -- The run ---------------------------------------------------------------------------------
-
-    def _is_agreed(self, plan: Plan, options: dict[str, Any]) -> bool:
-        """Return whether to start; on a terminal, ask the user first."""
-        if options["yes"] or not sys.stdin.isatty() or not plan.needs_work:
-            return True
-        # With --json, standard output is reserved for its lines.
-        out = self.stderr if self.as_json else self.stdout
-        self._show_plan(plan, out)
-        out.write(
-            f"Make {counted(plan.needs_work, 'image proxy/image proxies')} now? [y/N] ",
-            ending="",
-            style_func=str,
-        )
-        out.flush()
-        if sys.stdin.readline().strip().lower() in ("y", "yes"):
-            return True
-        out.write("Nothing was changed.", style_func=str)
-        return False
+    def _may_start(self, plan: Plan, options: dict[str, Any]) -> bool:
+        question = f"Make {counted(plan.needs_work, 'image proxy/image proxies')} now?"
+        return options["yes"] or self.is_confirmed(plan, self._show_plan, question)
 
     # -- Output ----------------------------------------------------------------------------------
 
@@ -168,23 +134,19 @@ class Command(RunsBatches):
         since: datetime | None = None,
     ) -> bool:
         totals = Totals.empty()
-        failures: list[Line] = []
         # New proxies are now up to date: without force, each file's row shows its outcome.
         settled = parameters | {"force": False}
-        for line in done_lines(OPERATION, files, settled, self.profile, batches, since=since):
-            totals.add(line)
-            if line.outcome in (Outcome.FAILED, Outcome.QUARANTINED) and len(failures) < _FAILURES_SHOWN:
-                failures.append(line)
-            if self.as_json:
-                self.write_json(**line.as_json())
+        lines = done_lines(OPERATION, files, settled, self.profile, batches, since=since)
+        failures = self.write_lines(lines, totals.add)
         sums = totals.as_json(bytes_replaced=bytes_replaced)
+        failed = sums[Outcome.FAILED] + sums[Outcome.QUARANTINED]
         if self.as_json:
             self.write_json(totals=sums, batch=batches[-1].pk if batches else None, dry_run=False)
         else:
             self._show_outcomes(sums, totals.reasons, self.stdout)
             self._show_bytes(sums, self.stdout)
-            self._show_failures(failures, sums)
-        return not sums[Outcome.FAILED] and not sums[Outcome.QUARANTINED]
+            self.show_failures(failures, failed)
+        return not failed
 
     def _show_plan(self, plan: Plan, out: OutputWrapper) -> None:
         sums = planned_totals(plan)
@@ -212,14 +174,6 @@ class Command(RunsBatches):
         say(out, f"Their proxies: {human_bytes(sums['bytes_proxies'])}")
         say(out, f"Added on disk by proxies: {human_bytes(sums['bytes_disk_added'])}")
         say(out, f"No longer to be sent for an analysis: {human_bytes(sums['bytes_not_sent'])}")
-
-    def _show_failures(self, failures: list[Line], sums: dict[str, Any]) -> None:
-        for line in failures:
-            name = printable(line.file.original_name)
-            self.stdout.write(f"  {name} ({line.file.pk}): {line.error}: {line.message}")
-        more = sums[Outcome.FAILED] + sums[Outcome.QUARANTINED] - len(failures)
-        if more > 0:
-            self.stdout.write(f"  and {more} more; --json lists all.")
 
 
 def _batch_number(text: str) -> int:

@@ -338,7 +338,7 @@ def _resume_all(play: _Play) -> None:
                     lifecycle.pause(batch)
                 if batch.state == Batch.State.PAUSED:
                     costs = batch.operation.startswith("analyze")
-                    lifecycle.resume(batch, anew={"max_cost": Decimal(9)} if costs else None)
+                    lifecycle.resume(batch, new_parameters={"max_cost": Decimal(9)} if costs else None)
                     play.cast.budgets.pop(batch.pk, None)
             except WrongState:
                 continue
