@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.dispatch import receiver
 from django.utils.timezone import now
 from django_q.models import Schedule
