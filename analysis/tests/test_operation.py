@@ -204,11 +204,11 @@ def test_workers_that_miss_the_same_setting_pause_the_batch_once(
     for seed in range(2):
         keep(seed=seed)
     batch = start()
-    slices = [Claim(Batch.objects.get(pk=batch.pk), lambda: False) for _ in range(2)]
+    claims = [Claim(Batch.objects.get(pk=batch.pk), lambda: False) for _ in range(2)]
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     forget()
-    for work in slices:
-        perform(work)
+    for claim in claims:
+        perform(claim)
     batch.refresh_from_db()
     assert (batch.state, batch.paused_code, nova.requests) == (Batch.State.PAUSED, "not_configured", 0)
     assert "AWS_ACCESS_KEY_ID" in batch.paused_reason

@@ -66,7 +66,7 @@ def sweep() -> Swept:
         notified = worker_slots.wake(worker_slots.slot_count()) if due_batch() is not None else 0
     return Swept(
         items=found["items"],
-        slots=found["lanes"],
+        slots=found["slots"],
         leases=found["leases"],
         files=found["files"],
         notified=notified,
@@ -79,7 +79,7 @@ def _steps() -> Iterator[tuple[str, Callable[[], int | None]]]:
     yield "items", recovery.reclaim_dead
     yield "items", recovery.reclaim_expired
     yield "leases", _end_dead_leases
-    yield "lanes", worker_slots.free_lost_slots
+    yield "slots", worker_slots.free_lost_slots
     yield "", heartbeat.forget_old
     yield "", lifecycle.finish_stragglers
     yield "", recipes.look_after

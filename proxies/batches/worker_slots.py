@@ -36,9 +36,9 @@ class QueueDown(Exception):
     """The queue does not respond. Raised by the notifier."""
 
 
-def set_notifier(bell: Notifier) -> None:
+def set_notifier(notifier: Notifier) -> None:
     """Set the function that enqueues a tick of (slot, generation), or raises `QueueDown`."""
-    _notifier[:] = [bell]
+    _notifier[:] = [notifier]
 
 
 def wake(most: int = 1) -> int:

@@ -77,7 +77,7 @@ def test_a_tick_delivered_twice_at_once_runs_once(installation: Installation) ->
             from proxies.tests.doubling import run_twice
             print(*run_twice(WorkerSlot.objects.get(number=0)))
             batch = Batch.objects.get(pk={batch})
-            runner.perform(Claim(batch, lambda: False))  # what the slice's time was too short for
+            runner.perform(Claim(batch, lambda: False))  # what the tick's time was too short for
             lifecycle.finish_if_done(batch)
         """)
         none, some = map(int, taken.split())
@@ -233,13 +233,13 @@ def test_an_upload_does_not_wait_behind_a_backfill(
         from media_files.models import MediaFile
         from proxies.models import WorkerSlot, Proxy
         from proxies.tests.crashing import photo
-        def slices():
-            return WorkerSlot.objects.aggregate(slices=Sum("generation"))["slices"]
+        def ticks():
+            return WorkerSlot.objects.aggregate(ticks=Sum("generation"))["ticks"]
         file = MediaFile.objects.create(file=ContentFile(photo(9999), "upload.jpg"))
-        began = latest = now = slices()
+        began = latest = now = ticks()
         while not Proxy.objects.filter(source=file).exists():
             # Of those begun while there was no proxy: how late we look does not count.
-            latest, now = now, slices()
+            latest, now = now, ticks()
             time.sleep(0.02)
         print(latest - began)
     """)

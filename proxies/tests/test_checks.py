@@ -18,7 +18,7 @@ def ids(app: str = "proxies") -> list[str]:
 QUEUES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "as it is": ({}, []),
     "no time-out": ({"timeout": None}, ["proxies.E001"]),
-    "a time-out that a slice reaches": ({"timeout": 2}, ["proxies.E001"]),
+    "a time-out that a tick reaches": ({"timeout": 2}, ["proxies.E001"]),
     "a time-out that the guard steps over": ({"timeout": 120.3}, ["proxies.E001"]),
     "a guard that steps over the time-out": ({"guard_cycle": 0.7}, ["proxies.E001"]),
     "a retry within the time-out": ({"retry": 100}, ["proxies.E002"]),

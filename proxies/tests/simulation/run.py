@@ -128,7 +128,7 @@ class _Play:
         from proxies import services
         from proxies.batches import worker_slots
 
-        bell = list(worker_slots._notifier)
+        notifier = list(worker_slots._notifier)
         with ExitStack() as stack:
             stack.enter_context(dice_in_place(self.seed))
             stack.enter_context(clock_in_place(self.world.clock, self.world.sleep))
@@ -147,7 +147,7 @@ class _Play:
                 self.world.on_exit = lambda process: None
                 settings.NOVAPROXY_TARGET = self.target
                 self.world._unwind()
-                worker_slots._notifier[:] = bell
+                worker_slots._notifier[:] = notifier
 
     def _watched_render(self) -> Any:
         from proxies import services
