@@ -35,7 +35,7 @@ def front_page(client: Client) -> str:
 
 def test_the_front_page_lists_missing_settings(admin_client: Client) -> None:
     text = front_page(admin_client)
-    assert "Analysis is not set up yet. Everything else works. Missing settings:" in text
+    assert "Analysis is not configured yet. Everything else works. Missing settings:" in text
     assert "AWS_ACCESS_KEY_ID" in text
     assert "NOVAPROXY_ANALYSIS_REGION" in text
 
