@@ -50,7 +50,7 @@ class TestImport:
         assert code == 1
         first, *rejected = out.splitlines()
         size = sum(row.bytes or 0 for row in MediaFile.objects.all())
-        assert first == f"3 imported ({size} B), 1 there already, 2 rejected."
+        assert first == f"3 imported ({size} B), 1 already in the library, 2 rejected."
         assert [line.partition(": ")[0] for line in rejected] == [
             f"  {photos}/drawing.jpg",
             f"  {photos}/empty.jpg",

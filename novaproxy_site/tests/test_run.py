@@ -132,7 +132,7 @@ def test_run_from_scratch_and_again(installation, photos):
     # -- The second time it imports nothing and makes nothing, and says so.
     again = Running(installation, photos)
     output = again.wait_until_told()
-    assert "0 imported (0 B), 3 there already, 1 rejected." in output
+    assert "0 imported (0 B), 3 already in the library, 1 rejected." in output
     assert "administrator" not in output
     assert rows_of(output) == {
         "coast.jpg": ("reused", "shorter_side"),

@@ -128,8 +128,8 @@ class TestDryRun:
         for outcome in ("created", "replaced", "reused", "skipped", "quarantined"):
             assert f"{outcome:>12}: 1\n" in out
         assert "reasons: shorter_side 2" in out
-        assert "No longer to be sent for an analysis: " in out
-        assert "Added on disk by proxies: " in out
+        assert "Upload saved per analysis: " in out
+        assert "Extra disk space: " in out
 
     @pytest.mark.parametrize(
         ("options", "expected"),
@@ -151,7 +151,7 @@ class TestDryRun:
     def test_rows_that_were_never_inspected_are_reported(self, folders, off):
         MediaFile.objects.bulk_create([MediaFile(file=f"in-place/{n}.jpg", managed=False) for n in range(3)])
         assert outcomes(run("--json").lines[-1]["totals"]) == {"created": 3}
-        assert "nothing was read yet: 3" in run().out
+        assert "not read yet: 3" in run().out
 
     def test_an_empty_library(self, folders):
         (last,) = run("--json").lines

@@ -81,7 +81,7 @@ MediaFile.objects.bulk_create([MediaFile(file=ContentFile(jpeg(seed=4), name="bu
     assert second.code == 1
     assert "      reused: 3\n" in second.out
     assert "      failed: 1\n" in second.out
-    assert "Added on disk by proxies: 0 B" in second.out
+    assert "Extra disk space: 0 B" in second.out
     assert "  bad.jpg (" in second.out.splitlines()[-1]
     assert proxies_of(installation) == before
 

@@ -62,7 +62,7 @@ class Command(Tool):
     def _report(self, totals: Counter[str], rejected: list[tuple[Path, str]]) -> None:
         self.stdout.write(
             f"{totals['imported']} imported ({human_bytes(totals['bytes_originals'])}), "
-            f"{totals['duplicate']} there already, {totals['rejected']} rejected."
+            f"{totals['duplicate']} already in the library, {totals['rejected']} rejected."
         )
         for path, message in rejected:
             self.stdout.write(f"  {_printable(path)}: {message}")

@@ -152,14 +152,14 @@ class Command(RunsBatches):
         sums = planned_totals(plan)
         self._show_outcomes(sums, plan.reasons, out)
         if plan.unknown_facts:
-            say(out, f"  of these nothing was read yet: {plan.unknown_facts}")
+            say(out, f"  of these not read yet: {plan.unknown_facts}")
         self._show_bytes(sums, out)
         if plan.forecast.low is not None and plan.forecast.low != plan.forecast.high:
             low, high = human_bytes(plan.forecast.low), human_bytes(plan.forecast.high)
             learned_from = counted(plan.forecast.sample, "proxy/proxies")
-            say(out, f"  Forecast: {low} to {high} to be made (90 %), from {learned_from}.")
+            say(out, f"  Forecast: {low} to {high} of new proxies (90 %), estimated from {learned_from}.")
         elif plan.forecast.low is None:
-            say(out, "  No estimate yet: there are too few proxies to learn from.")
+            say(out, "  No estimate yet: there are too few proxies to estimate from.")
 
     def _show_outcomes(self, sums: dict[str, Any], reasons: Any, out: OutputWrapper) -> None:
         for outcome in Outcome:
@@ -172,8 +172,8 @@ class Command(RunsBatches):
     def _show_bytes(self, sums: dict[str, Any], out: OutputWrapper) -> None:
         say(out, f"Originals: {human_bytes(sums['bytes_originals'])}")
         say(out, f"Their proxies: {human_bytes(sums['bytes_proxies'])}")
-        say(out, f"Added on disk by proxies: {human_bytes(sums['bytes_disk_added'])}")
-        say(out, f"No longer to be sent for an analysis: {human_bytes(sums['bytes_not_sent'])}")
+        say(out, f"Extra disk space: {human_bytes(sums['bytes_disk_added'])}")
+        say(out, f"Upload saved per analysis: {human_bytes(sums['bytes_not_sent'])}")
 
 
 def _batch_number(text: str) -> int:
