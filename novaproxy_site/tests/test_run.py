@@ -60,7 +60,8 @@ class Running:
     def wait_until_told(self) -> str:
         def reported() -> str:
             assert self.process.poll() is None, self.output
-            return self.output if "Try:" in self.output and self.output.endswith("/api/files\n") else ""
+            output = self.output  # later lines of the web server or the worker may follow
+            return output if re.search(r"^  curl .*/api/files\n", output, re.MULTILINE) else ""
 
         return str(wait_for(reported, seconds=90, what="the address"))
 
