@@ -1,4 +1,4 @@
-"""Pack each app's templates with the app: a checkout keeps them together in `templates/`.
+"""Pack templates and translations with the apps: a checkout keeps them in `templates/` and `locale/`.
 
 Everything else about the package is in pyproject.toml.
 """
@@ -14,15 +14,19 @@ TEMPLATES = {
     "analysis": "analysis",
 }
 FOLDERS = {f"{app}.templates.{name}": f"templates/{name}" for name, app in TEMPLATES.items()}
+# Every installation has media_files, so Django finds the translations of all apps there.
+TRANSLATIONS = {"media_files.locale": "locale"}
 
 setup(
     packages=[
         *find_packages(include=[*APPS, *(f"{app}.*" for app in APPS)], exclude=["*.tests", "*.tests.*"]),
         *FOLDERS,
+        *TRANSLATIONS,
     ],
-    package_dir=FOLDERS,
+    package_dir={**FOLDERS, **TRANSLATIONS},
     package_data={
-        "": ["*.toml", "static/**/*", "locale/**/*.mo"],
+        "": ["*.toml", "static/**/*"],
+        **{folder: ["**/*.mo"] for folder in TRANSLATIONS},
         **{folder: ["**/*.html"] for folder in FOLDERS},
     },
 )

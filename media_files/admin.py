@@ -21,10 +21,10 @@ from django.utils.timezone import localtime
 from django.views.decorators.csrf import csrf_protect
 
 from media_files.conf import limits
-from media_files.console import human_bytes
 from media_files.errors import MediaError
 from media_files.facts import FileFacts, read_facts
 from media_files.imaging.formats.signatures import CONTENT_TYPES
+from media_files.localised import human_bytes
 from media_files.models import MediaFile
 from media_files.services import add_file, restore_file
 

@@ -164,15 +164,3 @@ def counted(number: int, thing: str) -> str:
     """Return ``1 file`` or ``2,000 files``. Give irregular plurals too, such as ``proxy/proxies``."""
     one, _, many = thing.partition("/")
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
-
-
-def human_bytes(count: int | None) -> str:
-    """Format 1,234,567 bytes as ``1.2 MB``, and None as ``unknown``."""
-    if count is None:
-        return "unknown"
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(size) < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"

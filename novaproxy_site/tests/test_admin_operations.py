@@ -12,7 +12,7 @@ from django.http import QueryDict
 from django.test import Client
 from django.urls import reverse
 
-from media_files.console import human_bytes
+from media_files.localised import human_bytes
 from media_files.models import MediaFile
 from media_files.tests import pictures
 from novaproxy_site.tests.admin_pages import staff_with, text_of

@@ -9,6 +9,7 @@ from django.utils.safestring import SafeString
 
 from media_files.admin import dimensions_text, size_text
 from media_files.console import counted
+from media_files.localised import number as localised_number
 from proxies import labels
 from proxies.admin.proxies import badge
 from proxies.batches.progress import Progress
@@ -25,7 +26,7 @@ register.filter("counted", counted)
 @register.filter
 def thousands(number: int | None) -> str:
     """Format a number with separators: ``40,000``."""
-    return f"{number or 0:,}"
+    return localised_number(number)
 
 
 @register.filter

@@ -15,7 +15,8 @@ from analysis.providers import aws, names
 from analysis.reports import Totals, done_lines, planned_lines
 from analysis.reread import Totals as RereadTotals
 from analysis.reread import reread
-from media_files.console import Interrupted, UsageError, counted, human_bytes
+from media_files.console import Interrupted, UsageError, counted
+from media_files.localised import human_bytes
 from proxies.conf import conf
 from proxies.local_runs import RunsBatches, say
 from proxies.outcomes import Outcome

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from media_files.console import NowAndThen, Tool, UsageError, human_bytes, printable, progress_bar
+from media_files.console import NowAndThen, Tool, UsageError, printable, progress_bar
 from media_files.errors import MediaError, StorageError
+from media_files.localised import human_bytes
 from media_files.services import add_file
 
 _SECONDS_BETWEEN_LINES: Final = 10.0

@@ -27,7 +27,8 @@ from django.db.models import Count, Max, QuerySet
 from honcho.manager import Manager
 from rest_framework.authtoken.models import Token
 
-from media_files.console import Tool, UsageError, human_bytes, printable
+from media_files.console import Tool, UsageError, printable
+from media_files.localised import human_bytes
 from media_files.models import MediaFile
 from novaproxy_site.samples import make_samples
 from proxies.batches import lifecycle

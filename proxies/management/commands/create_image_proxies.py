@@ -10,7 +10,8 @@ from typing import Any, Final
 from django.core.management.base import OutputWrapper
 from django.db.models import QuerySet
 
-from media_files.console import UsageError, counted, human_bytes
+from media_files.console import UsageError, counted
+from media_files.localised import human_bytes
 from media_files.models import MediaFile
 from proxies.batches import lifecycle
 from proxies.batches.lifecycle import WrongState

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from media_files.console import Tool, UsageError, counted, human_bytes, printable, progress_bar
+from media_files.console import Tool, UsageError, counted, printable, progress_bar
 from media_files.errors import StorageError
+from media_files.localised import human_bytes
 from proxies.verification import Finding, Page, Verification, make_again
 
 # An interrupted run can resume for this long; later the library may have changed too much.
