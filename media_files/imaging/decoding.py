@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final, Protocol, cast, runtime_checkable
 
 from PIL import Image, ImageFile, features
 
@@ -37,13 +37,28 @@ DECODERS: Final[Mapping[str, _Decoder]] = MappingProxyType(
         "PNG": _Decoder("PIL.PngImagePlugin", "PngImageFile", f"{_PILLOW} zlib", "zlib"),
         "GIF": _Decoder("PIL.GifImagePlugin", "GifImageFile", "Pillow"),
         "WEBP": _Decoder("PIL.WebPImagePlugin", "WebPImageFile", f"{_PILLOW} libwebp", "webp"),
-        "TIFF": _Decoder("PIL.TiffImagePlugin", "TiffImageFile", f"{_PILLOW} libtiff", "libtiff"),
+        "TIFF": _Decoder("media_files.imaging.formats.tiff_image", "open_tiff", "imagecodecs"),
         "BMP": _Decoder("PIL.BmpImagePlugin", "BmpImageFile", "Pillow"),
         "JPEG2000": _Decoder("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile", f"{_PILLOW} OpenJPEG", "jpg_2000"),
         "HEIF": _Decoder("media_files.imaging.formats.heif", "HeifImageFile", "pillow-heif"),
         "AVIF": _Decoder("PIL.AvifImagePlugin", "AvifImageFile", f"{_PILLOW} libavif", "avif"),
     }
 )
+
+
+@runtime_checkable
+class Banded(Protocol):
+    """A picture whose decoder can yield it from top to bottom, so that it need not be held in memory."""
+
+    @property
+    def mode(self) -> str: ...
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    def bands(self) -> Iterator[Image.Image]:
+        """Yield pieces of the picture's full width, of ``mode``. Each call decodes the picture again."""
+
 
 # Words in a decoder's message that mean "valid but not supported" rather than "broken".
 _UNSUPPORTED_WORDS: Final = (

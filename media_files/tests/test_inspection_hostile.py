@@ -267,11 +267,18 @@ class TestDecoderErrors:
         with pytest.raises(expected), decoding.named_errors(name, pixels):
             raise RuntimeError("Decoding of color planes failed")
 
-    @pytest.mark.parametrize("name", ["WEBP", "AVIF", "JPEG2000", "TIFF"])
+    @pytest.mark.parametrize("name", ["WEBP", "AVIF", "JPEG2000"])
     def test_a_missing_codec_names_the_package_to_install(self, monkeypatch, name):
         monkeypatch.setattr(features, "check", lambda _: False)
         with pytest.raises(UnsupportedFormat, match="unsupported on this installation: install Pillow"):
             inspect(io.BytesIO(saved(name)))
+
+    def test_without_imagecodecs_tiff_names_it(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "imagecodecs", None)
+        for name in ("tiff_image", "tiff_samples"):
+            monkeypatch.delitem(sys.modules, f"media_files.imaging.formats.{name}", raising=False)
+        with pytest.raises(UnsupportedFormat, match="install imagecodecs"):
+            inspect(io.BytesIO(saved("TIFF")))
 
     def test_a_missing_module_names_the_package_to_install(self):
         with heif_modules(), pytest.raises(UnsupportedFormat, match="install pillow-heif"):

@@ -1,4 +1,4 @@
-"""The source of a proxy's pixels: an image held in memory, or a JPEG that is resized while it is decoded."""
+"""The source of a proxy's pixels: an image held in memory, or one that is resized while it is decoded."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from PIL import Image, JpegImagePlugin
 
 from media_files.errors import CorruptImage
 from media_files.imaging import fast_decoders
-from media_files.imaging.decoding import named_errors
+from media_files.imaging.decoding import Banded, named_errors
 from media_files.imaging.inspection import Limits, Opened, open_image
 from media_files.imaging.integrity import verify, watch
 from proxies.rendering.colour import may_be_transparent, to_8_bit
 from proxies.rendering.draft_scale import Reduction, draft, reduce
 from proxies.rendering.resize import Resizer, resize
-from proxies.rendering.streaming_resize import bytes_decoded, resize_while_decoding
+from proxies.rendering.streaming_resize import (
+    average_bands,
+    bytes_decoded,
+    resize_bands,
+    resize_while_decoding,
+)
 from proxies.rendering.verify import FINE_GRID, fine_averages
 
 LARGEST_WHOLE: Final = 38_000_000
-"""Decoded bytes up to which a JPEG is held in memory, which is faster. With the resizer's own memory, the
+"""Decoded bytes up to which an image is held in memory, which is faster. With the resizer's own memory, the
 total is just below 64 MB."""
 
 
@@ -94,6 +99,24 @@ class _InBands:
             yield opened, cast("JpegImagePlugin.JpegImageFile", opened.image)
 
 
+@dataclass(frozen=True, slots=True)
+class _Streamed:
+    """An image in bands that is too large to be held in memory: each call decodes it again."""
+
+    image: Banded
+    reduction: Reduction
+
+    @property
+    def mode(self) -> str:
+        return self.image.mode
+
+    def resized(self, size: tuple[int, int], resizer: Resizer) -> tuple[Image.Image, str]:
+        return resize_bands(self.image.bands(), self.mode, self.image.size, size, resizer)
+
+    def averages(self) -> Image.Image:
+        return average_bands(self.image.bands(), self.mode, self.image.size, (FINE_GRID, FINE_GRID))
+
+
 def source_of(opened: Opened, stream: BinaryIO, target: tuple[int, int], limits: Limits) -> Source:
     """Return the image's pixels for a proxy of ``target`` px before it is turned upright.
 
@@ -115,6 +138,8 @@ def source_of(opened: Opened, stream: BinaryIO, target: tuple[int, int], limits:
             reduction = reduce(image, opened.facts.bytes, target)
             if _is_better_not_held(image, target):
                 return _InBands(stream, limits, target, image.mode, reduction)
+        if isinstance(image, Banded) and bytes_decoded(image) > LARGEST_WHOLE and image.size != target:
+            return _Streamed(image, reduction)
         if decoded is None:
             with _undamaged(opened, stream):
                 image.load()

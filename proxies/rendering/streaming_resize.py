@@ -1,17 +1,19 @@
-"""Resize large JPEGs while they are decoded, so that only the decoded rows in use take memory.
+"""Resize large images while they are decoded, so that only the decoded rows in use take memory.
 
-libjpeg decodes row by row, and Pillow feeds it the file chunk by chunk. Between two chunks the rows decoded
-so far are resized, and their memory is returned to the system. The result is that of `resize` on the whole
-image, except for single levels of rounding.
+Some decoders yield an image from top to bottom. libjpeg decodes row by row, and Pillow feeds it the file
+chunk by chunk: between two chunks the rows decoded so far are resized, and their memory is returned to the
+system. The result is that of `resize` on the whole image, except for single levels of rounding.
 """
 
 from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Final, cast
+from functools import partial
+from typing import Final, Protocol, cast
 
 from PIL import Image, JpegImagePlugin
 
@@ -52,13 +54,108 @@ def resize_while_decoding(
     """
     source = cast("JpegSource", image.fp)
     rows = _Rows(image)
-    bands = _Bands(rows, Image.new(image.mode, size, None), box, resizer)
+    bands = _Bands(rows, Image.new(image.mode, size, None), box, partial(resize, resizer=resizer))
     rows.mark(bands.last_rows())
     image.im = rows.strip(0, image.height).im
     source.before_read = bands.resize_decoded
     image.load()
     bands.resize_all()
     return bands.made, bands.resized_by
+
+
+def resize_bands(
+    bands: Iterable[Image.Image], mode: str, stored: tuple[int, int], size: tuple[int, int], resizer: Resizer
+) -> tuple[Image.Image, str]:
+    """Resample an image that arrives from top to bottom; return the result and the name of the resizer.
+
+    Args:
+        bands: pieces of the image's full width, of ``mode``.
+        mode: as for `resize`.
+        stored: width and height of the image, px.
+        size: px of the result.
+        resizer: ``pillow`` to do without SIMD.
+    """
+    return _scale_bands(bands, mode, stored, size, partial(resize, resizer=resizer))
+
+
+def average_bands(
+    bands: Iterable[Image.Image], mode: str, stored: tuple[int, int], size: tuple[int, int]
+) -> Image.Image:
+    """Return the averages of ``size`` areas of an image that arrives from top to bottom."""
+    return _scale_bands(bands, mode, stored, size, _average)[0]
+
+
+_Scaling = Callable[[Image.Image, tuple[int, int], Box], tuple[Image.Image, str]]
+
+
+def _average(image: Image.Image, size: tuple[int, int], box: Box) -> tuple[Image.Image, str]:
+    return image.resize(size, Image.Resampling.BOX, box), "box"
+
+
+def _scale_bands(
+    arriving: Iterable[Image.Image],
+    mode: str,
+    stored: tuple[int, int],
+    size: tuple[int, int],
+    scaling: _Scaling,
+) -> tuple[Image.Image, str]:
+    rows = _ArrivingRows(mode, stored)
+    bands = _Bands(rows, Image.new(mode, size, None), (0, 0, *stored), scaling)
+    for band in arriving:
+        rows.append(band)
+        bands.resize_decoded()
+    bands.resize_all()
+    return bands.made, bands.resized_by
+
+
+class _DecodedRows(Protocol):
+    """The rows of an image, as far as they have been decoded and not forgotten."""
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def in_a_band(self) -> int:
+        """How many rows are resized at a time."""
+
+    def is_decoded(self, row: int) -> bool: ...
+
+    def strip(self, top: int, bottom: int) -> Image.Image:
+        """Return the rows from ``top`` up to, but not including, ``bottom``."""
+
+    def forget(self, bottom: int) -> None:
+        """Free the memory of the rows before ``bottom``."""
+
+
+class _ArrivingRows:
+    """Rows that a decoder yields in bands."""
+
+    def __init__(self, mode: str, size: tuple[int, int]) -> None:
+        self.mode = mode
+        self.width, self.height = size
+        self._pieces: deque[tuple[int, Image.Image]] = deque()
+        self._end = 0
+
+    def append(self, band: Image.Image) -> None:
+        self._pieces.append((self._end, band))
+        self._end += band.height
+
+    @property
+    def in_a_band(self) -> int:
+        return max(1, BAND_BYTES // (self.width * (1 if self.mode == "L" else 4)))
+
+    def is_decoded(self, row: int) -> bool:
+        return row < self._end
+
+    def strip(self, top: int, bottom: int) -> Image.Image:
+        rows = Image.new(self.mode, (self.width, bottom - top), None)
+        for start, piece in self._pieces:
+            rows.paste(piece, (0, start - top))
+        return rows
+
+    def forget(self, bottom: int) -> None:
+        while self._pieces and self._pieces[0][0] + self._pieces[0][1].height <= bottom:
+            self._pieces.popleft()
 
 
 class _Rows:
@@ -116,10 +213,10 @@ class _Rows:
 class _Bands:
     """An image that is resized from the top down while its rows are decoded."""
 
-    def __init__(self, rows: _Rows, made: Image.Image, box: Box, resizer: Resizer) -> None:
+    def __init__(self, rows: _DecodedRows, made: Image.Image, box: Box, scaling: _Scaling) -> None:
         self.made = made
         self.resized_by = "none"
-        self._rows, self._box, self._resizer = rows, box, resizer
+        self._rows, self._box, self._scaling = rows, box, scaling
         self._scale = (box[3] - box[1]) / made.height
         self._reach = math.ceil(LANCZOS_SUPPORT * max(1.0, self._scale)) + 1
         self._step = max(1, int(rows.in_a_band / self._scale))
@@ -153,8 +250,8 @@ class _Bands:
         left, above, right, _ = self._box
         upper, lower = (min(above + row * self._scale - top, bottom - top) for row in (self._done, end))
         band = (self.made.width, end - self._done)
-        resized, self.resized_by = resize(
-            self._rows.strip(top, bottom), band, (left, upper, right, lower), self._resizer
+        resized, self.resized_by = self._scaling(
+            self._rows.strip(top, bottom), band, (left, upper, right, lower)
         )
         if resized.mode != self.made.mode:
             resized = Image.merge(self.made.mode, resized.split()[: len(self.made.getbands())])

@@ -503,7 +503,7 @@ KINDS = (
     Kind("TIFF RGBA, 16 bits", "convert", _transparent("tif", "-depth", "16"), format="PNG", reasons=_BOTH),
     Kind("TIFF grey, 32 bits", "vips", _long_tiff, reasons=_BOTH),
     Kind("TIFF grey, floating point", "vips", _float_tiff, reasons=_BOTH),
-    Kind("TIFF RGB, floating point", "vips", _float_rgb_tiff, format="unsupported_format"),
+    Kind("TIFF RGB, floating point", "vips", _float_rgb_tiff, reasons=_BOTH),
     Kind("TIFF CMYK with a press profile", "convert", _press_cmyk("tif"), reasons=_BOTH,
          provenance=_CONVERTED),
     Kind("TIFF CMYK without profile", "convert", _plain_cmyk("tif"), reasons=_BOTH),

@@ -7,6 +7,7 @@ import mmap
 import random
 import sys
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_rows_are_released_after_use(monkeypatch, mode, paper):
     def watched(self: streaming_resize._Bands) -> None:
         nonlocal most, whole
         resize_next(self)
-        memory = np.frombuffer(self._rows._memory, "u1")
+        memory = np.frombuffer(cast("streaming_resize._Rows", self._rows)._memory, "u1")
         whole = memory.size
         rows = memory.reshape(4800, -1)
         most = max(most, int(rows.any(axis=1).sum()) * rows.shape[1])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Literal
 
 MAX_ENTRIES: Final = 4096
 """Most entries of a directory. Cameras write fewer than 100."""
@@ -17,6 +17,7 @@ MAX_ENTRIES: Final = 4096
 MAX_VALUES: Final = 4096
 """Most values of an entry that are unpacked."""
 
+_ORDERS: Final[dict[bytes, Literal["<", ">"]]] = {b"II": "<", b"MM": ">"}
 _CLASSIC: Final = 42
 _BIG: Final = 43
 _FORMATS: Final = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
@@ -63,7 +64,7 @@ class TiffReader:
         self._base = base
         head = self._read(0, 8)
         try:
-            self._order = {b"II": "<", b"MM": ">"}[head[:2]]
+            self._order = _ORDERS[head[:2]]
         except KeyError:
             raise TiffError(f"no byte order mark where TIFF has one: {head[:2]!r}") from None
         version = self._unpack("H", head[2:4])[0]
@@ -126,11 +127,16 @@ class TiffReader:
             yield directory
             offset = directory.next
 
-    def integers(self, entry: Entry | None) -> tuple[int, ...]:
-        """Return up to `MAX_VALUES` integers of an entry; none if it is missing or of another type."""
+    @property
+    def order(self) -> Literal["<", ">"]:
+        """``<`` or ``>``: the byte order, as `struct` writes it."""
+        return self._order
+
+    def integers(self, entry: Entry | None, most: int = MAX_VALUES) -> tuple[int, ...]:
+        """Return up to ``most`` integers of an entry; none if it is missing or of another type."""
         if entry is None or entry.type not in _FORMATS:
             return ()
-        count = min(entry.count, MAX_VALUES)
+        count = min(entry.count, most)
         data = self._read(entry.offset, count * _SIZES[entry.type])
         return self._unpack(f"{count}{_FORMATS[entry.type]}", data)
 
