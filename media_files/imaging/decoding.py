@@ -7,7 +7,7 @@ comes with Pillow (EPS starts Ghostscript) or with another package.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -17,6 +17,7 @@ from PIL import Image, ImageFile, features
 
 from media_files.errors import CorruptImage, ImageTooLarge, MediaError, MemoryLimit, UnsupportedFormat
 from media_files.imaging.formats.jpeg import JpegSource
+from media_files.imaging.formats.png import without_metadata
 from media_files.shortage import find_shortage
 
 
@@ -34,11 +35,11 @@ _PILLOW: Final = "Pillow built with"
 DECODERS: Final[Mapping[str, _Decoder]] = MappingProxyType(
     {
         "JPEG": _Decoder("PIL.JpegImagePlugin", "JpegImageFile", f"{_PILLOW} libjpeg", "jpg"),
-        "PNG": _Decoder("PIL.PngImagePlugin", "PngImageFile", f"{_PILLOW} zlib", "zlib"),
+        "PNG": _Decoder("media_files.imaging.formats.png_image", "PngImage", f"{_PILLOW} zlib", "zlib"),
         "GIF": _Decoder("PIL.GifImagePlugin", "GifImageFile", "Pillow"),
         "WEBP": _Decoder("PIL.WebPImagePlugin", "WebPImageFile", f"{_PILLOW} libwebp", "webp"),
         "TIFF": _Decoder("media_files.imaging.formats.tiff_image", "open_tiff", "imagecodecs"),
-        "BMP": _Decoder("PIL.BmpImagePlugin", "BmpImageFile", "Pillow"),
+        "BMP": _Decoder("media_files.imaging.formats.bmp_image", "BmpImage", "Pillow"),
         "JPEG2000": _Decoder("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile", f"{_PILLOW} OpenJPEG", "jpg_2000"),
         "HEIF": _Decoder("media_files.imaging.formats.heif", "HeifImageFile", "pillow-heif"),
         "AVIF": _Decoder("PIL.AvifImagePlugin", "AvifImageFile", f"{_PILLOW} libavif", "avif"),
@@ -71,6 +72,12 @@ _UNSUPPORTED_WORDS: Final = (
     "unknown compression",
     "not implemented",
 )
+
+_SOURCES: Final[Mapping[str, Callable[[BinaryIO], object]]] = {
+    "JPEG": JpegSource,
+    "PNG": without_metadata,
+}
+"""What the decoder of a format reads instead of the file itself."""
 
 LARGEST_PIECE: Final = 35_651_584
 """Most pixels that the highest levels of HEVC and AV1 allow in one piece (ITU-T H.265 table A.8, level 6.2;
@@ -166,7 +173,7 @@ def open_decoder(stream: BinaryIO, format_name: str, max_pixels: int) -> ImageFi
     # Pillow's guard is one number per process. It must not reject what the limits allow, but it must stay
     # enabled, because it runs before decoders that know the size allocate memory.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
-    source = cast("BinaryIO", JpegSource(stream)) if format_name == "JPEG" else stream
-    source.seek(0)
     with named_errors(format_name):
+        source = cast("BinaryIO", _SOURCES[format_name](stream)) if format_name in _SOURCES else stream
+        source.seek(0)
         return factory(source)

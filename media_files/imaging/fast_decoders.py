@@ -16,6 +16,8 @@ from typing import BinaryIO, Final
 
 from PIL import Image, ImageFile
 
+from media_files.imaging.formats.png import without_metadata
+
 _DECODERS: Final[Mapping[str | None, str]] = {"PNG": "spng_decode", "WEBP": "webp_decode"}
 _MODES: Final = frozenset({"L", "RGB", "RGBA"})
 _ONE_BYTE_A_SAMPLE: Final = 1
@@ -43,9 +45,10 @@ def decode(image: ImageFile.ImageFile, stream: BinaryIO) -> Image.Image | None:
     library = _library()
     if library is None:
         return None
-    stream.seek(0)
+    source = without_metadata(stream) if image.format == "PNG" else stream
+    source.seek(0)
     try:
-        samples = getattr(library, _DECODERS[image.format])(stream.read())
+        samples = getattr(library, _DECODERS[image.format])(source.read())
     except RuntimeError:
         return None
     shape = (height, width) if image.mode == "L" else (height, width, len(image.mode))

@@ -234,6 +234,8 @@ def _check_frames(format_name: str, frames: int, limits: Limits) -> None:
 def _opened(image: ImageFile.ImageFile, format_name: str, container: Container, size: int) -> Opened:
     if format_name in ("HEIF", "AVIF"):
         add_decoded(container.contents, image)
+    if container.png is not None and container.png.profile is not None:
+        image.info["icc_profile"] = container.png.profile
     # PNG and TIFF containers have been read completely; other decoders return the blocks with the header.
     metadata = container.metadata if format_name in ("PNG", "TIFF") else metadata_of(image)
     frames = frames_of(image) if container.frames is None else container.frames

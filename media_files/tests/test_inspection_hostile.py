@@ -74,10 +74,26 @@ TOO_LARGE = {
     "long PNG": png(size=(1_000_000, 10)),
     "frames of a GIF": gif(10_001),
     "strips of a TIFF": tiff_page(1, 1, tag_273=(LONG, tuple(range(300_000)))),
-    "packed text": png(chunk(b"zTXt", b"a\x00\x00" + zlib.compress(BIG))),
-    "packed international text": png(chunk(b"iTXt", b"a\x00\x01\x00\x00\x00" + zlib.compress(BIG))),
     "packed profile": png(chunk(b"iCCP", b"a\x00\x00" + zlib.compress(BIG))),
 }
+
+
+LONG_TEXTS = {
+    "zTXt": png(chunk(b"zTXt", b"a\x00\x00" + zlib.compress(BIG))),
+    "iTXt": png(chunk(b"iTXt", b"a\x00\x01\x00\x00\x00" + zlib.compress(BIG))),
+}
+
+
+@pytest.mark.parametrize("data", LONG_TEXTS.values(), ids=LONG_TEXTS.keys())
+def test_a_long_text_is_unknown_and_takes_no_memory(data):
+    tracemalloc.start()
+    try:
+        found = inspect(io.BytesIO(data))
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    assert found.has_location is None
+    assert found.has_metadata is True
 
 
 @pytest.fixture

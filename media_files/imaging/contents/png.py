@@ -44,11 +44,7 @@ _IPTC_NAME: Final = b"Raw profile type iptc"
 
 
 def walk(stream: BinaryIO, size: int) -> Contents:
-    """Walk a PNG file of ``size`` bytes.
-
-    Raises:
-        ImageTooLarge: a text or a profile decompresses to more than is allowed.
-    """
+    """Walk a PNG file of ``size`` bytes."""
     contents = Contents()
     seen: set[bytes] = set()
     end, last = 0, b""
@@ -106,7 +102,10 @@ def _take(contents: Contents, stream: BinaryIO, chunk: Chunk) -> None:
         contents.add_unknown()
 
 
-def _take_text(contents: Contents, keyword: bytes, text: bytes) -> None:
+def _take_text(contents: Contents, keyword: bytes, text: bytes | None) -> None:
+    if text is None:
+        contents.add_unknown()
+        return
     block = raw_profile(text) if keyword.startswith(b"Raw profile type ") else text
     if keyword in _XMP_NAMES or (keyword in _EXIF_NAMES and block.startswith(_XMP_MARK)):
         contents.add_xmp(block)

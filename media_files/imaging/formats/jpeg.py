@@ -12,9 +12,11 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple, cast
 
 from PIL import Image, JpegImagePlugin
+
+from media_files.imaging.formats.spliced import Spliced
 
 START_OF_IMAGE: Final = b"\xff\xd8"
 END_OF_IMAGE: Final = b"\xff\xd9"
@@ -33,6 +35,11 @@ _SCAN: Final = 0xDA
 _END: Final = 0xD9
 _BARE_MARKERS: Final = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
 _PADDING: Final = 0xFF
+_COMMENT, _PHOTOSHOP = 0xFE, 0xED
+_NEEDLESS: Final = frozenset({_COMMENT, _PHOTOSHOP})
+_LEAST_BYTES: Final = {0xE0: (b"JFIF", 14), 0xE2: (b"ICC_PROFILE\x00", 14), 0xEE: (b"Adobe", 12)}
+"""How the segments of some markers begin, and how many bytes they have at least."""
+
 _CODE_LENGTHS: Final = 16
 _RESTARTS: Final = 8
 # Any bits will do that are not a run of one code. 0xff would begin a marker.
@@ -58,7 +65,7 @@ class JpegSource(io.RawIOBase):
 
     def __init__(self, stream: BinaryIO) -> None:
         super().__init__()
-        self._stream = stream
+        self._stream = without_metadata(stream)
         self._last = b""
         self.end_supplied = False
         self.hole_seen = False
@@ -81,7 +88,7 @@ class JpegSource(io.RawIOBase):
         return data
 
     def whole_file(self) -> bytes:
-        """Return the file's bytes unchanged."""
+        """Return the file's bytes, as the decoder reads them."""
         self._stream.seek(0)
         return self._stream.read()
 
@@ -92,18 +99,61 @@ class JpegSource(io.RawIOBase):
         return self._stream.tell()
 
 
-def is_arithmetic(stream: BinaryIO) -> bool:
-    """Return whether the frame header announces arithmetic coding."""
+class HeaderSegment(NamedTuple):
+    """A marker before the first scan, where it begins, and where its content begins and ends."""
+
+    marker: int
+    at: int
+    start: int
+    end: int
+
+
+def header_segments(stream: BinaryIO) -> Iterator[HeaderSegment]:
+    """Yield the segments before the first scan."""
     at = len(START_OF_IMAGE)
     for _ in range(_MAX_SEGMENTS):
         stream.seek(at)
         head = stream.read(_SEGMENT_HEAD)
         if len(head) < _SEGMENT_HEAD or head[0] != _PADDING or head[1] == _SCAN:
-            return False
-        if head[1] in _ARITHMETIC:
-            return True
-        at += 1 if head[1] == _PADDING else 2 + max(2, int.from_bytes(head[2:], "big"))
-    return False
+            return
+        if head[1] == _PADDING:
+            at += 1
+            continue
+        end = at + 2 + max(2, int.from_bytes(head[2:], "big"))
+        yield HeaderSegment(head[1], at, at + _SEGMENT_HEAD, end)
+        at = end
+
+
+def is_arithmetic(stream: BinaryIO) -> bool:
+    """Return whether the frame header announces arithmetic coding."""
+    return any(segment.marker in _ARITHMETIC for segment in header_segments(stream))
+
+
+def without_metadata(stream: BinaryIO) -> BinaryIO:
+    """Return the file without the segments that Pillow would stop at, though its pixels do not need them.
+
+    These are comments, Photoshop's resources, and headers and profiles that are too short.
+    """
+    stream.seek(0, os.SEEK_END)
+    size = stream.tell()
+    parts, at = [], 0
+    for segment in header_segments(stream):
+        if _is_needless(stream, segment):
+            parts.append((at, segment.at))
+            at = segment.end
+    stream.seek(0)
+    return cast("BinaryIO", Spliced(stream, [*parts, (at, size)])) if parts and at < size else stream
+
+
+def _is_needless(stream: BinaryIO, segment: HeaderSegment) -> bool:
+    if segment.marker in _NEEDLESS:
+        return True
+    needed = _LEAST_BYTES.get(segment.marker)
+    if needed is None:
+        return False
+    name, least = needed
+    stream.seek(segment.start)
+    return segment.end - segment.start < least and stream.read(len(name)) == name
 
 
 def find_damage(source: JpegSource, decoded: Image.Image) -> str | None:

@@ -12,16 +12,23 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from media_files.errors import CorruptImage, ImageTooLarge
+from media_files.imaging.formats.spliced import Spliced
 
 SIGNATURE_BYTES: Final = 8
 MAX_CHUNKS: Final = 1_000_000
 """Encoders write pixel chunks of 8 KB or more, so a file with this many would far exceed the byte limit."""
 
-MAX_UNPACKED: Final = 1 << 20
-"""Most bytes that a compressed text or profile may decompress to; Pillow has the same limit."""
+MAX_TEXT: Final = 1 << 20
+"""Most bytes of a decompressed text that are read. What a longer one says is unknown."""
+
+MAX_PROFILE: Final = 3 << 20
+"""Most bytes that a colour profile may decompress to. The largest published ones have 2 MB."""
 
 _HEAD_BYTES: Final = 8
 _HEADER_BYTES: Final = 13
+_CHECKSUM_BYTES: Final = 4
+_NEEDED: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"fdAT"})
+_MEANING: Final = frozenset({b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"acTL", b"fcTL"})
 _BLOCK: Final = 1 << 20
 _CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # The seven passes of interlaced pictures: first column, first row, column step, row step.
@@ -78,6 +85,7 @@ class PngFacts:
         header: the IHDR chunk.
         frames: pictures in the file; more than one for an APNG.
         exif: the EXIF block, before or after the pixels; empty if there is none.
+        profile: the ICC profile, if there is one.
         foreign_code_points: whether a cICP chunk names a colour space other than sRGB (HDR, Display P3).
         idat: the pixel chunks of the picture that is shown first.
     """
@@ -85,6 +93,7 @@ class PngFacts:
     header: Header
     frames: int
     exif: bytes
+    profile: bytes | None
     foreign_code_points: bool
     idat: tuple[Chunk, ...]
 
@@ -101,7 +110,7 @@ def chunks(stream: BinaryIO) -> Iterator[Chunk]:
         yield chunk
         if chunk.type == b"IEND":
             return
-        offset = chunk.offset + chunk.size + 4
+        offset = chunk.offset + chunk.size + _CHECKSUM_BYTES
 
 
 def _data(stream: BinaryIO, chunk: Chunk, most: int) -> bytes:
@@ -109,18 +118,14 @@ def _data(stream: BinaryIO, chunk: Chunk, most: int) -> bytes:
     return stream.read(min(chunk.size, most))
 
 
-def _inflate(packed: bytes, what: str) -> bytes:
+def _inflate(packed: bytes, most: int) -> bytes | None:
+    """Return what ``packed`` decompresses to: nothing if it is damaged, None if longer than ``most``."""
     inflater = zlib.decompressobj()
     try:
-        plain = inflater.decompress(packed, MAX_UNPACKED)
+        plain = inflater.decompress(packed, most)
     except zlib.error:
         return b""
-    if inflater.unconsumed_tail:
-        raise ImageTooLarge(
-            f"Its {what} unpacks to more than {MAX_UNPACKED} bytes, which is what is allowed. "
-            "Save it again without its metadata."
-        )
-    return plain
+    return None if inflater.unconsumed_tail else plain
 
 
 def _header(data: bytes) -> Header:
@@ -135,18 +140,14 @@ def _header(data: bytes) -> Header:
     )
 
 
-def text_of(kind: bytes, data: bytes) -> tuple[bytes, bytes]:
-    """Return the keyword and the text of a tEXt, zTXt or iTXt chunk.
-
-    Raises:
-        ImageTooLarge: the text decompresses to more than `MAX_UNPACKED` bytes.
-    """
+def text_of(kind: bytes, data: bytes) -> tuple[bytes, bytes | None]:
+    """Return the keyword and the text of a tEXt, zTXt or iTXt chunk; None for a text that is too long."""
     keyword, _, rest = data.partition(b"\x00")
     if kind == b"zTXt":
-        return keyword, _inflate(rest[1:], f"text {keyword[:40]!r}")
+        return keyword, _inflate(rest[1:], MAX_TEXT)
     if kind == b"iTXt":
         packed, text = rest[:1] == b"\x01", rest[2:].split(b"\x00", 2)[-1]
-        return keyword, _inflate(text, f"text {keyword[:40]!r}") if packed else text
+        return keyword, _inflate(text, MAX_TEXT) if packed else text
     return keyword, rest
 
 
@@ -166,24 +167,37 @@ class _Gatherer:
         self.frames = 1
         self.exif = b""
         self.foreign_code_points = False
+        self.profile: bytes | None = None
         self.idat: list[Chunk] = []
 
     def take(self, chunk: Chunk) -> None:
         if chunk.type == b"IDAT":
             self.idat.append(chunk)
         elif chunk.type == b"eXIf":
-            self.exif = _data(self._stream, chunk, MAX_UNPACKED)
+            self.exif = _data(self._stream, chunk, MAX_TEXT)
         elif chunk.type == b"acTL":
             self.frames = max(int.from_bytes(_data(self._stream, chunk, 4), "big"), 1)
         elif chunk.type == b"cICP":
             self.foreign_code_points = _data(self._stream, chunk, 2) != _SRGB_CODE_POINTS
-        elif chunk.type == b"iCCP":
-            _inflate(_data(self._stream, chunk, chunk.size).partition(b"\x00")[2][1:], "colour profile")
+        elif chunk.type == b"iCCP" and self.profile is None:
+            self.profile = self._profile(chunk)
         elif chunk.type in (b"tEXt", b"zTXt", b"iTXt"):
             self._take_text(*text_of(chunk.type, _data(self._stream, chunk, chunk.size)))
 
-    def _take_text(self, keyword: bytes, text: bytes) -> None:
-        if keyword in (b"Raw profile type exif", b"Raw profile type APP1"):
+    def _profile(self, chunk: Chunk) -> bytes | None:
+        if not _checksum_holds(self._stream, chunk):
+            return None
+        packed = _data(self._stream, chunk, chunk.size).partition(b"\x00")[2][1:]
+        profile = _inflate(packed, MAX_PROFILE)
+        if profile is None:
+            raise ImageTooLarge(
+                f"Its colour profile unpacks to more than the {MAX_PROFILE} bytes that are allowed. "
+                "Save it again without its profile."
+            )
+        return profile or None
+
+    def _take_text(self, keyword: bytes, text: bytes | None) -> None:
+        if text and keyword in (b"Raw profile type exif", b"Raw profile type APP1"):
             self.exif = self.exif or raw_profile(text)
 
 
@@ -192,7 +206,7 @@ def read_png(stream: BinaryIO) -> PngFacts:
 
     Raises:
         CorruptImage: the header is missing.
-        ImageTooLarge: a text or a profile decompresses to more than `MAX_UNPACKED` bytes.
+        ImageTooLarge: the profile decompresses to more than `MAX_PROFILE` bytes.
     """
     found = chunks(stream)
     first = next(found, None)
@@ -206,24 +220,41 @@ def read_png(stream: BinaryIO) -> PngFacts:
         header=header,
         frames=gathered.frames,
         exif=gathered.exif,
+        profile=gathered.profile,
         foreign_code_points=gathered.foreign_code_points,
         idat=tuple(gathered.idat),
     )
 
 
+def without_metadata(stream: BinaryIO) -> Spliced:
+    """Return the file without the chunks that its pixels do not need: none of them can stop a decoder then.
+
+    Chunks that change the meaning of the pixels are kept if their checksum is right. Like libpng, this leaves
+    out those that are optional and damaged. The profile is in `PngFacts`.
+    """
+    kept = (
+        chunk
+        for chunk in chunks(stream)
+        if chunk.type in _NEEDED or (chunk.type in _MEANING and _checksum_holds(stream, chunk))
+    )
+    parts = ((chunk.offset - _HEAD_BYTES, chunk.offset + chunk.size + _CHECKSUM_BYTES) for chunk in kept)
+    return Spliced(stream, [(0, SIGNATURE_BYTES), *parts])
+
+
 def checksums_hold(stream: BinaryIO, facts: PngFacts) -> bool:
     """Return whether every pixel chunk matches its checksum, which Pillow does not verify."""
-    for chunk in facts.idat:
-        stream.seek(chunk.offset)
-        checksum, left = zlib.crc32(chunk.type), chunk.size
-        while left:
-            block = stream.read(min(left, _BLOCK))
-            if not block:
-                return False
-            checksum, left = zlib.crc32(block, checksum), left - len(block)
-        if stream.read(4) != checksum.to_bytes(4, "big"):
+    return all(_checksum_holds(stream, chunk) for chunk in facts.idat)
+
+
+def _checksum_holds(stream: BinaryIO, chunk: Chunk) -> bool:
+    stream.seek(chunk.offset)
+    checksum, left = zlib.crc32(chunk.type), chunk.size
+    while left:
+        block = stream.read(min(left, _BLOCK))
+        if not block:
             return False
-    return True
+        checksum, left = zlib.crc32(block, checksum), left - len(block)
+    return stream.read(_CHECKSUM_BYTES) == checksum.to_bytes(_CHECKSUM_BYTES, "big")
 
 
 def has_all_rows(stream: BinaryIO, facts: PngFacts) -> bool:
