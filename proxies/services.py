@@ -15,11 +15,11 @@ from django.utils.timezone import now
 from PIL import Image
 
 from media_files.conf import limits
-from media_files.errors import MediaError, NotAnImage, Quarantined, SourceMissing, StorageError
+from media_files.errors import CorruptImage, MediaError, NotAnImage, Quarantined, SourceMissing, StorageError
 from media_files.facts import read_facts
 from media_files.imaging.inspection import ImageFacts
 from media_files.models import MediaFile
-from media_files.storage.base import SourceChanged, fetch_whole, media_storage
+from media_files.storage.base import SourceChanged, check_content, fetch_whole, media_storage
 from proxies import signals, writing
 from proxies.conf import conf
 from proxies.external import create_proxy_file
@@ -232,18 +232,26 @@ class ImageProxyService:
             None if no proxy is needed.
 
         Raises:
+            DamagedFile: the bytes are not those of its row.
             MediaError: the file cannot be rendered.
         """
         with making.timed():
-            facts = making.source.facts
-            if facts is None or not making.source.sha256 or self._lacks_a_walk(making):
-                facts = self._read_facts(making, stream)
-            if not making.reasons:
-                making.thumbnail = render.check(stream, limits=limits(), resizer=conf().resizer)
-                return None
-            rendered = render.render(stream, facts, self.profile, limits=limits(), resizer=conf().resizer)
-            making.thumbnail = rendered.thumbnail
-            return rendered
+            try:
+                return self._render(making, stream)
+            except CorruptImage:
+                _check_bytes(making.source, stream)  # the storage may be at fault, not the file
+                raise
+
+    def _render(self, making: RenderJob, stream: BinaryIO) -> Rendered | None:
+        facts = making.source.facts
+        if facts is None or not making.source.sha256 or self._lacks_a_walk(making):
+            facts = self._read_facts(making, stream)
+        if not making.reasons:
+            making.thumbnail = render.check(stream, limits=limits(), resizer=conf().resizer)
+            return None
+        rendered = render.render(stream, facts, self.profile, limits=limits(), resizer=conf().resizer)
+        making.thumbnail = rendered.thumbnail
+        return rendered
 
     def announce(self, making: RenderJob, rendered: Rendered) -> None:
         """Record the name that `store` is about to write. Do not call this in a transaction."""
@@ -401,6 +409,12 @@ class ImageProxyService:
 
     def _gone(self, making: RenderJob) -> SourceMissing:
         return SourceMissing(f"File {making.source.pk} was deleted while its proxy was being made.")
+
+
+def _check_bytes(source: MediaFile, stream: BinaryIO) -> None:
+    """Raise `DamagedFile` unless the stored bytes are those that were added."""
+    if source.managed:
+        check_content(stream, str(source.file.name), size=None, sha256=source.sha256)
 
 
 def _keep_thumbnail(source: MediaFile, made: thumbnail.Thumbnail) -> None:

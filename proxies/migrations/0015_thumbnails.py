@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Thumbnail',
             fields=[
-                ('source', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='thumbnail', serialize=False, to='media_files.mediafile')),
+                ('source', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='+', serialize=False, to='media_files.mediafile')),
                 ('source_fingerprint', models.CharField(max_length=80)),
                 ('version', models.PositiveSmallIntegerField()),
                 ('width', models.PositiveSmallIntegerField()),

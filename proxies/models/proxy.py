@@ -101,9 +101,7 @@ class Thumbnail(models.Model):
     It is kept in its row, because it has a few kilobytes: no file can be lost or left over.
     """
 
-    source = models.OneToOneField(
-        MediaFile, on_delete=models.CASCADE, primary_key=True, related_name="thumbnail"
-    )
+    source = models.OneToOneField(MediaFile, on_delete=models.CASCADE, primary_key=True, related_name="+")
     source_fingerprint = models.CharField(max_length=80)
     version = models.PositiveSmallIntegerField()
     width = models.PositiveSmallIntegerField()
