@@ -18,17 +18,21 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
+from django.utils.translation import gettext, ngettext, pgettext, pgettext_lazy
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_protect
 
 from media_files.conf import limits
 from media_files.errors import MediaError
 from media_files.facts import FileFacts, read_facts
 from media_files.imaging.formats.signatures import CONTENT_TYPES
-from media_files.localised import human_bytes
+from media_files.localised import human_bytes, number
 from media_files.models import MediaFile
 from media_files.services import add_file, restore_file
 
 if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
     FileModelAdmin = admin.ModelAdmin[MediaFile]
     FileModelForm = forms.ModelForm[MediaFile]
     AnyModelAdmin = admin.ModelAdmin[Any]
@@ -45,7 +49,7 @@ _LISTED_BEFORE_DELETING = 100
 
 def error_text(error: MediaError) -> str:
     """Return the error's message with its code, which users can quote when they ask for help."""
-    return f"{error} (code: {error.code})"
+    return gettext("%(message)s (code: %(code)s)") % {"message": error, "code": error.code}
 
 
 def dimensions_text(width: int | None, height: int | None) -> str:
@@ -93,13 +97,15 @@ class FileForm(FileModelForm):
             return
         field = self.fields["file"]
         if self.instance.pk:
-            field.required, field.label = False, "Replace with"
-            field.help_text = (
+            field.required, field.label = False, _("Replace with")
+            field.help_text = _(
                 "The new file takes this one's place. What was made from the old one is made again."
             )
         else:
-            field.label = "Photograph or video"
-            field.help_text = f"At most {human_bytes(limits().max_bytes)}. The file itself is never changed."
+            field.label = _("Photograph or video")
+            field.help_text = _("At most %(size)s. The file itself is never changed.") % {
+                "size": human_bytes(limits().max_bytes)
+            }
 
     def clean_file(self) -> Any:
         given = self.cleaned_data["file"]
@@ -114,7 +120,7 @@ class FileForm(FileModelForm):
 class FormatFilter(admin.SimpleListFilter):
     """Filter by format. Lists the accepted formats, to avoid a query over a million rows."""
 
-    title = "format"
+    title = _("format")
     parameter_name = "format"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> Iterable[tuple[str, str]]:
@@ -127,7 +133,7 @@ class FormatFilter(admin.SimpleListFilter):
 class TitledList(AnyModelAdmin):
     """A change list with a custom title instead of "Select ... to change"."""
 
-    list_title: ClassVar[str]
+    list_title: ClassVar[StrOrPromise]
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -157,7 +163,7 @@ class AddedFilter(admin.DateFieldListFilter):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.title = "date"
+        self.title = _("date")
 
 
 class DeletesInPages(AnyModelAdmin):
@@ -174,7 +180,8 @@ class DeletesInPages(AnyModelAdmin):
         count = objs.count() if isinstance(objs, QuerySet) else len(objs)
         plural = str(self.opts.verbose_name_plural)
         if count > _LISTED_BEFORE_DELETING:
-            return [f"{count:,} {plural} with their proxies and analyses"], {plural: count}, set(), []
+            text = gettext("%(count)s %(things)s with their proxies and analyses")
+            return [text % {"count": number(count), "things": plural}], {plural: count}, set(), []
         listed, counts, _, protected = super().get_deleted_objects(objs, request)
         return listed, counts, set(), protected
 
@@ -186,13 +193,13 @@ class DeletesInPages(AnyModelAdmin):
 class MediaFileAdmin(TitledList, DeletesInPages, FileModelAdmin):
     """List, upload, replace and delete originals. Apps that derive data from originals add a mixin."""
 
-    list_title = "Media files"
+    list_title = _("Media files")
     form = FileForm
     change_form_template = "media_files/file_change_form.html"
     list_display = ["name", "original_facts", "size", "added"]
     list_filter = ["file_type", FormatFilter, ("created_at", AddedFilter)]
     search_fields = ["original_name", "sha256__startswith"]
-    search_help_text = "Part of the name, or the beginning of the SHA-256."
+    search_help_text = _("Part of the name, or the beginning of the SHA-256.")
     ordering = ["-id"]
     list_per_page = 50
     list_max_show_all = 200
@@ -215,30 +222,30 @@ class MediaFileAdmin(TitledList, DeletesInPages, FileModelAdmin):
 
     # -- The list ----------------------------------------------------------------------------------
 
-    @admin.display(description="name", ordering="original_name")
+    @admin.display(description=_("name"), ordering="original_name")
     def name(self, row: MediaFile) -> str:
         return str(row)
 
-    @admin.display(description="format", ordering="format")
+    @admin.display(description=_("format"), ordering="format")
     def original_facts(self, row: MediaFile) -> SafeString:
         """Return format and dimensions in one column, so that the list and its filters fit into 1280 px."""
         return format_html('{}<br><span class="quiet">{}</span>', self.kind(row), self.dimensions(row))
 
-    @admin.display(description="format")
+    @admin.display(description=_("format"))
     def kind(self, row: MediaFile) -> str:
         if row.file_type == MediaFile.FileType.VIDEO:
-            return f"{row.format} video".strip()
-        return row.format or "not read yet"
+            return gettext("%(format)s video") % {"format": row.format} if row.format else gettext("video")
+        return row.format or gettext("not read yet")
 
-    @admin.display(description="dimensions")
+    @admin.display(description=_("dimensions"))
     def dimensions(self, row: MediaFile) -> str:
         return dimensions_text(row.width, row.height)
 
-    @admin.display(description="size", ordering="bytes")
+    @admin.display(description=_("size"), ordering="bytes")
     def size(self, row: MediaFile) -> str:
         return size_text(row.bytes)
 
-    @admin.display(description="added", ordering="id")  # by the index: ids grow with time
+    @admin.display(description=_("added"), ordering="id")  # by the index: ids grow with time
     def added(self, row: MediaFile) -> str:
         return day_text(row.created_at)
 
@@ -252,51 +259,53 @@ class MediaFileAdmin(TitledList, DeletesInPages, FileModelAdmin):
             {"fields": ["original", "kind", "dimensions", "size", "captured_at", "place", "metadata"]},
         )
         details = (
-            "Details",
+            _("Details"),
             {
                 "classes": ["collapse"],
                 "fields": ["turned", "colour", "kept", "uploader", "created_at", "updated_at", "sha256"],
             },
         )
-        replace = ("Replace this file", {"fields": ["file"]})
+        replace = (_("Replace this file"), {"fields": ["file"]})
         return [about, details, *([replace] if self.has_change_permission(request, obj) else [])]
 
-    @admin.display(description="original")
+    @admin.display(description=_("original"))
     def original(self, row: MediaFile) -> SafeString:
         return format_html(
-            '<a href="{}" target="_blank" rel="noopener">Open the original</a>',
+            '<a href="{}" target="_blank" rel="noopener">{}</a>',
             reverse("file-content", args=[row.pk]),
+            gettext("Open the original"),
         )
 
-    @admin.display(description="upright")
+    @admin.display(description=_("upright"))
     def turned(self, row: MediaFile) -> str:
-        return "Yes" if row.orientation == 1 else f"Only when turned (EXIF orientation {row.orientation})"
+        if row.orientation == 1:
+            return gettext("Yes")
+        return gettext("Only when turned (EXIF orientation %(number)s)") % {"number": row.orientation}
 
-    @admin.display(description="pixels")
+    @admin.display(description=_("pixels"))
     def colour(self, row: MediaFile) -> str:
-        frames = f", {row.frames:,} frames" if row.frames > 1 else ""
-        plain = "plain sRGB or grey" if row.standard_colour else "special colours, converted in its proxy"
-        return f"{row.mode}, {plain}{frames}" if row.mode else "-"
+        if not row.mode:
+            return "-"
+        plain, special = gettext("plain sRGB or grey"), gettext("special colours, converted in its proxy")
+        facts = [row.mode, plain if row.standard_colour else special]
+        if row.frames > 1:
+            text = ngettext("%(count)s frame", "%(count)s frames", row.frames)
+            facts.append(text % {"count": number(row.frames)})
+        return ", ".join(facts)
 
-    @admin.display(description="GPS data")
+    @admin.display(description=_("GPS data"))
     def place(self, row: MediaFile) -> str:
-        if row.has_location is None:
-            return "Unknown: part of the file could not be read"
-        return "Contained in the file" if row.has_location else "None"
+        return _presence_text(row.has_location)
 
-    @admin.display(description="metadata")
+    @admin.display(description=_("metadata"))
     def metadata(self, row: MediaFile) -> str:
-        if row.has_metadata is None:
-            return "Unknown: part of the file could not be read"
-        return "Contained in the file" if row.has_metadata else "None"
+        return _presence_text(row.has_metadata)
 
-    @admin.display(description="kept")
+    @admin.display(description=pgettext_lazy("where the file is", "kept"))
     def kept(self, row: MediaFile) -> str:
-        return (
-            "In our storage"
-            if row.managed
-            else "Where the file was before; NovaProxy never changes or deletes it"
-        )
+        if row.managed:
+            return gettext("In our storage")
+        return gettext("Where the file was before; NovaProxy never changes or deletes it")
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -338,22 +347,33 @@ class MediaFileAdmin(TitledList, DeletesInPages, FileModelAdmin):
         row: MediaFile = super().save_form(request, form, change)
         if change:
             if facts is None:
-                raise NothingChanged(row, "Nothing was changed: no new file was chosen.")
+                raise NothingChanged(row, gettext("Nothing was changed: no new file was chosen."))
             if facts.sha256 == form.sha256_before:
                 if restore_file(MediaFile.objects.get(pk=row.pk), upload.file, facts):
-                    raise NothingChanged(row, "The stored file was missing or damaged. It was put back.")
-                raise NothingChanged(row, "Nothing was changed: the new file is the same as the one here.")
+                    raise NothingChanged(
+                        row, gettext("The stored file was missing or damaged. It was put back.")
+                    )
+                raise NothingChanged(
+                    row, gettext("Nothing was changed: the new file is the same as the one here.")
+                )
             row.pending_facts = facts
             return row
         row, is_new = add_file(upload.file, upload.name, uploader=cast(Any, request.user), facts=facts)
         if not is_new:
-            raise NothingChanged(row, f"This file is in the library already, as “{row}”. Nothing was stored.")
+            text = gettext("This file is in the library already, as “%(name)s”. Nothing was stored.")
+            raise NothingChanged(row, text % {"name": row})
         return row
 
     def save_model(self, request: HttpRequest, obj: MediaFile, form: Any, change: bool) -> None:
         if change:
             obj.save()
         # `add_file` has already saved a new row.
+
+
+def _presence_text(present: bool | None) -> str:
+    if present is None:
+        return gettext("Unknown: part of the file could not be read")
+    return gettext("Contained in the file") if present else pgettext("what a file contains", "None")
 
 
 def _pages(rows: QuerySet[Any]) -> Iterator[QuerySet[Any]]:

@@ -13,6 +13,7 @@ from django.core.files.storage import storages
 from django.db import models, transaction
 from django.db.models.fields.files import FieldFile
 from django.utils.timezone import get_default_timezone, is_naive, make_aware, now
+from django.utils.translation import gettext_lazy as _
 
 from media_files import removal_notes, transactions
 from media_files.conf import limits
@@ -220,13 +221,13 @@ class MediaFile(models.Model):
     """
 
     class FileType(models.TextChoices):
-        IMAGE = "image"
-        VIDEO = "video"
+        IMAGE = "image", _("Image")
+        VIDEO = "video", _("Video")
 
     file = OriginalField(upload_to=stored_name, storage=originals_storage, max_length=1024, db_index=True)
     storage_alias = models.CharField(max_length=64, default="originals")
     original_name = models.CharField(max_length=255, blank=True, db_index=True)
-    file_type = models.CharField(max_length=5, choices=FileType, default=FileType.IMAGE)
+    file_type = models.CharField(_("file type"), max_length=5, choices=FileType, default=FileType.IMAGE)
     format = models.CharField(max_length=16, blank=True, help_text="By the bytes, never the extension.")
     content_type = models.CharField(max_length=64, blank=True)
     bytes = models.BigIntegerField(null=True, blank=True)
@@ -253,13 +254,18 @@ class MediaFile(models.Model):
         null=True, help_text="Anything beside pixels and colour. Empty: not looked at to the last byte."
     )
     standard_colour = models.BooleanField(default=True, help_text="8 bit sRGB or grey: read as it is.")
-    captured_at = models.DateTimeField(null=True, blank=True)
+    captured_at = models.DateTimeField(_("captured at"), null=True, blank=True)
 
     uploader = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("uploader"),
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
     )
-    created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True, db_index=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True, db_index=True)
 
     objects = MediaFileQuerySet.as_manager()
 
@@ -270,7 +276,8 @@ class MediaFile(models.Model):
     pending_note: DiscardedFile | None = None
 
     class Meta:
-        verbose_name = "media file"
+        verbose_name = _("media file")
+        verbose_name_plural = _("media files")
         ordering = ["-id"]
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib.admin import AdminSite
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext_lazy as _
 
 from analysis.readiness import readiness
 from proxies.batches.progress import progress_of
@@ -21,7 +22,7 @@ _SHOWN = 5
 class NovaProxyAdminSite(AdminSite):
     site_header = "NovaProxy"
     site_title = "NovaProxy"
-    index_title = "Library"
+    index_title = _("Library")
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         apps = super().get_app_list(request, app_label)
