@@ -14,12 +14,14 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils.timezone import now
 
+from media_files.errors import CorruptImage
 from media_files.models import MediaFile
 from media_files.tests import pictures
 from novaproxy_site.tests.admin_pages import messages_of, staff_with, text_of
 from proxies.batches import lifecycle
 from proxies.batches.selection import Selection
 from proxies.models import Batch, BatchItem, WorkerState
+from proxies.services import ImageProxyService
 
 LIST = reverse("admin:proxies_batch_changelist")
 ITEMS = reverse("admin:proxies_batchitem_changelist")
@@ -349,12 +351,34 @@ def test_the_front_page_shows_running_batches_to_permitted_users(admin_client: C
 
 
 def test_failed_uploads_are_retried_by_a_separate_batch(admin_client: Client, add: Adds) -> None:
-    row = add()
-    lifecycle.add_to_uploads(row.pk)
+    row, made, elsewhere = add(seed=1), add(seed=2), add(seed=3)
+    for file in (row, made):
+        lifecycle.add_to_uploads(file.pk)
     uploads = Batch.objects.get(standing=Batch.UPLOADS)
     assert admin_client.get(page_of(uploads)).context["again_url"] == ""
-    uploads.items.update(state="done", outcome="failed", error="corrupt", message="It ends early.")
+    uploads.items.update(state="done", outcome="created")
+    uploads.items.filter(file=row).update(outcome="failed", error="corrupt", message="It ends early.")
+    for file in (row, elsewhere):
+        ImageProxyService().note_failure(file.pk, CorruptImage("It ends early."))
     Batch.objects.update(counted_at=None)
     url = admin_client.get(page_of(uploads)).context["again_url"]
-    assert dict(admin_client.get(url).context["plan"].outcomes) == {"created": 1}
+    page = admin_client.get(url)
+    assert dict(page.context["plan"].outcomes) == {"created": 1}
+    assert "1 file that match this filter: failed in New uploads ." in text_of(page)
+    admin_client.post(url, {"force": "on"})
+    (item,) = Batch.objects.get(standing=None).items.all()
+    assert item.file == row
     assert staff_with(LOOK).get(page_of(uploads)).context["again_url"] == ""
+
+
+def test_the_list_of_files_filters_by_the_batch_in_which_they_failed(
+    admin_client: Client, batch: Batch
+) -> None:
+    files = reverse("admin:media_files_mediafile_changelist")
+    (failed,) = admin_client.get(files, {"failed_in": batch.pk}).context["cl"].result_list
+    assert failed.original_name == "IMG_1.jpg"
+    assert not admin_client.get(files, {"failed_in": 77}).context["cl"].result_list
+    for unreadable in ("x", "", "9" * 5000):
+        response = admin_client.get(files, {"failed_in": unreadable}, follow=True)
+        assert response.redirect_chain == [(f"{files}?e=1", 302)]
+    assert "failed in" not in text_of(admin_client.get(files))

@@ -357,7 +357,10 @@ def _items_url(batch: Batch, *, outcome: Outcome | None = None) -> str:
 def _again_url(request: HttpRequest, batch: Batch) -> str:
     """Return the URL of the page that retries a standing batch's failures in a new batch."""
     operation = operations.get(batch.operation)
-    return filter_url(operation, "proxy_state=missing") if request.user.has_perm(operation.permission) else ""
+    if not request.user.has_perm(operation.permission):
+        return ""
+    # Forced, because a recorded failure is not tried again otherwise.
+    return filter_url(operation, f"failed_in={batch.pk}", force="on")
 
 
 def _named(items: QuerySet[BatchItem]) -> QuerySet[BatchItem]:

@@ -193,9 +193,9 @@ def operation_url(operation: Operation, ids: list[int]) -> str:
     return _page_url(operation, {IDS: ",".join(map(str, ids))})
 
 
-def filter_url(operation: Operation, query: str) -> str:
+def filter_url(operation: Operation, query: str, **options: str) -> str:
     """Return the URL of an operation's page for all files that the list shows for a query string."""
-    return _page_url(operation, {FILTER: query})
+    return _page_url(operation, {FILTER: query, **options})
 
 
 def _page_url(operation: Operation, query: dict[str, str]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -39,6 +40,7 @@ from proxies.conf import conf
 from proxies.image_operation import ImageProxyOperation
 from proxies.labels import PROXY_STATES, duration
 from proxies.models import Batch, BatchItem, Proxy, Quarantine, WorkerState
+from proxies.outcomes import Outcome
 from proxies.processes.shared_settings import difference_in_words
 from proxies.queries import proxy_state_of
 from proxies.reports import savings_percent
@@ -122,6 +124,27 @@ class ProxyStateFilter(admin.SimpleListFilter):
         return queryset.filter(Q(proxy_state=self.value())) if self.value() else queryset
 
 
+class FailedInFilter(admin.SimpleListFilter):
+    """Filter by the batch in which the files failed; shown only where a link from the batch has set it."""
+
+    title = "failed in"
+    parameter_name = "failed_in"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        if (number := request.GET.get(self.parameter_name)) is None:
+            return []
+        batch = Batch.objects.filter(pk=int(number)).first() if _is_number(number) else None
+        return [(number, "New uploads" if batch and batch.standing else f"Batch {number}")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[MediaFile]) -> QuerySet[MediaFile]:
+        if (number := self.value()) is None:
+            return queryset
+        if not _is_number(number):
+            raise IncorrectLookupParameters
+        failed = BatchItem.objects.done_with(Outcome.FAILED, Outcome.QUARANTINED)
+        return queryset.filter(Exists(failed.filter(batch=int(number), file=OuterRef("pk"))))
+
+
 class ProxyFileAdminMixin(OperationsMixin):
     """Adds proxies to the admin of files: their state, and the actions on them."""
 
@@ -148,7 +171,7 @@ class ProxyFileAdminMixin(OperationsMixin):
         return ["name"]
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
-        return [ProxyStateFilter, *super().get_list_filter(request)]
+        return [ProxyStateFilter, FailedInFilter, *super().get_list_filter(request)]
 
     @admin.display(description="preview")
     def thumbnail(self, row: MediaFile) -> SafeString:
@@ -349,6 +372,11 @@ def _state_of(row: Any) -> tuple[str, str]:
         return "not_needed", "Image proxies are made of images only."
     state = "queued" if row.is_queued and row.proxy_state != "not_needed" else row.proxy_state
     return state, PROXY_STATES[state]
+
+
+def _is_number(text: str) -> bool:
+    """Return whether ``text`` can be the id of a row."""
+    return text.isascii() and text.isdecimal() and len(text) <= 18
 
 
 def _image_proxy(row: MediaFile) -> Proxy | None:

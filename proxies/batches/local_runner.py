@@ -35,8 +35,6 @@ _LOOK_AGAIN: Final = 0.2
 # Seconds that workers get to stop before the user is informed that the command is waiting for them.
 _SOON: Final = 1.0
 
-logger = logging.getLogger(__name__)
-
 
 class HeldElsewhere(Exception):
     """Another command is running this batch."""
