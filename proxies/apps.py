@@ -1,10 +1,11 @@
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
+from django.utils.translation import gettext_lazy as _
 
 
 class ProxiesConfig(AppConfig):
     name = "proxies"
-    verbose_name = "Proxies"
+    verbose_name = _("Proxies")
 
     def ready(self) -> None:
         # These modules register themselves: the checks, the operation, the receivers and the queue.

@@ -50,7 +50,7 @@ def test_the_list_shows_sizes_savings_and_state(
     Proxy.objects.filter(pk=proxy.pk).update(recipe="an older one", bytes=(proxy.source.bytes or 0) // 4)
     monkeypatch.setattr(LocalStorage, "fetch", None)
     text = text_of(admin_client.get(LIST))
-    for reported in ("IMG_1.jpg stale", "996 \N{MULTIPLICATION SIGN} 896", "75 %", "IMG_2.jpg current"):
+    for reported in ("IMG_1.jpg outdated", "996 \N{MULTIPLICATION SIGN} 896", "75 %", "IMG_2.jpg up to date"):
         assert reported in text, reported
 
 

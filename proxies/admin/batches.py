@@ -13,14 +13,18 @@ from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
+from django.utils import translation
 from django.utils.decorators import method_decorator
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from media_files.admin import AddedFilter, Kept, TitledList
+from media_files.localised import number
 from media_files.models import MediaFile
 from proxies.admin.operation_pages import page_of
 from proxies.admin.operations import changes_form, filter_url
@@ -28,11 +32,13 @@ from proxies.admin.proxies import ShownByTemplate, badge
 from proxies.batches import lifecycle, operations
 from proxies.batches.lifecycle import WrongState
 from proxies.batches.progress import Progress, progress_of
-from proxies.labels import duration, reasons_text
+from proxies.labels import batch_name, duration, reasons_text, word_of
 from proxies.models import Batch, BatchItem, WorkerState
 from proxies.outcomes import Outcome
 
 if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
     BatchModelAdmin = admin.ModelAdmin[Batch]
     ItemModelAdmin = admin.ModelAdmin[BatchItem]
 else:
@@ -52,41 +58,54 @@ class Change:
         label: its text.
         hint: its effect, as a tooltip.
         act: the function it calls.
-        asks_why: whether the user may give a reason.
-        takes_parameters: whether the user may change some of the parameters with it.
         done: the message afterwards.
+        confirm: the text of a second button, next to a field for the reason; without it, none is given.
+        takes_parameters: whether the user may change some of the parameters with it.
     """
 
-    label: str
-    hint: str
+    label: StrOrPromise
+    hint: StrOrPromise
     act: Callable[..., Any]
-    done: str
-    asks_why: bool = False
+    done: StrOrPromise
+    confirm: StrOrPromise = ""
     takes_parameters: bool = False
 
 
 CHANGES: Final[dict[str, Change]] = {
     "pause": Change(
-        "Pause", "Starts no more files. You can resume it later.", lifecycle.pause, "Paused.", asks_why=True
+        _("Pause"),
+        _("Starts no more files. You can resume it later."),
+        lifecycle.pause,
+        _("Paused."),
+        confirm=_("Pause this batch"),
     ),
     "resume": Change(
-        "Resume", "Continue where it stopped.", lifecycle.resume, "Resumed.", takes_parameters=True
+        _("Resume"),
+        _("Continue where it stopped."),
+        lifecycle.resume,
+        _("Resumed."),
+        takes_parameters=True,
     ),
     "retry_failed": Change(
-        "Retry failed", "Try the failed files again, and no others.", lifecycle.retry_failed,
-        "The failed files are tried again.",
+        _("Retry failed"),
+        _("Try the failed files again, and no others."),
+        lifecycle.retry_failed,
+        _("The failed files are tried again."),
     ),
     "cancel": Change(
-        "Cancel", "End it for good. Finished proxies and answers are kept.", lifecycle.cancel, "Cancelled.",
-        asks_why=True,
+        _("Cancel"),
+        _("End it for good. Finished proxies and answers are kept."),
+        lifecycle.cancel,
+        _("Cancelled."),
+        confirm=_("Cancel this batch"),
     ),
-}  # fmt: skip
+}
 
 
 class BatchAdmin(TitledList, ShownByTemplate, Kept, BatchModelAdmin):
     """Batches: overview, progress, pause, resume, cancel and retry."""
 
-    list_title = "Batches"
+    list_title = _("Batches")
     page_template = "proxies/batch.html"
     list_display = ["batch", "status", "progress", "what", "who", "started", "lasted"]
     list_display_links = ["batch"]
@@ -117,34 +136,34 @@ class BatchAdmin(TitledList, ShownByTemplate, Kept, BatchModelAdmin):
 
     # -- The list ----------------------------------------------------------------------------------
 
-    @admin.display(description="batch")
+    @admin.display(description=_("batch"))
     def batch(self, row: Batch) -> str:
-        return "New uploads" if row.standing else f"Batch {row.pk}"
+        return batch_name(row.pk, standing=bool(row.standing))
 
-    @admin.display(description="what")
+    @admin.display(description=_("what"))
     def what(self, row: Batch) -> str:
-        switched_on = (name for name, on in row.parameters.items() if on is True)
-        return ", ".join([page_of(row.operation).label, *switched_on])
+        switched_on = (word_of(name) for name, on in row.parameters.items() if on is True)
+        return ", ".join([str(page_of(row.operation).label), *switched_on])
 
-    @admin.display(description="state")
+    @admin.display(description=_("state"))
     def status(self, row: Batch) -> SafeString:
         return state_badge(row, _progress(row))
 
-    @admin.display(description="progress")
+    @admin.display(description=_("progress"))
     def progress(self, row: Batch) -> SafeString:
         return render_to_string("proxies/batch_glance.html", {"batch": row, "progress": _progress(row)})
 
-    @admin.display(description="by")
+    @admin.display(description=_("by"))
     def who(self, row: Batch) -> str:
         if row.created_by:
             return row.created_by.get_username()
-        return "-" if row.standing else "a command"
+        return "-" if row.standing else gettext("a command")
 
-    @admin.display(description="started")
+    @admin.display(description=_("started"))
     def started(self, row: Batch) -> str:
         return "-" if row.standing else _moment_text(row.created_at)
 
-    @admin.display(description="took")
+    @admin.display(description=_("took"))
     def lasted(self, row: Batch) -> str:
         return "-" if row.standing else duration(_progress(row).elapsed_seconds)
 
@@ -169,7 +188,8 @@ class BatchAdmin(TitledList, ShownByTemplate, Kept, BatchModelAdmin):
                 "state": batch.state,
                 "is_open": batch.is_open,
                 "percent": progress.percent,
-                "changes": [name for name, _ in context["changes"]],
+                "changes": [name for name, _change in context["changes"]],
+                "announcement": _announcement(batch, progress),
                 "live": render_to_string("proxies/batch_live.html", context, request),
                 "buttons": render_to_string("proxies/batch_buttons.html", context, request),
             }
@@ -186,13 +206,14 @@ class BatchAdmin(TitledList, ShownByTemplate, Kept, BatchModelAdmin):
         reason = request.POST.get("reason", "").strip()
         try:
             given = _given_anew(batch, request.POST) if change.takes_parameters else {}
-            change.act(batch, by=request.user, **given, **({"reason": reason} if change.asks_why else {}))
+            change.act(batch, by=request.user, **given, **({"reason": reason} if change.confirm else {}))
         except (WrongState, ValidationError) as error:
             said = " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
             self.message_user(request, said, messages.ERROR)
         else:
-            self.log_change(request, batch, f"{change.done} {reason}".strip())
-            self.message_user(request, change.done, messages.SUCCESS)
+            with translation.override(None):  # like Django's own entries
+                self.log_change(request, batch, f"{change.done} {reason}".strip())
+            self.message_user(request, str(change.done), messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:proxies_batch_change", args=[pk]))
 
     def _batch(self, pk: int) -> Batch:
@@ -231,11 +252,11 @@ class BatchAdmin(TitledList, ShownByTemplate, Kept, BatchModelAdmin):
 class OutcomeFilter(admin.SimpleListFilter):
     """Filter done items by outcome. The state is part of the query so that the ledger's index is used."""
 
-    title = "outcome"
+    title = _("outcome")
     parameter_name = "outcome"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(outcome.value, outcome.value) for outcome in Outcome]
+        return [(outcome.value, word_of(outcome)) for outcome in Outcome]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[BatchItem]) -> QuerySet[BatchItem]:
         if not self.value():
@@ -246,7 +267,7 @@ class OutcomeFilter(admin.SimpleListFilter):
 class BatchItemAdmin(TitledList, Kept, ItemModelAdmin):
     """The files of a batch; read-only."""
 
-    list_title = "Files of a batch"
+    list_title = _("Files of a batch")
     list_display = ["file_name", "status", "why", "in_batch", "attempts", "finished"]
     list_display_links = None
     list_filter = [OutcomeFilter, "state"]
@@ -276,29 +297,31 @@ class BatchItemAdmin(TitledList, Kept, ItemModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: BatchItem | None = None) -> list[Any]:
         return self.get_fields(request, obj)
 
-    @admin.display(description="file")
+    @admin.display(description=_("file"))
     def file_name(self, row: Any) -> SafeString:
         if row.file_name is None:
-            return format_html("file {} <span class=quiet>(deleted)</span>", row.file_id)
+            return format_html(gettext("file {id} <span class=quiet>(deleted)</span>"), id=row.file_id)
         url = reverse("admin:media_files_mediafile_change", args=[row.file_id])
-        return format_html('<a href="{}">{}</a>', url, row.file_name or f"file {row.file_id}")
+        name = row.file_name or gettext("file %(id)s") % {"id": row.file_id}
+        return format_html('<a href="{}">{}</a>', url, name)
 
-    @admin.display(description="outcome")
+    @admin.display(description=_("outcome"))
     def status(self, row: BatchItem) -> SafeString:
         return badge(row.outcome or row.state, page_of(row.batch.operation).happened.get(row.outcome, ""))
 
-    @admin.display(description="why")
+    @admin.display(description=_("why"))
     def why(self, row: BatchItem) -> str:
         return f"{row.message} ({row.error})" if row.error else reasons_text(row.reasons) or "-"
 
-    @admin.display(description="finished")
+    @admin.display(description=_("finished"))
     def finished(self, row: BatchItem) -> str:
         return _moment_text(row.finished_at) if row.finished_at else "-"
 
-    @admin.display(description="batch")
+    @admin.display(description=_("batch"))
     def in_batch(self, row: BatchItem) -> SafeString:
         url = reverse("admin:proxies_batch_change", args=[row.batch_id])
-        return format_html('<a href="{}">{}</a>', url, "New uploads" if row.batch.standing else row.batch_id)
+        name = gettext("New uploads") if row.batch.standing else row.batch_id
+        return format_html('<a href="{}">{}</a>', url, name)
 
 
 def _given_anew(batch: Batch, posted: QueryDict) -> dict[str, Any]:
@@ -320,10 +343,19 @@ def state_badge(batch: Batch, progress: Progress) -> SafeString:
     if batch.standing:
         return badge("always_on")
     if batch.state == Batch.State.COMPLETED and progress.failed:
-        return badge(
-            "partly", "Its failures are listed on its page.", f"completed, {progress.failed:,} failed"
-        )
+        text = ngettext("completed, %(count)s failed", "completed, %(count)s failed", progress.failed)
+        hint = gettext("Its failures are listed on its page.")
+        return badge("partly", hint, text % {"count": number(progress.failed)})
     return badge(batch.state, batch.paused_reason)
+
+
+def _announcement(batch: Batch, progress: Progress) -> str:
+    """Return what screen readers announce: each change of state, and each tenth of the way."""
+    percent = int(progress.percent) // 10 * 10
+    return gettext("%(state)s, %(percent)s percent done") % {
+        "state": word_of(batch.state),
+        "percent": percent,
+    }
 
 
 def _moment_text(moment: datetime) -> str:
@@ -339,7 +371,7 @@ def _progress(batch: Batch) -> Progress:
     return known
 
 
-def _outcome_rows(batch: Batch, progress: Progress) -> list[tuple[str, int, str, str]]:
+def _outcome_rows(batch: Batch, progress: Progress) -> list[tuple[str, int, StrOrPromise, str]]:
     """Return rows of (outcome, files, explanation, URL of their list)."""
     happened = page_of(batch.operation).happened
     return [

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from django import forms
+from django.utils.text import capfirst
+from django.utils.translation import gettext_lazy as _
 
 from proxies.conf import conf
-from proxies.labels import HAPPENED, PLANNED
+from proxies.labels import HAPPENED, PLANNED, word_of
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,27 +31,31 @@ class OperationPage:
         happened: what each outcome means once a file is done.
     """
 
-    label: str
-    description: str = ""
-    switches: Mapping[str, str] = field(default_factory=dict)
+    label: StrOrPromise
+    description: StrOrPromise = ""
+    switches: Mapping[str, StrOrPromise] = field(default_factory=dict)
     plan_template: str = "proxies/plan_storage.html"
     started_template: str = "proxies/started_storage.html"
-    planned: Mapping[str, str] = field(default_factory=lambda: PLANNED)
-    happened: Mapping[str, str] = field(default_factory=lambda: HAPPENED)
+    planned: Mapping[str, StrOrPromise] = field(default_factory=lambda: PLANNED)
+    happened: Mapping[str, StrOrPromise] = field(default_factory=lambda: HAPPENED)
 
     def fields(self) -> dict[str, forms.Field]:
         """Return the form's fields by parameter: a checkbox for each switch."""
         return {
-            name: forms.BooleanField(required=False, label=name.capitalize(), help_text=sentence)
+            name: forms.BooleanField(required=False, label=capfirst(word_of(name)), help_text=sentence)
             for name, sentence in self.switches.items()
         }
 
 
-def profile_field(help_text: str) -> forms.Field:
+def profile_field(help_text: StrOrPromise) -> forms.Field:
     """Return a field to choose a profile, ``nova`` first; an empty choice means ``nova``."""
     names = sorted(conf().profiles, key=lambda name: (name != "nova", name))
     return forms.ChoiceField(
-        choices=[(name, name) for name in names], required=False, initial="nova", help_text=help_text
+        label=_("Profile"),
+        choices=[(name, name) for name in names],
+        required=False,
+        initial="nova",
+        help_text=help_text,
     )
 
 
@@ -65,18 +74,20 @@ def page_of(operation: str) -> OperationPage:
 
 class ImageProxyPage(OperationPage):
     def fields(self) -> dict[str, forms.Field]:
-        profile = profile_field("for which model; rekognition keeps more pixels, for small faces and text.")
+        profile = profile_field(
+            _("for which model; rekognition keeps more pixels, for small faces and text.")
+        )
         return {**super().fields(), "profile": profile}
 
 
 register(
     "image-proxy",
     ImageProxyPage(
-        label="Image Proxies (Nova)",
-        description=(
+        label=_("Image Proxies (Nova)"),
+        description=_(
             "Makes a small upright JPEG or PNG of each selected image, shorter side 896 px, for the model to "
             "read. Originals are not changed."
         ),
-        switches={"force": "Make proxies again even if they are up to date."},
+        switches={"force": _("Make proxies again even if they are up to date.")},
     ),
 )

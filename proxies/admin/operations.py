@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
 
 from django import forms
@@ -21,6 +21,7 @@ from django.db.models import BigIntegerField, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext as _
 
 from media_files.admin import FileModelAdmin
 from media_files.models import MediaFile
@@ -32,6 +33,9 @@ from proxies.batches.selection import Selection
 from proxies.labels import REASONS, work_text
 from proxies.models import Batch
 from proxies.outcomes import NEEDS_WORK, Outcome
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 IDS, FILTER = "ids", "filter"
 
@@ -107,7 +111,7 @@ class OperationsMixin(FileModelAdmin):
         )
         self.message_user(
             request,
-            f"Started: {work_text(plan)}. You can close this page; the work continues.",
+            _("Started: %(work)s. You can close this page; the work continues.") % {"work": work_text(plan)},
             messages.SUCCESS,
         )
         return HttpResponseRedirect(reverse("admin:proxies_batch_change", args=[batch.pk]))
@@ -151,7 +155,7 @@ class OperationsMixin(FileModelAdmin):
             return self._chosen_ids(request)
         if FILTER in request.GET:
             return self._chosen_by_filter(request, request.GET[FILTER])
-        raise NothingSelected("Select the files first, then choose an action.")
+        raise NothingSelected(_("Select the files first, then choose an action."))
 
     def _chosen_ids(self, request: HttpRequest) -> Chosen:
         try:
@@ -159,7 +163,7 @@ class OperationsMixin(FileModelAdmin):
         except ValueError:
             ids = []
         if not ids or max(map(abs, ids)) > BigIntegerField.MAX_BIGINT:
-            raise NothingSelected("That address names no files. Select them in the list.")
+            raise NothingSelected(_("That address names no files. Select them in the list."))
         return Chosen(Selection(MediaFile.objects.all(), ids), [], is_filter=False)
 
     def _chosen_by_filter(self, request: HttpRequest, query: str) -> Chosen:
@@ -169,7 +173,7 @@ class OperationsMixin(FileModelAdmin):
         try:
             shown: ChangeList = self.get_changelist_instance(as_list)
         except IncorrectLookupParameters:
-            raise NothingSelected("That filter cannot be read. Choose it in the list.") from None
+            raise NothingSelected(_("That filter cannot be read. Choose it in the list.")) from None
         files: QuerySet[MediaFile] = shown.queryset.order_by("pk")
         filters = [
             (str(spec.title), str(choice["display"]))
@@ -178,9 +182,9 @@ class OperationsMixin(FileModelAdmin):
             if choice["selected"] and number  # the first is "All"
         ]
         if shown.query:
-            filters.insert(0, ("search", f"“{shown.query}”"))
+            filters.insert(0, (_("search"), f"“{shown.query}”"))
         elif not filters and shown.get_filters_params():
-            filters.append(("as", "chosen in the list"))  # by one of our links, or typed into the address bar
+            filters.append(("", _("as chosen in the list")))  # typed into the address bar
         return Chosen(Selection(files), filters, is_filter=True, list_query=query)
 
     def _list_url(self, query: str = "") -> str:
@@ -205,7 +209,11 @@ def _page_url(operation: Operation, query: dict[str, str]) -> str:
 
 def _as_action(operation: Operation) -> tuple[Any, str, str]:
     # The admin formats the label with %.
-    return partial(_open_page, operation), operation.name, page_of(operation.name).label.replace("%", "%%")
+    return (
+        partial(_open_page, operation),
+        operation.name,
+        str(page_of(operation.name).label).replace("%", "%%"),
+    )
 
 
 def _open_page(
@@ -247,7 +255,7 @@ def changes_form(batch: Batch, data: QueryDict | None = None) -> forms.Form | No
     return form_class(data, initial=batch.parameters, auto_id="np-parameter-%s")
 
 
-def _outcome_rows(page: OperationPage, plan: Plan) -> list[tuple[str, int, str]]:
+def _outcome_rows(page: OperationPage, plan: Plan) -> list[tuple[str, int, StrOrPromise]]:
     """Return rows of (outcome, files, explanation), those that need work first."""
     known = [*(outcome for outcome in Outcome if outcome in NEEDS_WORK), *Outcome]
     return [
@@ -257,5 +265,5 @@ def _outcome_rows(page: OperationPage, plan: Plan) -> list[tuple[str, int, str]]
     ]
 
 
-def _reason_rows(plan: Plan) -> list[tuple[str, int, str]]:
+def _reason_rows(plan: Plan) -> list[tuple[str, int, StrOrPromise]]:
     return [(reason, count, REASONS.get(reason, "")) for reason, count in plan.reasons.most_common()]

@@ -14,12 +14,15 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.template.defaultfilters import floatformat
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
+from django.utils.translation import gettext, ngettext, pgettext
+from django.utils.translation import gettext_lazy as _
 
 from media_files.admin import (
     AddedFilter,
@@ -31,14 +34,14 @@ from media_files.admin import (
     dimensions_text,
     size_text,
 )
-from media_files.console import counted
+from media_files.localised import number
 from media_files.models import MediaFile
 from proxies.admin.operation_pages import page_of
 from proxies.admin.operations import OperationsMixin, operation_url
 from proxies.batches import operations
 from proxies.conf import conf
 from proxies.image_operation import ImageProxyOperation
-from proxies.labels import PROXY_STATES, duration
+from proxies.labels import PROXY_STATES, batch_name, duration, word_of
 from proxies.models import Batch, BatchItem, Proxy, Quarantine, WorkerState
 from proxies.outcomes import Outcome
 from proxies.processes.shared_settings import difference_in_words
@@ -46,6 +49,8 @@ from proxies.queries import proxy_state_of
 from proxies.reports import savings_percent
 
 if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
     AnyModelAdmin = admin.ModelAdmin[Any]
     ProxyModelAdmin = admin.ModelAdmin[Proxy]
     QuarantineModelAdmin = admin.ModelAdmin[Quarantine]
@@ -60,18 +65,18 @@ _LAST_ITEMS = 10
 def thumbnail(proxy: Proxy | None, name: str) -> SafeString:
     """Return a proxy in a box of fixed size, loaded lazily. Never the original, however small."""
     if proxy is None or proxy.file_type != Proxy.FileType.IMAGE:
-        return format_html('<span class="np-thumb np-thumb-none">{}</span>', "no proxy")
+        return format_html('<span class="np-thumb np-thumb-none">{}</span>', gettext("no proxy"))
     return format_html(
         '<span class="np-thumb"><img src="{}" alt="{}" width="72" height="72" loading="lazy"></span>',
         reverse("proxy-content", args=[proxy.pk]),
-        f"Proxy of {name}",
+        gettext("Proxy of %(name)s") % {"name": name},
     )
 
 
-def badge(word: str, title: str = "", text: str = "") -> SafeString:
-    """Return an API code as a coloured badge; the colour conveys nothing that the text does not."""
+def badge(code: str, title: StrOrPromise = "", text: str = "") -> SafeString:
+    """Return an API code in words as a coloured badge; the colour conveys nothing that the text does not."""
     return format_html(
-        '<span class="np-badge np-{}" title="{}">{}</span>', word, title, text or word.replace("_", " ")
+        '<span class="np-badge np-{}" title="{}">{}</span>', code, title, text or word_of(code)
     )
 
 
@@ -114,11 +119,11 @@ class ShownByTemplate(AnyModelAdmin):
 class ProxyStateFilter(admin.SimpleListFilter):
     """Filter by the state of the file's proxy."""
 
-    title = "proxy"
+    title = _("proxy")
     parameter_name = "proxy_state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(state, state.replace("_", " ")) for state in PROXY_STATES if state != "queued"]
+        return [(state, word_of(state)) for state in PROXY_STATES if state != "queued"]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[MediaFile]) -> QuerySet[MediaFile]:
         return queryset.filter(Q(proxy_state=self.value())) if self.value() else queryset
@@ -127,22 +132,23 @@ class ProxyStateFilter(admin.SimpleListFilter):
 class FailedInFilter(admin.SimpleListFilter):
     """Filter by the batch in which the files failed; shown only where a link from the batch has set it."""
 
-    title = "failed in"
+    title = _("failed in")
     parameter_name = "failed_in"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        if (number := request.GET.get(self.parameter_name)) is None:
+        if (given := request.GET.get(self.parameter_name)) is None:
             return []
-        batch = Batch.objects.filter(pk=int(number)).first() if _is_number(number) else None
-        return [(number, "New uploads" if batch and batch.standing else f"Batch {number}")]
+        batch = Batch.objects.filter(pk=int(given)).first() if _is_number(given) else None
+        standing = batch is not None and batch.standing
+        return [(given, batch_name(given, standing=bool(standing)))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[MediaFile]) -> QuerySet[MediaFile]:
-        if (number := self.value()) is None:
+        if (given := self.value()) is None:
             return queryset
-        if not _is_number(number):
+        if not _is_number(given):
             raise IncorrectLookupParameters
         failed = BatchItem.objects.done_with(Outcome.FAILED, Outcome.QUARANTINED)
-        return queryset.filter(Exists(failed.filter(batch=int(number), file=OuterRef("pk"))))
+        return queryset.filter(Exists(failed.filter(batch=int(given), file=OuterRef("pk"))))
 
 
 class ProxyFileAdminMixin(OperationsMixin):
@@ -173,11 +179,11 @@ class ProxyFileAdminMixin(OperationsMixin):
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
         return [ProxyStateFilter, FailedInFilter, *super().get_list_filter(request)]
 
-    @admin.display(description="preview")
+    @admin.display(description=_("preview"))
     def thumbnail(self, row: MediaFile) -> SafeString:
         return thumbnail(_image_proxy(row), str(row))
 
-    @admin.display(description="proxy")
+    @admin.display(description=_("proxy"))
     def proxy(self, row: Any) -> SafeString:
         return badge(*_state_of(row))
 
@@ -201,13 +207,13 @@ class ProxyFileAdminMixin(OperationsMixin):
 class ProxyAdmin(TitledList, DeletesInPages, MadeByTheMachine, ProxyModelAdmin):
     """Proxies: view and delete. They are made through their files."""
 
-    list_title = "Proxies"
+    list_title = _("Proxies")
     list_display = ["thumbnail", "file", "recipe_state", "facts", "savings", "made"]
     list_display_links = ["file"]
     list_filter = ["file_type", ("created_at", AddedFilter)]
     list_select_related = ["source"]
     search_fields = ["source__original_name", "image"]
-    search_help_text = "Part of the original's name, or of the proxy's."
+    search_help_text = _("Part of the original's name, or of the proxy's.")
     list_per_page = 50
     list_max_show_all = 200
     show_full_result_count = False
@@ -225,60 +231,62 @@ class ProxyAdmin(TitledList, DeletesInPages, MadeByTheMachine, ProxyModelAdmin):
         """Require the permission to view originals, because a proxy shows its original."""
         return request.user.has_perm("media_files.view_mediafile")
 
-    @admin.display(description="preview")
+    @admin.display(description=_("preview"))
     def thumbnail(self, row: Proxy) -> SafeString:
         return thumbnail(row, str(row.source))
 
-    @admin.display(description="proxy")
+    @admin.display(description=_("proxy"))
     def picture(self, row: Proxy) -> SafeString:
         return render_to_string("proxies/picture.html", {"proxy": row, "name": str(row.source)})
 
-    @admin.display(description="original", ordering="source__original_name")
+    @admin.display(description=_("original"), ordering="source__original_name")
     def file(self, row: Proxy) -> str:
         return str(row.source)
 
-    @admin.display(description="original")
+    @admin.display(description=_("original"))
     def original(self, row: Proxy) -> SafeString:
         url = reverse("admin:media_files_mediafile_change", args=[row.source_id])
         return format_html('<a href="{}">{}</a>', url, row.source)
 
-    @admin.display(description="made", ordering="created_at")
+    @admin.display(description=_("made"), ordering="created_at")
     def made(self, row: Proxy) -> str:
         return day_text(row.created_at)
 
-    @admin.display(description="stored as")
+    @admin.display(description=_("stored as"))
     def path(self, row: Proxy) -> str:
         return row.image.name or "-"
 
-    @admin.display(description="size", ordering="bytes")
+    @admin.display(description=_("size"), ordering="bytes")
     def facts(self, row: Proxy) -> SafeString:
         return format_html('{}<br><span class="quiet">{}</span>', self.size(row), self.dimensions(row))
 
-    @admin.display(description="dimensions")
+    @admin.display(description=_("dimensions"))
     def dimensions(self, row: Proxy) -> str:
         return dimensions_text(row.width, row.height)
 
-    @admin.display(description="size")
+    @admin.display(description=_("size"))
     def size(self, row: Proxy) -> str:
         return size_text(row.bytes)
 
-    @admin.display(description="less to send")
+    @admin.display(description=_("less to send"))
     def savings(self, row: Proxy) -> str:
-        return f"{savings_percent(row.source.bytes, row.bytes):g} %"
+        return f"{floatformat(savings_percent(row.source.bytes, row.bytes))} %"
 
-    @admin.display(description="state")
+    @admin.display(description=_("state"))
     def recipe_state(self, row: Proxy) -> SafeString | str:
         profile = conf().profiles.get(row.profile)
         if profile is None:
-            return "given"
+            return pgettext("proxy made by another program", "given")
         state = "current" if row.is_current(row.source, profile) else "stale"
         return badge(state, PROXY_STATES[state])
 
-    @admin.display(description="time taken")
+    @admin.display(description=_("time taken"))
     def took(self, row: Proxy) -> str:
-        return "-" if row.seconds is None else f"{row.seconds:.2f} seconds"
+        if row.seconds is None:
+            return "-"
+        return gettext("%(seconds)s seconds") % {"seconds": number(row.seconds, 2)}
 
-    @admin.display(description="how it was made")
+    @admin.display(description=_("how it was made"))
     def made_how(self, row: Proxy) -> SafeString:
         return render_to_string("proxies/provenance.html", {"proxy": row})
 
@@ -286,7 +294,7 @@ class ProxyAdmin(TitledList, DeletesInPages, MadeByTheMachine, ProxyModelAdmin):
 class QuarantineAdmin(TitledList, MadeByTheMachine, QuarantineModelAdmin):
     """Files on which an operation failed several times. Deleting a row here releases the file."""
 
-    list_title = "Files in quarantine"
+    list_title = _("Files in quarantine")
     list_display = ["file", "what", "message", "created_at"]
     list_display_links = None
     list_select_related = ["source"]
@@ -302,16 +310,16 @@ class QuarantineAdmin(TitledList, MadeByTheMachine, QuarantineModelAdmin):
         actions.pop("delete_selected", None)  # "release" is the word for it here
         return actions
 
-    @admin.display(description="file")
+    @admin.display(description=_("file"))
     def file(self, row: Quarantine) -> SafeString:
         url = reverse("admin:media_files_mediafile_change", args=[row.source_id])
         return format_html('<a href="{}">{}</a>', url, row.source)
 
-    @admin.display(description="operation", ordering="operation")
-    def what(self, row: Quarantine) -> str:
+    @admin.display(description=_("operation"), ordering="operation")
+    def what(self, row: Quarantine) -> StrOrPromise:
         return page_of(row.operation).label
 
-    @admin.action(description="Release: let the files be tried again", permissions=["delete"])
+    @admin.action(description=_("Release: let the files be tried again"), permissions=["delete"])
     def release(self, request: HttpRequest, queryset: QuerySet[Quarantine]) -> None:
         released = set(queryset.values_list("operation", flat=True))
         ids = sorted(set(queryset.values_list("source_id", flat=True)))
@@ -323,17 +331,19 @@ class QuarantineAdmin(TitledList, MadeByTheMachine, QuarantineModelAdmin):
             and request.user.has_perm(operation.permission)
             and len(ids) <= self.list_per_page
         ]
-        text = f"{counted(len(ids), 'file')} {'was' if len(ids) == 1 else 'were'} released."
-        tried = format_html(" Try again now: {}", offered[0]) if offered else ""
-        self.message_user(request, format_html("{}{}", text, tried), messages.SUCCESS)
+        text = ngettext("%(count)s file was released.", "%(count)s files were released.", len(ids))
+        texts = [text % {"count": number(len(ids))}]
+        if offered:
+            texts.append(format_html(gettext("Try again now: {action}"), action=offered[0]))
+        self.message_user(request, format_html_join(" ", "{}", ((each,) for each in texts)), messages.SUCCESS)
 
 
 class WorkerStateAdmin(TitledList, Kept, WorkerModelAdmin):
     """Workers: the last report of each supervisor."""
 
-    list_title = "Workers"
+    list_title = _("Workers")
     list_display = [
-        "worker", "alive", "state", "heard_of", "processes", "last_task_at", "started_at", "restarts",
+        "worker", "alive", "status", "heard_of", "processes", "last_task_at", "started_at", "restarts",
         "remarks",
     ]  # fmt: skip
     list_display_links = None
@@ -347,29 +357,33 @@ class WorkerStateAdmin(TitledList, Kept, WorkerModelAdmin):
         states: QuerySet[WorkerState] = super().get_queryset(request).annotate(is_alive=Exists(alive))
         return states
 
-    @admin.display(description="worker")
+    @admin.display(description=_("worker"))
     def worker(self, row: WorkerState) -> str:
-        return f"{row.host}, process {row.pid}"
+        return gettext("%(host)s, process %(pid)s") % {"host": row.host, "pid": row.pid}
 
-    @admin.display(description="alive", boolean=True)
+    @admin.display(description=_("alive"), boolean=True)
     def alive(self, row: Any) -> bool:
         return bool(row.is_alive)
 
-    @admin.display(description="message")
+    @admin.display(description=_("state"), ordering="state")
+    def status(self, row: WorkerState) -> str:
+        return word_of(row.state)
+
+    @admin.display(description=_("message"))
     def remarks(self, row: Any) -> str:
         """Return the last failure, and how the worker's settings differ from those of this site."""
         difference = difference_in_words(row) if row.is_alive else ""
         return " ".join(text for text in (row.message, difference) if text) or "-"
 
-    @admin.display(description="seen", ordering="beat_at")
+    @admin.display(description=_("seen"), ordering="beat_at")
     def heard_of(self, row: WorkerState) -> str:
-        return f"{duration((now() - row.beat_at).total_seconds())} ago"
+        return gettext("%(duration)s ago") % {"duration": duration((now() - row.beat_at).total_seconds())}
 
 
-def _state_of(row: Any) -> tuple[str, str]:
+def _state_of(row: Any) -> tuple[str, StrOrPromise]:
     """Return the state of a file's proxy as (code, sentence); ``row`` comes from the mixin's query."""
     if row.file_type != MediaFile.FileType.IMAGE:
-        return "not_needed", "Image proxies are made of images only."
+        return "not_needed", _("Image proxies are made of images only.")
     state = "queued" if row.is_queued and row.proxy_state != "not_needed" else row.proxy_state
     return state, PROXY_STATES[state]
 

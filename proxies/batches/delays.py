@@ -10,25 +10,63 @@ from typing import Final
 
 from django.db.models import Count, Max
 from django.utils.timezone import now
+from django.utils.translation import ngettext, ngettext_lazy
 
-from media_files.console import counted
 from media_files.errors import MediaError
+from media_files.localised import number
 from proxies.models import Batch, BatchItem
 
 logger = logging.getLogger(__name__)
 
+_SERVICE: Final = ngettext_lazy(
+    "%(count)s file waits for the service: %(message)s",
+    "%(count)s files wait for the service: %(message)s",
+    "files",
+)
 # What files wait for, by error code.
-_THINGS: Final = {
-    "storage": "the storage",
-    "no_space": "free space in the storage",
-    "machine_limit": "this machine",
-    "access_denied": "permission to use the storage",
-    "not_configured": "the storage's settings",
-    "throttled": "the service's rate limit",
-    "provider_unavailable": "the service",
-    "provider_timeout": "the service",
-    "busy": "another process",
-    "unexpected": "another try",
+_TEXTS: Final = {
+    "storage": ngettext_lazy(
+        "%(count)s file waits for the storage: %(message)s",
+        "%(count)s files wait for the storage: %(message)s",
+        "files",
+    ),
+    "no_space": ngettext_lazy(
+        "%(count)s file waits for free space in the storage: %(message)s",
+        "%(count)s files wait for free space in the storage: %(message)s",
+        "files",
+    ),
+    "machine_limit": ngettext_lazy(
+        "%(count)s file waits for this machine: %(message)s",
+        "%(count)s files wait for this machine: %(message)s",
+        "files",
+    ),
+    "access_denied": ngettext_lazy(
+        "%(count)s file waits for permission to use the storage: %(message)s",
+        "%(count)s files wait for permission to use the storage: %(message)s",
+        "files",
+    ),
+    "not_configured": ngettext_lazy(
+        "%(count)s file waits for the storage's settings: %(message)s",
+        "%(count)s files wait for the storage's settings: %(message)s",
+        "files",
+    ),
+    "throttled": ngettext_lazy(
+        "%(count)s file waits for the service's rate limit: %(message)s",
+        "%(count)s files wait for the service's rate limit: %(message)s",
+        "files",
+    ),
+    "provider_unavailable": _SERVICE,
+    "provider_timeout": _SERVICE,
+    "busy": ngettext_lazy(
+        "%(count)s file waits for another process: %(message)s",
+        "%(count)s files wait for another process: %(message)s",
+        "files",
+    ),
+    "unexpected": ngettext_lazy(
+        "%(count)s file waits for another try: %(message)s",
+        "%(count)s files wait for another try: %(message)s",
+        "files",
+    ),
 }
 
 _told: set[tuple[int, int, str]] = set()
@@ -53,10 +91,15 @@ class Delay:
     @property
     def text(self) -> str:
         """A sentence such as ``16 files wait for free space in the storage: ...``"""
-        wait = "waits" if self.files == 1 else "wait"
-        return (
-            f"{counted(self.files, 'file')} {wait} for {_THINGS.get(self.error, self.error)}: {self.message}"
+        values = {"files": self.files, "count": number(self.files), "message": self.message}
+        if text := _TEXTS.get(self.error):
+            return text % values
+        other = ngettext(
+            "%(count)s file waits for %(error)s: %(message)s",
+            "%(count)s files wait for %(error)s: %(message)s",
+            self.files,
         )
+        return other % {**values, "error": self.error}
 
     def as_json(self) -> dict[str, str | int]:
         return {"error": self.error, "files": self.files, "message": self.message}

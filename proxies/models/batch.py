@@ -8,6 +8,8 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from media_files.models import MediaFile
 from proxies.outcomes import Outcome
@@ -20,11 +22,11 @@ class Batch(models.Model):
     """
 
     class State(models.TextChoices):
-        RUNNING = "running"
-        PAUSED = "paused"
-        COMPLETED = "completed"
-        CANCELLED = "cancelled"
-        FAILED = "failed"
+        RUNNING = "running", _("Running")
+        PAUSED = "paused", _("Paused")
+        COMPLETED = "completed", _("Completed")
+        CANCELLED = "cancelled", _("Cancelled")
+        FAILED = "failed", _("Failed")
 
     class Executor(models.TextChoices):
         QUEUE = "queue"
@@ -33,7 +35,7 @@ class Batch(models.Model):
     operation = models.CharField(max_length=32)
     parameters = models.JSONField(default=dict, blank=True)
     executor = models.CharField(max_length=8, choices=Executor, default=Executor.QUEUE)
-    state = models.CharField(max_length=16, choices=State, default=State.RUNNING)
+    state = models.CharField(_("state"), max_length=16, choices=State, default=State.RUNNING)
     # A standing batch accepts items forever, never finishes, and is served before all others.
     standing = models.CharField(max_length=32, unique=True, null=True, editable=False)  # noqa: DJ001
     holder = models.CharField(max_length=128, blank=True, editable=False)
@@ -63,7 +65,8 @@ class Batch(models.Model):
     plan = models.JSONField(default=dict, blank=True, editable=False)
 
     class Meta:
-        verbose_name_plural = "batches"
+        verbose_name = _("batch")
+        verbose_name_plural = _("batches")
         ordering = ["-id"]
         indexes = [
             models.Index(
@@ -120,16 +123,16 @@ class BatchItem(models.Model):
     """One file of a batch, with its state and outcome."""
 
     class State(models.TextChoices):
-        QUEUED = "queued"
-        RUNNING = "running"
-        DONE = "done"
+        QUEUED = "queued", _("Queued")
+        RUNNING = "running", _("Running")
+        DONE = "done", _("Done")
 
     batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="items", db_index=False)
     # No constraint in the database: the ledger keeps items of deleted files, too.
     file = models.ForeignKey(
         MediaFile, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+", db_index=False
     )
-    state = models.CharField(max_length=8, choices=State, default=State.QUEUED)
+    state = models.CharField(_("state"), max_length=8, choices=State, default=State.QUEUED)
     outcome = models.CharField(max_length=12, blank=True, choices=[(o.value, o.value) for o in Outcome])
     reasons = models.JSONField(default=list, blank=True)
     error = models.CharField(max_length=32, blank=True)
@@ -137,7 +140,7 @@ class BatchItem(models.Model):
     # The recipe that it was planned with: only workers with the same one take it. Empty for any worker.
     # The default is set in the database, too, because workers of an older version write no recipe.
     recipe = models.CharField(max_length=80, blank=True, default="", db_default="", editable=False)
-    attempts = models.PositiveSmallIntegerField(default=0)
+    attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
     transient_failures = models.PositiveSmallIntegerField(default=0)
     available_at = models.DateTimeField(default=now)
     lease_token = models.UUIDField(null=True, editable=False)
@@ -145,13 +148,13 @@ class BatchItem(models.Model):
     lease_until = models.DateTimeField(null=True, editable=False)
     # Whether ``attempts`` includes the one under the current lease, whose work may kill its process.
     is_charged = models.BooleanField(default=False, db_default=False, editable=False)
-    finished_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
 
     objects = BatchItemQuerySet.as_manager()
 
     class Meta:
-        verbose_name = "file of a batch"
-        verbose_name_plural = "files of batches"
+        verbose_name = _("file of a batch")
+        verbose_name_plural = _("files of batches")
         default_permissions = ("view",)
         ordering = ["id"]
         constraints = [
@@ -173,4 +176,4 @@ class BatchItem(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"file {self.file_id} in batch {self.batch_id}"
+        return gettext("file %(file)s in batch %(batch)s") % {"file": self.file_id, "batch": self.batch_id}

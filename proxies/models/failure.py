@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.utils.timezone import now
+from django.utils.translation import gettext_lazy as _
 
 from media_files.models import MediaFile
 
@@ -15,11 +16,12 @@ class Quarantine(models.Model):
     source = models.ForeignKey(MediaFile, on_delete=models.CASCADE, related_name="quarantines")
     operation = models.CharField(max_length=32, default="image-proxy", db_default="image-proxy")
     fingerprint = models.CharField(max_length=80, blank=True)
-    message = models.TextField()
-    created_at = models.DateTimeField(auto_now_add=True)
+    message = models.TextField(_("message"))
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     class Meta:
-        verbose_name_plural = "quarantine"
+        verbose_name = _("quarantine")
+        verbose_name_plural = _("quarantine")
         constraints = [
             models.UniqueConstraint(fields=["source", "operation"], name="one_quarantine_per_operation")
         ]

@@ -7,6 +7,8 @@ from typing import Any
 from django.db import models
 from django.db.models import F
 from django.utils.timezone import now
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from media_files.models import MediaFile
 from media_files.removal_notes import RemovalNote
@@ -47,11 +49,11 @@ class Proxy(models.Model):
     """
 
     class FileType(models.TextChoices):
-        IMAGE = "image"
-        VIDEO = "video"
+        IMAGE = "image", _("Image")
+        VIDEO = "video", _("Video")
 
     source = models.ForeignKey(MediaFile, on_delete=models.CASCADE, related_name="proxies")
-    file_type = models.CharField(max_length=5, choices=FileType, default=FileType.VIDEO)
+    file_type = models.CharField(_("file type"), max_length=5, choices=FileType, default=FileType.VIDEO)
     profile = models.CharField(max_length=32, default="nova")
     image = MeasuredImageField(
         storage=proxies_storage,
@@ -71,19 +73,20 @@ class Proxy(models.Model):
     source_fingerprint = models.CharField(max_length=80, blank=True)
     recipe = models.CharField(max_length=80, blank=True)
     provenance = models.JSONField(default=dict, blank=True)
-    seconds = models.FloatField("time taken", null=True, blank=True)
-    created_at = models.DateTimeField(default=now)
+    seconds = models.FloatField(_("time taken"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created at"), default=now)
 
     objects = ProxyQuerySet.as_manager()
 
     class Meta:
-        verbose_name_plural = "proxies"
+        verbose_name = _("proxy")
+        verbose_name_plural = _("proxies")
         ordering = ["-id"]
         constraints = [models.UniqueConstraint(fields=["source", "profile"], name="one_proxy_per_profile")]
         indexes = [models.Index(fields=["sha256"], name="proxy_sha256")]
 
     def __str__(self) -> str:
-        return self.image.name or f"proxy {self.pk}"
+        return self.image.name or gettext("proxy %(id)s") % {"id": self.pk}
 
     @property
     def is_given(self) -> bool:

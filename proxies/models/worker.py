@@ -7,6 +7,7 @@ from typing import Final
 
 from django.db import models
 from django.utils.timezone import now
+from django.utils.translation import gettext_lazy as _
 
 
 class Heartbeat(models.Model):
@@ -41,22 +42,23 @@ class WorkerState(models.Model):
     host = models.CharField(max_length=128)
     pid = models.PositiveIntegerField()
     cluster_pid = models.PositiveIntegerField(null=True)
-    processes = models.PositiveSmallIntegerField(default=0)
-    started_at = models.DateTimeField()
+    processes = models.PositiveSmallIntegerField(_("processes"), default=0)
+    started_at = models.DateTimeField(_("started at"))
     beat_at = models.DateTimeField()
-    last_task_at = models.DateTimeField(null=True)
+    last_task_at = models.DateTimeField(_("last task at"), null=True)
     state = models.CharField(max_length=16)
     # By profile; None for a worker of an older version, which reports none.
     recipes = models.JSONField(null=True, editable=False)
     # A digest of each setting that workers must share (`proxies.processes.shared_settings`).
     settings = models.JSONField(null=True, editable=False)
-    restarts = models.PositiveIntegerField(default=0)
+    restarts = models.PositiveIntegerField(_("restarts"), default=0)
     message = models.CharField(max_length=255, blank=True)
 
     objects = WorkerStateQuerySet.as_manager()
 
     class Meta:
-        verbose_name = "worker"
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
         default_permissions = ("view",)
 
     def __str__(self) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from proxies.conf import conf, shared_setting
 from proxies.models.worker import WorkerState
@@ -88,14 +89,16 @@ def differences(worker: WorkerState) -> list[str]:
 def difference_in_words(worker: WorkerState) -> str:
     """Return a readable description of how a worker differs from this process; empty if it does not."""
     if worker.recipes is None:
-        return "It is of an older version."
+        return _("It is of an older version.")
     parts = []
     if names := sorted(differences(worker)):
-        parts.append(f"Other values of {', '.join(names)}.")
+        parts.append(_("Other values of %(names)s.") % {"names": ", ".join(names)})
     for profile, recipe in sorted(recipes().items()):
         theirs = worker.recipes.get(profile)
         if theirs is not None and theirs != recipe:
-            parts.append(f"Its {profile} proxies: {recipe_difference(recipe, [theirs])}.")
+            difference = recipe_difference(recipe, [theirs])
+            text = _("Its %(profile)s proxies: %(difference)s.")
+            parts.append(text % {"profile": profile, "difference": difference})
     return " ".join(parts)
 
 

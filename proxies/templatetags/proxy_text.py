@@ -19,6 +19,7 @@ register = template.Library()
 
 register.filter("duration", labels.duration)
 register.filter("reasons_text", labels.reasons_text)
+register.filter("word", labels.word_of)
 register.filter("size_text", size_text)
 register.filter("counted", counted)
 
@@ -30,9 +31,9 @@ def thousands(number: int | None) -> str:
 
 
 @register.filter
-def word_badge(word: str) -> SafeString:
-    """Return an API code as a coloured badge; the colour conveys nothing that the code does not."""
-    return badge(word)
+def word_badge(code: str) -> SafeString:
+    """Return an API code in words as a coloured badge; the colour conveys nothing that the words do not."""
+    return badge(code)
 
 
 @register.filter

@@ -21,12 +21,11 @@
         announce(answer);
     }
 
-    /* For screen readers: each change of state, and each tenth of the way, not every figure. */
+    /* For screen readers: what the server says only as often as it changes, not every figure. */
     function announce(answer) {
-        const news = `${answer.state}, ${Math.floor(answer.percent / 10) * 10} percent done`;
-        if (news !== announced) {
-            said.textContent = news;
-            announced = news;
+        if (answer.announcement !== announced) {
+            said.textContent = answer.announcement;
+            announced = answer.announcement;
         }
     }
 
