@@ -11,6 +11,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
 from django.urls import reverse
+from django.utils.timezone import now
 
 from media_files.models import MediaFile
 from media_files.tests import pictures
@@ -115,6 +116,25 @@ def test_no_page_uses_the_plural_for_a_count_of_one(admin_client: Client, add: A
     for page in (LIST, page_of(batch), page_of(row), plan, reverse("admin:index")):
         text = text_of(admin_client.get(page))
         assert not re.search(r"(?<![\d,.])1 (files|proxies|failures|batches|originals)\b", text), page
+
+
+# -- Languages ---------------------------------------------------------------------------------
+
+
+def test_numbers_follow_the_language_of_the_browser(admin_client: Client, add: Adds) -> None:
+    batch = ended(start(add()), "failed")
+    Batch.objects.update(
+        state="running",
+        finished_at=None,
+        counted_at=now(),
+        counting_seconds=3600,
+        counts={"total": 4000, "done": 1234, "failed": 1000, "queued": 2766},
+    )
+    german: dict[str, Any] = {"headers": {"accept-language": "de"}}
+    for page in (LIST, page_of(batch), reverse("admin:index")):
+        text = text_of(admin_client.get(page, **german))
+        for shown in ("1.234", "4.000", "1.000"):
+            assert shown in text, page
 
 
 # -- The menu ----------------------------------------------------------------------------------
