@@ -20,6 +20,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 
 from analysis import operation_pages  # noqa: F401 (registers them)
 from analysis.erasure import forget
@@ -79,7 +80,7 @@ class Layer:
 class AnalysisFileAdminMixin(FileModelAdmin):
     """Show a file's analyses in the admin, and search files by their answers."""
 
-    search_help_text = (
+    search_help_text = _(
         "Part of the name, the beginning of the SHA-256, or what a model said: a label, words of a caption, "
         "text in the picture."
     )

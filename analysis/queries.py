@@ -80,7 +80,7 @@ def with_outcome(
     known = Exists(Analysis.objects.done().filter(file=OuterRef("pk"), provider=provider))
     failures = known_failures(profile)
     # Nothing can be sent. ``force`` repeats questions, but does not retry failed proxies.
-    is_broken = Q(Exists(failures), sent_sha256=None)
+    is_broken = Q(Exists(failures)) & (Q(sent_sha256=None) | ~needs_proxy(profile))
     whens = [
         When(~Q(file_type=MediaFile.FileType.IMAGE), then=_word(Outcome.FAILED)),
         When(_is_left_alone(operation), then=_word(Outcome.QUARANTINED)),

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 from urllib.parse import quote
 
-from django.http import FileResponse, HttpRequest, HttpResponseBase, HttpResponseNotModified
+from django.http import (
+    FileResponse,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseNotModified,
+)
 from django.utils.cache import get_conditional_response
 from django.utils.http import quote_etag
 
 from media_files.storage.base import MediaStorage, fetch_whole
 
 _UNKNOWN: Final = "application/octet-stream"
+_HEADERS: Final[Mapping[str, str]] = {
+    # Uploads are data: scripts in them must never run, even if a browser misdetects the type.
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "private, no-cache",
+}
 # Characters besides letters and digits that RFC 5987 allows unescaped.
 _ATTR_CHARS: Final = "!#$&+-.^_`|~"
 
@@ -45,17 +58,10 @@ def file_response(
         SourceMissing, StorageError: errors of the storage.
         DamagedFile: the stored bytes differ from those recorded.
     """
-    headers: dict[str, Any] = {
-        # Uploads are data: scripts in them must never run, even if a browser misdetects the type.
-        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
-        "X-Content-Type-Options": "nosniff",
-        "Cache-Control": "private, no-cache",
-    }
+    headers = dict(_HEADERS)
     if sha256:
-        etag = quote_etag(sha256)
-        headers["ETag"] = etag
-        unchanged = get_conditional_response(request, etag=etag)
-        if isinstance(unchanged, HttpResponseNotModified):
+        headers["ETag"] = quote_etag(sha256)
+        if _is_cached(request, headers["ETag"]):
             return HttpResponseNotModified(headers=headers)
     response = FileResponse(
         fetch_whole(storage, name, size=size, sha256=sha256 if (size or 0) <= HASHED_BYTES else ""),
@@ -67,6 +73,18 @@ def file_response(
         response.close()
         response.streaming_content = ()
     return response
+
+
+def bytes_response(request: HttpRequest, data: bytes, *, content_type: str, version: str) -> HttpResponseBase:
+    """Return a response with a row's bytes, with the headers of a file; ``version`` names the bytes."""
+    headers = {**_HEADERS, "ETag": quote_etag(version)}
+    if _is_cached(request, headers["ETag"]):
+        return HttpResponseNotModified(headers=headers)
+    return HttpResponse(data, content_type=content_type, headers=headers)
+
+
+def _is_cached(request: HttpRequest, etag: str) -> bool:
+    return isinstance(get_conditional_response(request, etag=etag), HttpResponseNotModified)
 
 
 def inline(filename: str) -> str:

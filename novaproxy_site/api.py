@@ -51,6 +51,7 @@ class FileViewSet(AnalysisActionsMixin, ProxyActionsMixin, MediaFileViewSet):
         "analyze": "analysis.add_analysis",
         "analyses": "media_files.view_mediafile",
         "forget": "media_files.delete_mediafile",
+        "thumbnail": "media_files.view_mediafile",
     }
     further_errors = {
         **MediaFileViewSet.further_errors,

@@ -28,8 +28,9 @@ from django.db.models.functions import Cast, Concat, Substr
 
 from media_files.errors import NotAnImage, Quarantined
 from media_files.models import MediaFile
-from proxies.models import Proxy, ProxyFailure, Quarantine
+from proxies.models import Proxy, ProxyFailure, Quarantine, Thumbnail
 from proxies.outcomes import NOT_NEEDED, Outcome
+from proxies.rendering import thumbnail
 from proxies.rendering.profiles import ProxyProfile
 from proxies.rendering.render import Reason
 
@@ -84,6 +85,15 @@ def has_current_proxy(profile: ProxyProfile) -> Exists:
     )
 
 
+def is_decoded() -> Exists:
+    """Return whether the file's current bytes have been decoded, which its thumbnail shows."""
+    return Exists(
+        Thumbnail.objects.filter(
+            source=OuterRef("pk"), source_fingerprint=OuterRef("fingerprint"), version=thumbnail.VERSION
+        )
+    )
+
+
 def quarantines(operation: str) -> QuerySet[Quarantine]:
     """Return for each file of the outer query its quarantine for this operation and its current bytes."""
     return Quarantine.objects.filter(
@@ -113,11 +123,12 @@ def outcome_of(profile: ProxyProfile, *, force: bool = False, retry_failed: bool
     whens = [When(~Q(file_type=MediaFile.FileType.IMAGE), then=_word(Outcome.FAILED))]
     if not retry_failed:
         whens.append(When(is_quarantined(IMAGE_PROXY), then=_word(Outcome.QUARANTINED)))
-    whens.append(When(~needs_proxy(profile), then=_word(Outcome.SKIPPED)))
+    is_known_failure = Q(Exists(known_failures(profile)))
+    whens.append(When(~needs_proxy(profile) & ~is_known_failure, then=_word(Outcome.SKIPPED)))
     if not force:
         whens.append(When(has_current_proxy(profile), then=_word(Outcome.REUSED)))
     if not force and not retry_failed:
-        whens.append(When(Exists(known_failures(profile)), then=_word(Outcome.FAILED)))
+        whens.append(When(is_known_failure, then=_word(Outcome.FAILED)))
     whens.append(When(has_proxy(profile), then=_word(Outcome.REPLACED)))
     return Case(*whens, default=_word(Outcome.CREATED), output_field=CharField())
 
@@ -200,8 +211,8 @@ def proxy_state_of(profile: ProxyProfile) -> Case:
     """Return a file's proxy state: ``current``, ``not_needed``, ``failed``, ``stale`` or ``missing``."""
     return Case(
         When(has_current_proxy(profile), then=Value("current")),
-        When(~needs_proxy(profile), then=Value("not_needed")),
         When(Exists(known_failures(profile)), then=Value("failed")),
+        When(~needs_proxy(profile), then=Value("not_needed")),
         When(has_proxy(profile), then=Value("stale")),
         default=Value("missing"),
         output_field=CharField(),

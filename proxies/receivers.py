@@ -16,6 +16,7 @@ from proxies.batches.lifecycle import add_to_uploads, note_failure
 from proxies.cleanup import discard_proxy_file
 from proxies.conf import conf
 from proxies.models import Proxy
+from proxies.queries import is_decoded
 from proxies.render_job import is_kept, reasons_of
 from proxies.services import create_image_proxy_internal
 from proxies.signals import proxy_lost
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @receiver(post_save, sender=MediaFile)
 def make_proxy_on_save(instance: MediaFile, raw: bool, **kwargs: Any) -> None:
-    """Get the proxy of a saved original made if one is needed and none is up to date."""
+    """Get the proxy of a saved original made if one is needed; get the original decoded if none is."""
     mode = conf().on_save
     if raw or mode == "off" or not _lacks_proxy(instance):
         return
@@ -58,12 +59,15 @@ def discard_file(instance: Proxy, **kwargs: Any) -> None:
 
 
 def _lacks_proxy(source: MediaFile) -> bool:
+    """Return whether the file lacks what a worker makes of it: a proxy, or the proof that it needs none."""
     profile = conf().nova
     if source.file_type != MediaFile.FileType.IMAGE:
         return False
     proxy = Proxy.objects.filter(source=source, profile=profile.name).first()
     if source.facts is not None and not reasons_of(source, profile):
-        return proxy is not None and not is_kept(proxy, source.fingerprint)  # must be deleted
+        if proxy is not None and not is_kept(proxy, source.fingerprint):
+            return True  # it must be deleted
+        return not MediaFile.objects.filter(is_decoded(), pk=source.pk).exists()
     return proxy is None or not proxy.is_current(source, profile)
 
 

@@ -16,6 +16,7 @@ from proxies.models import DiscardedProxy, Proxy
 from proxies.outcomes import NOT_NEEDED, Outcome
 from proxies.rendering.profiles import ProxyProfile
 from proxies.rendering.render import Reason, proxy_reasons
+from proxies.rendering.thumbnail import Thumbnail
 
 
 class ProxyBusy(StorageError):
@@ -66,6 +67,7 @@ class RenderJob:
     token: UUID
     reasons: list[Reason]
     failed_before: bool = False
+    thumbnail: Thumbnail | None = None
     new_facts: FileFacts | None = None
     before: Proxy | None = None
     note: DiscardedProxy | None = None

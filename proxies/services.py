@@ -15,21 +15,21 @@ from django.utils.timezone import now
 from PIL import Image
 
 from media_files.conf import limits
-from media_files.errors import MediaError, NotAnImage, Quarantined, SourceMissing, StorageError
+from media_files.errors import CorruptImage, MediaError, NotAnImage, Quarantined, SourceMissing, StorageError
 from media_files.facts import read_facts
 from media_files.imaging.inspection import ImageFacts
 from media_files.models import MediaFile
-from media_files.storage.base import SourceChanged, fetch_whole, media_storage
+from media_files.storage.base import SourceChanged, check_content, fetch_whole, media_storage
 from proxies import signals, writing
 from proxies.conf import conf
 from proxies.external import create_proxy_file
-from proxies.models import Proxy, ProxyFailure, proxies_storage
+from proxies.models import Proxy, ProxyFailure, Thumbnail, proxies_storage
 from proxies.names import EXTENSIONS, FOLDERS, build_image_proxy_filename
 from proxies.outcomes import Outcome
 from proxies.processes import leases
-from proxies.queries import IMAGE_PROXY, quarantines
+from proxies.queries import IMAGE_PROXY, is_decoded, quarantines
 from proxies.render_job import LeaseLost, ProxyBusy, ProxyResult, RenderJob, is_kept, reasons_of
-from proxies.rendering import render
+from proxies.rendering import render, thumbnail
 from proxies.rendering.profiles import ProxyProfile
 from proxies.rendering.render import Reason, Rendered
 from proxies.stored_file import is_intact
@@ -184,7 +184,9 @@ class ImageProxyService:
         """
         failures = ProxyFailure.objects.filter(source=OuterRef("pk"), profile=self.profile.name)
         rows = MediaFile.objects.annotate(
-            failed_before=Exists(failures), held=Subquery(quarantines(IMAGE_PROXY).values("message"))
+            failed_before=Exists(failures),
+            held=Subquery(quarantines(IMAGE_PROXY).values("message")),
+            is_decoded=is_decoded(),
         )
         source: Any = rows.filter(pk=source_id).first()
         if source is None:
@@ -198,7 +200,8 @@ class ImageProxyService:
         before = writing.find_proxy(source_id, self.profile.name)
         # The previous holder of the lease may have made it.
         try:
-            settled = None if force or before is None else self._reuse(source, before)
+            may_reuse = not force and (source.facts is None or bool(self._reasons(source)))
+            settled = self._reuse(source, before) if may_reuse else None
         except BaseException:
             leases.release(source_id, self.profile.name, token)
             raise
@@ -223,18 +226,32 @@ class ImageProxyService:
             return fetch_whole(media_storage(source.storage_alias), name, size=size, etag=etag)
 
     def render(self, making: RenderJob, stream: BinaryIO) -> Rendered | None:
-        """Render the proxy; return None if the first full read shows that none is needed.
+        """Render the proxy; if none is needed, decode the original, which shows that it can be read.
+
+        Returns:
+            None if no proxy is needed.
 
         Raises:
+            DamagedFile: the bytes are not those of its row.
             MediaError: the file cannot be rendered.
         """
         with making.timed():
-            facts = making.source.facts
-            if facts is None or not making.source.sha256 or self._lacks_a_walk(making):
-                facts = self._read_facts(making, stream)
-                if not making.reasons:
-                    return None
-            return render.render(stream, facts, self.profile, limits=limits(), resizer=conf().resizer)
+            try:
+                return self._render(making, stream)
+            except CorruptImage:
+                _check_bytes(making.source, stream)  # the storage may be at fault, not the file
+                raise
+
+    def _render(self, making: RenderJob, stream: BinaryIO) -> Rendered | None:
+        facts = making.source.facts
+        if facts is None or not making.source.sha256 or self._lacks_a_walk(making):
+            facts = self._read_facts(making, stream)
+        if not making.reasons:
+            making.thumbnail = render.check(stream, limits=limits(), resizer=conf().resizer)
+            return None
+        rendered = render.render(stream, facts, self.profile, limits=limits(), resizer=conf().resizer)
+        making.thumbnail = rendered.thumbnail
+        return rendered
 
     def announce(self, making: RenderJob, rendered: Rendered) -> None:
         """Record the name that `store` is about to write. Do not call this in a transaction."""
@@ -318,6 +335,8 @@ class ImageProxyService:
         if source.held is not None:
             raise Quarantined(source.held)
         if source.facts is not None and not self._reasons(source):
+            if force or not source.is_decoded:
+                return None
             self._remove_unneeded(source)
             return ProxyResult(Outcome.SKIPPED, source)
         return None if force else self._reuse(source, writing.find_proxy(source.pk, self.profile.name))
@@ -355,6 +374,8 @@ class ImageProxyService:
             MediaFile.objects.filter(pk=today.pk).update(
                 **{name: getattr(today, name) for name in MediaFile.FACT_FIELDS}
             )
+        if making.thumbnail is not None:
+            _keep_thumbnail(today, making.thumbnail)
         if making.failed_before:
             ProxyFailure.objects.filter(source=today, profile=self.profile.name).delete()
         if rendered is None:
@@ -388,6 +409,29 @@ class ImageProxyService:
 
     def _gone(self, making: RenderJob) -> SourceMissing:
         return SourceMissing(f"File {making.source.pk} was deleted while its proxy was being made.")
+
+
+def _check_bytes(source: MediaFile, stream: BinaryIO) -> None:
+    """Raise `DamagedFile` unless the stored bytes are those that were added."""
+    if source.managed:
+        check_content(stream, str(source.file.name), size=None, sha256=source.sha256)
+
+
+def _keep_thumbnail(source: MediaFile, made: thumbnail.Thumbnail) -> None:
+    """Write the row of a thumbnail, or replace it, in one statement."""
+    row = Thumbnail(
+        source=source,
+        source_fingerprint=source.fingerprint,
+        version=thumbnail.VERSION,
+        width=made.width,
+        height=made.height,
+        image=made.data,
+        created_at=now(),
+    )
+    changed = [field.name for field in Thumbnail._meta.concrete_fields if not field.primary_key]
+    Thumbnail.objects.bulk_create(
+        [row], update_conflicts=True, unique_fields=["source"], update_fields=changed
+    )
 
 
 def not_an_image(source: MediaFile) -> NotAnImage:

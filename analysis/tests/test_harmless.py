@@ -13,7 +13,7 @@ import pytest
 from analysis import payload
 from analysis.services import AnalysisService
 from analysis.tests.wire import Service
-from media_files.errors import UnsupportedFormat
+from media_files.errors import CorruptImage, UnsupportedFormat
 from media_files.imaging.inspection import inspect
 from media_files.models import MediaFile
 from media_files.services import register_in_place
@@ -147,3 +147,17 @@ def test_an_external_proxy_with_metadata_is_rejected(keep: Add) -> None:
     planted = jpeg_with((0xFE, b"Zwiebelturm"), data=jpeg(300, 200))
     with pytest.raises(UnsupportedFormat, match="metadata"):
         create_proxy_file(keep(), planted, file_type="image")
+
+
+CUT = Path(__file__).parents[2] / "media_files" / "tests" / "cases" / "small-cut-in-half.jpg"
+
+
+@pytest.mark.parametrize("provider", ["nova", "rekognition"])
+def test_a_damaged_original_is_named_before_anything_is_paid(
+    services: dict[str, Service], provider: str, keep: Add
+) -> None:
+    row = keep(CUT.read_bytes(), "cut.jpg")
+    for _ in range(2):
+        with pytest.raises(CorruptImage):
+            AnalysisService(provider, profile=provider).analyze(row)
+    assert services[provider].paid == []

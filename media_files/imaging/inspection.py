@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 from PIL import ImageFile, TiffImagePlugin
 
@@ -33,6 +33,7 @@ from media_files.imaging.containers import (
 )
 from media_files.imaging.decoding import named_errors, open_decoder
 from media_files.imaging.formats import icc, png
+from media_files.imaging.formats.metered import Metered
 from media_files.imaging.formats.signatures import (
     CONTENT_TYPES,
     HEAD_BYTES,
@@ -155,7 +156,8 @@ def open_image(stream: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> Iterator[Op
     size = _byte_size(stream, limits)
     format_name = _identify(stream)
     with named_errors(format_name):
-        container = read_container(stream, format_name, size, limits.max_frames)
+        metered = cast("BinaryIO", Metered(stream, size))
+        container = read_container(metered, format_name, size, limits.max_frames)
     if container.size is not None:
         _check_size(format_name, container.size, limits)
     _check_frames(format_name, container.frames or 1, limits)

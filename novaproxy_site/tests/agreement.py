@@ -15,7 +15,7 @@ from media_files.facts import measure
 from media_files.models import DiscardedFile, MediaFile
 from media_files.storage.base import media_storage
 from media_files.storage.local import LocalStorage
-from proxies.models import BatchItem, DiscardedProxy, Proxy, ProxyFailure
+from proxies.models import BatchItem, DiscardedProxy, Proxy, ProxyFailure, Thumbnail
 
 
 def age_notes() -> None:
@@ -25,7 +25,7 @@ def age_notes() -> None:
 
 def empty_library() -> None:
     """Delete all rows and files without triggering the side effects of a deletion."""
-    for model in (BatchItem, Proxy, ProxyFailure, MediaFile):
+    for model in (BatchItem, Proxy, ProxyFailure, Thumbnail, MediaFile):
         model._default_manager.all()._raw_delete("default")
     for alias in _ALIASES:
         shutil.rmtree(_root(alias), ignore_errors=True)

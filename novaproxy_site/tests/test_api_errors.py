@@ -199,7 +199,7 @@ def test_a_query_parameter_where_none_is_accepted_is_rejected_without_effect(cas
     assert message.startswith("Unknown parameter.")
     assert message.endswith("Say it in the body.") == (method == "POST")
     assert MediaFile.objects.filter(pk=row.pk).exists()
-    assert not Batch.objects.exists()
+    assert not Batch.objects.filter(standing=None).exists()
     assert not row.proxies.exists()
 
 

@@ -254,7 +254,8 @@ def test_a_damaged_original_that_needs_no_proxy_is_not_sent(
 ) -> None:
     settings.NOVAPROXY_ANALYSIS_SEND = "bytes"
     happen(media_storage("originals"), str(small.file.name))
-    assert isinstance(AnalysisService().analyze(small).error, SourceMissing)
+    with pytest.raises(SourceMissing):
+        AnalysisService().analyze(small)
     assert not nova.paid
 
 

@@ -10,6 +10,7 @@ from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import mixins, serializers, status, viewsets
 from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
@@ -20,9 +21,9 @@ from media_files.api.schema import FaultSerializer
 from media_files.errors import SourceMissing
 from media_files.imaging.inspection import CONTENT_TYPES
 from media_files.models import MediaFile
-from media_files.serving import file_response
+from media_files.serving import bytes_response, file_response
 from proxies.conf import conf
-from proxies.models import BatchItem, Proxy, proxies_storage
+from proxies.models import BatchItem, Proxy, Thumbnail, proxies_storage
 from proxies.outcomes import NEEDS_WORK, NOT_NEEDED, Outcome
 from proxies.queries import proxy_state_of
 from proxies.rendering.render import Reason
@@ -163,6 +164,16 @@ class ProxyActionsMixin(viewsets.GenericViewSet[MediaFile]):
         return Response(
             _answer(result, request), status=status.HTTP_201_CREATED if made else status.HTTP_200_OK
         )
+
+    @extend_schema(responses={(200, "image/jpeg"): bytes, 304: None})
+    @action(detail=True)
+    def thumbnail(self, request: Request, pk: str | None = None) -> HttpResponseBase:
+        """Return a JPEG of the file's picture of at most 256 px; 404 until a worker has decoded the file."""
+        row = Thumbnail.objects.filter(source=self.get_object()).first()
+        if row is None:
+            raise NotFound
+        version = f"{row.source_fingerprint}-{row.version}"
+        return bytes_response(request, bytes(row.image), content_type="image/jpeg", version=version)
 
 
 class ProxyFilter(StrictFilterSet):

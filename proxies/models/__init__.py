@@ -3,7 +3,14 @@
 from proxies.models.batch import Batch, BatchItem, BatchItemQuerySet
 from proxies.models.failure import ProxyFailure, Quarantine
 from proxies.models.lease import ProxyLease
-from proxies.models.proxy import DiscardedProxy, MeasuredImageField, Proxy, ProxyQuerySet, proxies_storage
+from proxies.models.proxy import (
+    DiscardedProxy,
+    MeasuredImageField,
+    Proxy,
+    ProxyQuerySet,
+    Thumbnail,
+    proxies_storage,
+)
 from proxies.models.worker import Heartbeat, WorkerSlot, WorkerState
 
 __all__ = [
@@ -18,6 +25,7 @@ __all__ = [
     "ProxyLease",
     "ProxyQuerySet",
     "Quarantine",
+    "Thumbnail",
     "WorkerSlot",
     "WorkerState",
     "proxies_storage",

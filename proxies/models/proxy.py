@@ -95,6 +95,27 @@ class Proxy(models.Model):
         return (self.source_fingerprint, self.recipe) == (source.fingerprint, profile.recipe)
 
 
+class Thumbnail(models.Model):
+    """A small JPEG of an original, which also shows that its bytes have been decoded.
+
+    It is kept in its row, because it has a few kilobytes: no file can be lost or left over.
+    """
+
+    source = models.OneToOneField(MediaFile, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    source_fingerprint = models.CharField(max_length=80)
+    version = models.PositiveSmallIntegerField()
+    width = models.PositiveSmallIntegerField()
+    height = models.PositiveSmallIntegerField()
+    image = models.BinaryField()
+    created_at = models.DateTimeField(default=now)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"thumbnail of file {self.source_id}"
+
+
 class DiscardedProxy(RemovalNote):
     """A proxy file that is being written, or that no row refers to any more.
 

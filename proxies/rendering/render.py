@@ -31,12 +31,14 @@ from proxies.rendering.encode import Encoded, encode
 from proxies.rendering.pixel_sources import Source, source_of
 from proxies.rendering.profiles import ProxyProfile
 from proxies.rendering.resize import Resizer
+from proxies.rendering.thumbnail import Thumbnail, make_thumbnail, thumbnail_size
 from proxies.rendering.verify import SMALLEST, Verdict, compare, fine_averages
 
 __all__ = [
     "Reason",
     "Rendered",
     "calculate_target_dimensions",
+    "check",
     "get_optimal_format",
     "proxy_reasons",
     "render",
@@ -83,6 +85,7 @@ class Rendered:
         height: px.
         sha256: of ``data``, in hexadecimal.
         provenance: see `docs/formats.md`.
+        thumbnail: of the same picture.
     """
 
     data: bytes
@@ -91,6 +94,7 @@ class Rendered:
     height: int
     sha256: str
     provenance: dict[str, Json]
+    thumbnail: Thumbnail
 
 
 def calculate_target_dimensions(width: int, height: int, profile: ProxyProfile) -> tuple[int, int]:
@@ -167,6 +171,7 @@ def render(
             "quality": encoded.quality,
             "facts_changed": opened.facts != facts,
         }
+        thumbnail = make_thumbnail(made.image, resizer)
     width, height = encoded.size
     return Rendered(
         data=encoded.data,
@@ -175,7 +180,28 @@ def render(
         height=height,
         sha256=hashlib.sha256(encoded.data).hexdigest(),
         provenance=provenance,
+        thumbnail=thumbnail,
     )
+
+
+def check(stream: BinaryIO, *, limits: Limits = DEFAULT_LIMITS, resizer: Resizer = "auto") -> Thumbnail:
+    """Decode the whole image in ``stream``, which shows that it can be read, and return its thumbnail.
+
+    Args:
+        stream: seekable; left open, at an unspecified position.
+        limits: checked before any pixel is decoded.
+        resizer: ``pillow`` to do without SIMD.
+
+    Raises:
+        MediaError: for the same reasons as `render`.
+    """
+    with open_image(stream, limits) as opened:
+        target = thumbnail_size(opened.facts.width, opened.facts.height)
+        stored_target = target if opened.turn < FIRST_SIDEWAYS else target[::-1]
+        source = source_of(opened, stream, stored_target, limits)
+        with named_errors(opened.facts.format):
+            small, _ = source.resized(stored_target, resizer)
+            return make_thumbnail(_Picture(opened, source).finished(small).image, resizer)
 
 
 @dataclass(frozen=True, slots=True)

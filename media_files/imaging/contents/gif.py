@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import BinaryIO, Final
 
 from media_files.imaging.contents.found import MAX_KEPT, Contents
+from media_files.imaging.formats.metered import PER_READ, spend
 
 _HEADER_BYTES: Final = 13
 _DESCRIPTOR_BYTES: Final = 9
@@ -105,6 +106,7 @@ class _Walk:
         pieces: list[bytes] = []
         length = 0
         while (size := self.take(1)) and size != b"\x00":
+            spend(self._stream, PER_READ)
             piece = self.take(size[0])
             if kept:
                 pieces += (size, piece)

@@ -10,6 +10,7 @@ from typing import BinaryIO, Final
 
 from media_files.imaging.contents import profiles
 from media_files.imaging.contents.found import MAX_BLOCKS, MAX_KEPT, Contents
+from media_files.imaging.formats.jpeg import fill_bytes
 
 _BLOCK: Final = 1 << 16
 _OVERLAP: Final = 2
@@ -89,7 +90,7 @@ class _Walk:
                 return at + 2
             if marker == _FILL or marker in _WITHOUT_LENGTH:
                 self._contents.add_unknown()
-                at += 1 if marker == _FILL else 2
+                at += fill_bytes(self._stream, at) if marker == _FILL else 2
                 continue
             length = int.from_bytes(head[2:], "big")
             content = self._stream.read(max(0, length - 2))

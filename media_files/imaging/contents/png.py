@@ -95,7 +95,7 @@ def _take(contents: Contents, stream: BinaryIO, chunk: Chunk) -> None:
     if chunk.type == b"eXIf":
         contents.add_exif(_data(stream, chunk))
     elif chunk.type in _TEXTS:
-        _take_text(contents, *text_of(chunk.type, _data(stream, chunk)))
+        _take_text(contents, *text_of(stream, chunk))
     elif chunk.type == b"iCCP":
         contents.has_extra = True
     else:

@@ -35,6 +35,7 @@ _SCAN: Final = 0xDA
 _END: Final = 0xD9
 _BARE_MARKERS: Final = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
 _PADDING: Final = 0xFF
+_FILL_BLOCK: Final = 1 << 16
 _COMMENT, _PHOTOSHOP = 0xFE, 0xED
 _NEEDLESS: Final = frozenset({_COMMENT, _PHOTOSHOP})
 _LEAST_BYTES: Final = {0xE0: (b"JFIF", 14), 0xE2: (b"ICC_PROFILE\x00", 14), 0xEE: (b"Adobe", 12)}
@@ -109,19 +110,28 @@ class HeaderSegment(NamedTuple):
 
 
 def header_segments(stream: BinaryIO) -> Iterator[HeaderSegment]:
-    """Yield the segments before the first scan."""
+    """Yield the segments up to the header of the first scan. The bytes 0xFF between them are not yielded."""
     at = len(START_OF_IMAGE)
     for _ in range(_MAX_SEGMENTS):
         stream.seek(at)
         head = stream.read(_SEGMENT_HEAD)
-        if len(head) < _SEGMENT_HEAD or head[0] != _PADDING or head[1] == _SCAN:
+        if len(head) < _SEGMENT_HEAD or head[0] != _PADDING:
             return
         if head[1] == _PADDING:
-            at += 1
+            at += fill_bytes(stream, at)
             continue
         end = at + 2 + max(2, int.from_bytes(head[2:], "big"))
         yield HeaderSegment(head[1], at, at + _SEGMENT_HEAD, end)
+        if head[1] == _SCAN:
+            return
         at = end
+
+
+def fill_bytes(stream: BinaryIO, at: int) -> int:
+    """Return how many of the bytes 0xFF from ``at`` on precede the one that begins a marker, at least 1."""
+    stream.seek(at)
+    block = stream.read(_FILL_BLOCK)
+    return max(1, len(block) - len(block.lstrip(b"\xff")) - 1)
 
 
 def is_arithmetic(stream: BinaryIO) -> bool:
@@ -130,17 +140,19 @@ def is_arithmetic(stream: BinaryIO) -> bool:
 
 
 def without_metadata(stream: BinaryIO) -> BinaryIO:
-    """Return the file without the segments that Pillow would stop at, though its pixels do not need them.
+    """Return the file without what Pillow would stop at or take long for, though its pixels do not need it.
 
-    These are comments, Photoshop's resources, and headers and profiles that are too short.
+    These are comments, Photoshop's resources, headers and profiles that are too short, and fill bytes.
     """
     stream.seek(0, os.SEEK_END)
     size = stream.tell()
-    parts, at = [], 0
+    parts, at, end = [], 0, len(START_OF_IMAGE)
     for segment in header_segments(stream):
-        if _is_needless(stream, segment):
-            parts.append((at, segment.at))
-            at = segment.end
+        is_needless = _is_needless(stream, segment)
+        if is_needless or segment.at > end:
+            parts.append((at, end))
+            at = segment.end if is_needless else segment.at
+        end = segment.end
     stream.seek(0)
     return cast("BinaryIO", Spliced(stream, [*parts, (at, size)])) if parts and at < size else stream
 

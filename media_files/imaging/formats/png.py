@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from media_files.errors import CorruptImage, ImageTooLarge
+from media_files.imaging.formats.metered import spend
 from media_files.imaging.formats.spliced import Spliced
 
 SIGNATURE_BYTES: Final = 8
@@ -118,13 +119,14 @@ def _data(stream: BinaryIO, chunk: Chunk, most: int) -> bytes:
     return stream.read(min(chunk.size, most))
 
 
-def _inflate(packed: bytes, most: int) -> bytes | None:
+def _inflate(stream: BinaryIO, packed: bytes, most: int) -> bytes | None:
     """Return what ``packed`` decompresses to: nothing if it is damaged, None if longer than ``most``."""
     inflater = zlib.decompressobj()
     try:
         plain = inflater.decompress(packed, most)
     except zlib.error:
         return b""
+    spend(stream, len(plain))
     return None if inflater.unconsumed_tail else plain
 
 
@@ -140,14 +142,14 @@ def _header(data: bytes) -> Header:
     )
 
 
-def text_of(kind: bytes, data: bytes) -> tuple[bytes, bytes | None]:
+def text_of(stream: BinaryIO, chunk: Chunk) -> tuple[bytes, bytes | None]:
     """Return the keyword and the text of a tEXt, zTXt or iTXt chunk; None for a text that is too long."""
-    keyword, _, rest = data.partition(b"\x00")
-    if kind == b"zTXt":
-        return keyword, _inflate(rest[1:], MAX_TEXT)
-    if kind == b"iTXt":
+    keyword, _, rest = _data(stream, chunk, chunk.size).partition(b"\x00")
+    if chunk.type == b"zTXt":
+        return keyword, _inflate(stream, rest[1:], MAX_TEXT)
+    if chunk.type == b"iTXt":
         packed, text = rest[:1] == b"\x01", rest[2:].split(b"\x00", 2)[-1]
-        return keyword, _inflate(text, MAX_TEXT) if packed else text
+        return keyword, _inflate(stream, text, MAX_TEXT) if packed else text
     return keyword, rest
 
 
@@ -182,13 +184,13 @@ class _Gatherer:
         elif chunk.type == b"iCCP" and self.profile is None:
             self.profile = self._profile(chunk)
         elif chunk.type in (b"tEXt", b"zTXt", b"iTXt"):
-            self._take_text(*text_of(chunk.type, _data(self._stream, chunk, chunk.size)))
+            self._take_text(*text_of(self._stream, chunk))
 
     def _profile(self, chunk: Chunk) -> bytes | None:
         if not _checksum_holds(self._stream, chunk):
             return None
         packed = _data(self._stream, chunk, chunk.size).partition(b"\x00")[2][1:]
-        profile = _inflate(packed, MAX_PROFILE)
+        profile = _inflate(self._stream, packed, MAX_PROFILE)
         if profile is None:
             raise ImageTooLarge(
                 f"Its colour profile unpacks to more than the {MAX_PROFILE} bytes that are allowed. "

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal
 
+from media_files.imaging.formats.metered import spend
+
 MAX_ENTRIES: Final = 4096
 """Most entries of a directory. Cameras write fewer than 100."""
 
@@ -18,6 +20,7 @@ MAX_VALUES: Final = 4096
 """Most values of an entry that are unpacked."""
 
 _ORDERS: Final[dict[bytes, Literal["<", ">"]]] = {b"II": "<", b"MM": ">"}
+_UNITS_PER_ENTRY: Final = 64
 _CLASSIC: Final = 42
 _BIG: Final = 43
 _FORMATS: Final = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
@@ -92,6 +95,7 @@ class TiffReader:
         count = self._unpack("Q" if self._big else "H", self._read(offset, head))[0]
         if not 0 < count <= MAX_ENTRIES:
             raise TiffError(f"a directory of {count} entries")
+        spend(self._stream, count * _UNITS_PER_ENTRY)
         data = self._read(offset + head, count * size + inline)
         entries: dict[int, Entry] = {}
         for at in range(0, count * size, size):
