@@ -19,6 +19,7 @@ from PIL import Image, ImageFile
 from media_files.imaging.formats.png import without_metadata
 
 _DECODERS: Final[Mapping[str | None, str]] = {"PNG": "spng_decode", "WEBP": "webp_decode"}
+_NAMES: Final[Mapping[str | None, str]] = {"PNG": "libspng", "WEBP": "libwebp"}
 _MODES: Final = frozenset({"L", "RGB", "RGBA"})
 _ONE_BYTE_A_SAMPLE: Final = 1
 
@@ -55,6 +56,7 @@ def decode(image: ImageFile.ImageFile, stream: BinaryIO) -> Image.Image | None:
     if samples.shape != shape or samples.itemsize != _ONE_BYTE_A_SAMPLE:
         return None
     pixels = Image.frombuffer(image.mode, image.size, samples, "raw", image.mode, 0, 1)
+    image.info["decoder"] = _NAMES[image.format]
     pixels.info = image.info
     return pixels
 

@@ -16,7 +16,7 @@ from typing import BinaryIO, Final, Literal
 
 from PIL import Image
 
-from media_files.errors import CorruptImage
+from media_files.errors import CorruptImage, UnsupportedFormat
 from media_files.imaging.decoding import named_errors
 from media_files.imaging.inspection import (
     DEFAULT_LIMITS,
@@ -26,7 +26,15 @@ from media_files.imaging.inspection import (
     Opened,
     open_image,
 )
-from proxies.rendering.colour import Coloured, drop_opaque_alpha, is_transparent, to_srgb
+from media_files.imaging.second_decoders import decode_again
+from proxies.rendering.colour import (
+    Coloured,
+    drop_opaque_alpha,
+    is_transparent,
+    may_be_transparent,
+    to_8_bit,
+    to_srgb,
+)
 from proxies.rendering.encode import Encoded, encode
 from proxies.rendering.pixel_sources import Source, source_of
 from proxies.rendering.profiles import ProxyProfile
@@ -49,6 +57,15 @@ Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 SAMPLE_ONE_IN: Final = 16
 """One in this many proxies is compared with its original. A comparison takes a tenth of the time of making a
 proxy. A bug in a resizer or decoder affects all images, so a sample finds it."""
+
+_DECODERS: Final[Mapping[str, str]] = {
+    "JPEG": "libjpeg-turbo",
+    "WEBP": "libwebp",
+    "JPEG2000": "OpenJPEG",
+    "HEIF": "libheif",
+    "AVIF": "libavif",
+}
+"""The library that decodes a format through Pillow, where that is not Pillow itself."""
 
 _TRANSPOSE: Final[Mapping[int, Image.Transpose]] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -165,7 +182,8 @@ def render(
         stored_target = target if opened.turn < FIRST_SIDEWAYS else target[::-1]
         source = source_of(opened, stream, stored_target, limits)
         with named_errors(opened.facts.format):
-            made, encoded = _make_checked(_Picture(opened, source), stored_target, profile, resizer)
+            picture = _Picture(opened, source, stream)
+            made, encoded = _make_checked(picture, stored_target, profile, resizer)
         provenance: dict[str, Json] = {
             **made.provenance,
             "quality": encoded.quality,
@@ -201,7 +219,7 @@ def check(stream: BinaryIO, *, limits: Limits = DEFAULT_LIMITS, resizer: Resizer
         source = source_of(opened, stream, stored_target, limits)
         with named_errors(opened.facts.format):
             small, _ = source.resized(stored_target, resizer)
-            return make_thumbnail(_Picture(opened, source).finished(small).image, resizer)
+            return make_thumbnail(_Picture(opened, source, stream).finished(small).image, resizer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +228,7 @@ class _Picture:
 
     opened: Opened
     source: Source
+    stream: BinaryIO
 
     def finished(self, image: Image.Image) -> Coloured:
         """Return a reduced version of the stored pixels, turned upright and converted to sRGB."""
@@ -243,7 +262,10 @@ def _make_checked(
     gains = picture.source.reduction.luma_gains
     made = _make(picture, target, resizer)
     encoded = encode(made.image, profile, resizer, gains)
-    if not is_sampled(encoded.data) or _likeness(picture, made.image) == "alike":
+    if not is_sampled(encoded.data):
+        return made, encoded
+    made.provenance["second_decoder"] = _second_verdict(picture, made.image)
+    if _likeness(picture, made.image) == "alike":
         return made, encoded
     made = _make(picture, target, "pillow")
     if _likeness(picture, made.image) == "different":
@@ -252,6 +274,33 @@ def _make_checked(
             "Save the picture again in an image editor and upload that."
         )
     return made, encode(made.image, profile, "pillow", gains)
+
+
+def _second_verdict(picture: _Picture, proxy: Image.Image) -> str:
+    """Compare a proxy with what a second decoder sees.
+
+    Returns:
+        ``agrees``; ``none`` if there is no second decoder, and ``fails`` if it cannot read the file.
+
+    Raises:
+        UnsupportedFormat: the two decoders see different pictures.
+    """
+    opened = picture.opened
+    try:
+        again = decode_again(opened.image, picture.stream, opened.turn)
+    except Exception:  # noqa: BLE001 - decoders raise anything; the first one has read the picture
+        return "fails"
+    if again is None or min(proxy.size) < SMALLEST:
+        return "none"
+    pixels = to_8_bit(again, alpha=may_be_transparent(again))
+    original = picture.finished(fine_averages(pixels))
+    converted = original.profile == "converted" or pixels.mode in ("CMYK", "LAB")
+    if compare(original.image, fine_averages(proxy), converted=converted) == "different":
+        raise UnsupportedFormat(
+            f"Two decoders read this {opened.facts.format} picture differently, so no proxy was kept. "
+            "Save it again in an image editor."
+        )
+    return "agrees"
 
 
 def _likeness(picture: _Picture, proxy: Image.Image) -> Verdict:
@@ -277,6 +326,9 @@ def _make(picture: _Picture, target: tuple[int, int], resizer: Resizer) -> _Made
         "frames_dropped": opened.facts.frames - 1,
         "alpha": "kept" if coloured.image.mode == "RGBA" else "none",
         "resizer": resized_by,
+        "decoder": opened.image.info.get("decoder", _DECODERS.get(opened.facts.format, "Pillow")),
+        "combination": opened.image.info.get("combination", f"{opened.facts.format}, {opened.facts.mode}"),
+        "second_decoder": "not asked",
     }
     return _Made(coloured.image, provenance)
 

@@ -180,6 +180,9 @@ class TestRender:
             "frames_dropped": 0,
             "alpha": "none",
             "resizer": FAST if resizer == "auto" else "pillow",
+            "decoder": "libjpeg-turbo",
+            "combination": "JPEG, RGB",
+            "second_decoder": "not asked",
             "quality": 85,
             "facts_changed": False,
         }

@@ -40,13 +40,14 @@ class BmpImage(BmpImagePlugin.BmpImageFile):
 
     def _open(self) -> None:
         assert self.fp is not None  # noqa: S101 - just given
-        self._layout = _read_layout(self.fp.read(_MASKS_AT + 16))
+        self.layout = _read_layout(self.fp.read(_MASKS_AT + 16))
         self.fp.seek(0)
-        if self._layout is None:
+        if self.layout is None:
             super()._open()
             return
-        self._size = self._layout.size
-        self._mode = "RGBA" if self._layout.masks[3] else "RGB"
+        self.info["decoder"] = "NovaProxy"
+        self._size = self.layout.size
+        self._mode = "RGBA" if self.layout.masks[3] else "RGB"
 
     def load(self) -> Any:
         """Decode the picture.
@@ -55,8 +56,8 @@ class BmpImage(BmpImagePlugin.BmpImageFile):
             CorruptImage: rows are missing.
             UnsupportedFormat: numpy is not installed.
         """
-        if self._layout is not None and self._im is None:
-            self.im = self._decoded(self._layout).im
+        if self.layout is not None and self._im is None:
+            self.im = self._decoded(self.layout).im
         return super().load()
 
     def _decoded(self, layout: _Layout) -> Image.Image:
