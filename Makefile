@@ -4,7 +4,7 @@ PORT ?= 8000
 BIN := .venv/bin
 TESTS ?=
 
-.PHONY: run test lint docs bench chaos simulation-proof fuzz docs-formats docs-licences lock clean
+.PHONY: run test lint docs bench chaos messages simulation-proof fuzz docs-formats docs-licences lock clean
 
 # Set up, import (PHOTOS=folder), make the proxies, serve on 127.0.0.1:$(PORT) until Ctrl-C.
 run: .venv/installed
@@ -64,6 +64,10 @@ docs-formats: .venv/installed-dev
 # The table of docs/licences.md, from the installed wheels.
 docs-licences: .venv/installed-dev
 	$(BIN)/python -m novaproxy_site.tests.licences --write
+
+# Update the catalogues in locale/ from the sources, compile them, and list what is not translated. Needs GNU gettext.
+messages: .venv/installed-dev
+	$(BIN)/python -m novaproxy_site.tests.translations --write
 
 # Measure beside the hardware's limit and other libraries (docs/performance.md). SHORT=1 takes under two
 # minutes, PHOTOS=folder takes your own photographs, ONLY="pixels growth" answers some of the questions.

@@ -24,6 +24,7 @@ PACKAGES = {
     "tiffcp": "libtiff-tools",
     "tificc": "liblcms2-utils",
     "vips": "libvips-tools",
+    **dict.fromkeys(("msgattrib", "msgfmt", "msgmerge", "msgunfmt", "msguniq", "xgettext"), "gettext"),
 }
 COLORD = Path("/usr/share/color/icc/colord")
 GHOSTSCRIPT = Path("/usr/share/color/icc/ghostscript")

@@ -18,7 +18,8 @@ from novaproxy_site.tests.installation import ROOT
 
 APPS = ("novaproxy_site", "media_files", "proxies", "analysis")
 # What a build reads. It writes build/ and *.egg-info beside it, and so works in a copy.
-SOURCES = (*APPS, "templates", "pyproject.toml", "setup.py", "requirements.in", "README.md", "LICENSE")
+FILES = ("pyproject.toml", "setup.py", "requirements.in", "README.md", "LICENSE")
+SOURCES = (*APPS, "templates", "locale", *FILES)
 
 FIND_TEMPLATES = """
 import sys
@@ -43,11 +44,13 @@ settings.configure(
 django.setup()
 from django.contrib.staticfiles import finders
 from django.template.loader import get_template
+from django.utils.translation.trans_real import all_locale_paths
 
 for name in sys.argv[2:]:
     origin = get_template(name).origin.name
     assert origin.startswith(sys.argv[1]), f"{name} is read from {origin}"
 assert finders.find("proxies/batch.js").startswith(sys.argv[1])
+assert f"{sys.argv[1]}/media_files/locale" in all_locale_paths()
 """
 
 
@@ -95,6 +98,7 @@ def test_it_holds_every_file_of_the_apps_but_their_tests(wheel: zipfile.ZipFile)
     for path in files_below("templates"):
         folder = path.split("/")[1]
         files.add(f"{owner.get(folder, folder)}/{path}")
+    files |= {f"media_files/{path}" for path in files_below("locale") if path.endswith(".mo")}
     found = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert found == files
     # So that an empty checkout would not pass.
@@ -102,6 +106,7 @@ def test_it_holds_every_file_of_the_apps_but_their_tests(wheel: zipfile.ZipFile)
         "proxies/migrations/0001_initial.py",
         "proxies/static/proxies/batch.js",
         "proxies/templates/proxies/batch.html",
+        "media_files/locale/de/LC_MESSAGES/django.mo",
         "analysis/prices.toml",
     } <= found
 
@@ -118,7 +123,7 @@ def test_its_metadata_comes_from_the_sources(wheel: zipfile.ZipFile) -> None:
     assert "Django~=5.2.0" in metadata.get_all("Requires-Dist", [])
 
 
-def test_another_project_finds_its_templates_and_static_files(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+def test_another_project_finds_its_files(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     installed = tmp_path / "site-packages"
     wheel.extractall(installed)
     names = [str(Path(name).relative_to("templates")) for name in sorted(files_below("templates"))]

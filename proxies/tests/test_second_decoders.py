@@ -14,6 +14,7 @@ from media_files.imaging import fast_decoders
 from media_files.imaging.formats.tiff_image import TiffImage
 from proxies.rendering import render
 from proxies.rendering.profiles import NOVA
+from proxies.rendering.verify import SMALLEST
 from proxies.tests.rendering import made, photograph
 
 
@@ -29,7 +30,7 @@ FILES = {
     "TIFF, LZW": _file("TIFF", compression="tiff_lzw"),
     "BMP": _file("BMP"),
 }
-LARGE = render.SMALLEST
+LARGE = SMALLEST
 
 
 @pytest.fixture(autouse=True)
