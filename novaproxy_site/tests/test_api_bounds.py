@@ -32,7 +32,7 @@ def test_the_filter_of_a_batch_has_the_same_limits(api):
         "/api/batch/image-proxy", {"filter": {"q": "word " * 9000}, "dry_run": True}, format="json"
     )
     assert answer.status_code == 400
-    assert "words; 20 are allowed" in str(answer.json())
+    assert "characters; 200 are allowed" in str(answer.json())
 
 
 @pytest.mark.parametrize("value", ["", None])
