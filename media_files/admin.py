@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, cast
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList, ChangeListSearchForm
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import QuerySet
@@ -25,6 +26,7 @@ from django.views.decorators.csrf import csrf_protect
 from media_files.conf import limits
 from media_files.errors import MediaError
 from media_files.facts import FileFacts, read_facts
+from media_files.free_text import text_fault
 from media_files.imaging.formats.signatures import CONTENT_TYPES
 from media_files.localised import human_bytes, number
 from media_files.models import MediaFile
@@ -130,10 +132,30 @@ class FormatFilter(admin.SimpleListFilter):
         return queryset.filter(format=self.value()) if self.value() else queryset
 
 
+class SearchForm(ChangeListSearchForm):
+    """The search of a list, limited like every text that is searched for."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields[SEARCH_VAR].validators.append(_refuse_long_search)
+
+
+def _refuse_long_search(text: str) -> None:
+    if fault := text_fault(text):
+        raise ValidationError(fault)
+
+
+class LimitedChangeList(ChangeList):
+    search_form_class = SearchForm
+
+
 class TitledList(AnyModelAdmin):
-    """A change list with a custom title instead of "Select ... to change"."""
+    """A change list with a custom title instead of "Select ... to change", and a limited search."""
 
     list_title: ClassVar[StrOrPromise]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return LimitedChangeList
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

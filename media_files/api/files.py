@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import QuerySet
+from django.forms import IntegerField
 from django.http import HttpResponseBase
 from django.utils.datastructures import MultiValueDict
 from django_filters import rest_framework as filters
@@ -23,13 +24,18 @@ from rest_framework.reverse import reverse
 from media_files.api.parsers import UploadParser, refuse_too_long
 from media_files.api.permissions import ActionPermissions
 from media_files.api.schema import FaultSerializer
+from media_files.free_text import text_fault
 from media_files.models import MediaFile
 from media_files.services import add_file
 from media_files.serving import file_response
 from media_files.storage.base import media_storage
 
+LARGEST_ID: Final = 2**63 - 1
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
+NAMED: Final = 5
+"""How many unknown names an error lists."""
+
 PAGING: Final = frozenset({"cursor", "page_size"})
 # Forms of this site's pages send this field along.
 _CSRF_FIELD: Final = "csrfmiddlewaretoken"
@@ -69,7 +75,7 @@ class StrictSerializer(serializers.Serializer[Any]):
     def to_internal_value(self, data: Any) -> Any:
         known = ", ".join(self.fields) or "none"
         unknown = sorted(str(key) for key in data if not self._knows(str(key)))
-        faults: dict[str, Any] = {key: [f"Unknown key. Known are: {known}."] for key in unknown}
+        faults: dict[str, Any] = unknown_names(unknown, f"Unknown key. Known are: {known}.")
         try:
             value = super().to_internal_value(data)
         except ValidationError as error:
@@ -84,6 +90,14 @@ class StrictSerializer(serializers.Serializer[Any]):
         # Forms send {"filter": {"type": ...}} as filter.type=...
         name, dot, _ = key.partition(".")
         return key in self.fields or (bool(dot) and isinstance(self.fields.get(name), serializers.DictField))
+
+
+def unknown_names(names: Sequence[str], message: str) -> dict[str, list[str]]:
+    """Return an error for each of the first few names; the last one counts the others."""
+    faults = {name: [message] for name in names[:NAMED]}
+    if len(names) > NAMED:
+        faults[names[NAMED - 1]].append(f"There are {len(names) - NAMED:,} more like it.")
+    return faults
 
 
 class OneFileField(serializers.FileField):
@@ -136,15 +150,21 @@ class StrictFilterSet(filters.FilterSet):
 
     def _faults(self) -> Iterator[tuple[str, str]]:
         data = self.data or {}
-        known = ", ".join([*self.filters, *sorted(self.ALSO_KNOWN)])
-        for key, value in sorted(data.items()):
+        names = [*self.filters, *sorted(self.ALSO_KNOWN)]
+        message = f"Unknown parameter. Known are: {', '.join(names)}."
+        for key, faults in unknown_names(sorted(set(data) - set(names)), message).items():
+            yield key, " ".join(faults)
+        for key in sorted(set(data) & set(names)):
             times = len(data.getlist(key)) if isinstance(data, MultiValueDict) else 1
-            if key not in self.filters and key not in self.ALSO_KNOWN:
-                yield key, f"Unknown parameter. Known are: {known}."
-            elif times > 1:
+            value = data[key]
+            if times > 1:
                 yield key, f"Given {times} times. Only one would count: give it once."
             elif isinstance(value, str) and not _is_text(value):
                 yield key, "That is no text: half a character is in it."
+            elif value == "" and key in self.filters:
+                yield key, "This filter is empty. Leave it out, or give it a value."
+            elif fault := text_fault(str(value)):
+                yield key, fault
 
 
 class LengthRequired(APIException):
@@ -189,6 +209,15 @@ class MomentFilter(filters.IsoDateTimeFilter):
                 # The first or last day of the calendar can overflow when converted to UTC.
                 value = _FIRST if value.year == 1 else _LAST
         return super().filter(qs, value)
+
+
+class IdFilter(filters.NumberFilter):
+    """The id of another row: a whole number from 1."""
+
+    field_class = IntegerField  # type: ignore[assignment] # a whole number; the base takes decimals
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(min_value=1, max_value=LARGEST_ID, **options)
 
 
 class MediaFileFilter(StrictFilterSet):

@@ -15,7 +15,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from media_files.api.files import NewestFirst, StrictAddressMixin, StrictFilterSet, StrictSerializer
+from media_files.api.files import (
+    IdFilter,
+    NewestFirst,
+    StrictAddressMixin,
+    StrictFilterSet,
+    StrictSerializer,
+)
 from media_files.api.permissions import ActionPermissions
 from media_files.api.schema import FaultSerializer
 from media_files.errors import SourceMissing
@@ -177,7 +183,7 @@ class ProxyActionsMixin(viewsets.GenericViewSet[MediaFile]):
 
 
 class ProxyFilter(StrictFilterSet):
-    source = filters.NumberFilter(field_name="source_id", max_value=2**63 - 1, help_text="The original's id.")
+    source = IdFilter(field_name="source_id", help_text="The original's id.")
     profile = filters.CharFilter()
     file_type = filters.ChoiceFilter(choices=Proxy.FileType.choices)
 
