@@ -19,7 +19,7 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext, ngettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
@@ -140,7 +140,7 @@ class BatchAdmin(TitledList, ShownByTemplate, Kept, BatchModelAdmin):
     def batch(self, row: Batch) -> str:
         return batch_name(row.pk, standing=bool(row.standing))
 
-    @admin.display(description=_("what"))
+    @admin.display(description=pgettext_lazy("column of batches: the operation", "what"))
     def what(self, row: Batch) -> str:
         switched_on = (word_of(name) for name, on in row.parameters.items() if on is True)
         return ", ".join([str(page_of(row.operation).label), *switched_on])
@@ -153,7 +153,7 @@ class BatchAdmin(TitledList, ShownByTemplate, Kept, BatchModelAdmin):
     def progress(self, row: Batch) -> SafeString:
         return render_to_string("proxies/batch_glance.html", {"batch": row, "progress": _progress(row)})
 
-    @admin.display(description=_("by"))
+    @admin.display(description=pgettext_lazy("column of batches: who started it", "by"))
     def who(self, row: Batch) -> str:
         if row.created_by:
             return row.created_by.get_username()
@@ -163,7 +163,7 @@ class BatchAdmin(TitledList, ShownByTemplate, Kept, BatchModelAdmin):
     def started(self, row: Batch) -> str:
         return "-" if row.standing else _moment_text(row.created_at)
 
-    @admin.display(description=_("took"))
+    @admin.display(description=pgettext_lazy("column of batches: its duration", "took"))
     def lasted(self, row: Batch) -> str:
         return "-" if row.standing else duration(_progress(row).elapsed_seconds)
 
@@ -309,7 +309,7 @@ class BatchItemAdmin(TitledList, Kept, ItemModelAdmin):
     def status(self, row: BatchItem) -> SafeString:
         return badge(row.outcome or row.state, page_of(row.batch.operation).happened.get(row.outcome, ""))
 
-    @admin.display(description=_("why"))
+    @admin.display(description=pgettext_lazy("column of files: the reason", "why"))
     def why(self, row: BatchItem) -> str:
         return f"{row.message} ({row.error})" if row.error else reasons_text(row.reasons) or "-"
 

@@ -21,7 +21,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
-from django.utils.translation import gettext, ngettext, pgettext
+from django.utils.translation import gettext, ngettext, pgettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from media_files.admin import (
@@ -132,7 +132,7 @@ class ProxyStateFilter(admin.SimpleListFilter):
 class FailedInFilter(admin.SimpleListFilter):
     """Filter by the batch in which the files failed; shown only where a link from the batch has set it."""
 
-    title = _("failed in")
+    title = pgettext_lazy("filter: the batch in which files failed", "failed in")
     parameter_name = "failed_in"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -248,7 +248,7 @@ class ProxyAdmin(TitledList, DeletesInPages, MadeByTheMachine, ProxyModelAdmin):
         url = reverse("admin:media_files_mediafile_change", args=[row.source_id])
         return format_html('<a href="{}">{}</a>', url, row.source)
 
-    @admin.display(description=_("made"), ordering="created_at")
+    @admin.display(description=pgettext_lazy("column of proxies: the date", "made"), ordering="created_at")
     def made(self, row: Proxy) -> str:
         return day_text(row.created_at)
 
@@ -375,7 +375,7 @@ class WorkerStateAdmin(TitledList, Kept, WorkerModelAdmin):
         difference = difference_in_words(row) if row.is_alive else ""
         return " ".join(text for text in (row.message, difference) if text) or "-"
 
-    @admin.display(description=_("seen"), ordering="beat_at")
+    @admin.display(description=pgettext_lazy("column of workers: last report", "seen"), ordering="beat_at")
     def heard_of(self, row: WorkerState) -> str:
         return gettext("%(duration)s ago") % {"duration": duration((now() - row.beat_at).total_seconds())}
 
