@@ -22,6 +22,7 @@ lint: .venv/installed-dev
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check
 	$(BIN)/python -m novaproxy_site.tests.licences
+	$(BIN)/python -m novaproxy_site.tests.translations
 	$(BUILD_DOCS)
 
 # Build the documentation site from nothing: a cached page would not repeat its warnings. Every warning is an error,
