@@ -20,6 +20,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from analysis import operation_pages  # noqa: F401 (registers them)
@@ -54,7 +55,7 @@ _LAST: Final = 10
 # URL name of the page that asks for confirmation before a file is forgotten.
 _FORGET: Final = "media_files_mediafile_forget"
 # Kinds of boxes that can be drawn over a picture, by key in a result.
-KINDS: Final = {"objects": "Objects", "text": "Text"}
+KINDS: Final = {"objects": _("Objects"), "text": _("Text")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +113,15 @@ class AnalysisFileAdminMixin(FileModelAdmin):
         if request.method == "POST":
             name = str(row)
             forget(row)
-            self.message_user(request, f"{name} was deleted and forgotten.", messages.SUCCESS)
+            self.message_user(
+                request,
+                gettext("%(name)s was deleted and forgotten.") % {"name": name},
+                messages.SUCCESS,
+            )
             return HttpResponseRedirect(reverse("admin:media_files_mediafile_changelist"))
         context = {
             **self.admin_site.each_context(request),
-            "title": f"Forget {row}",
+            "title": gettext("Forget %(name)s") % {"name": row},
             "opts": self.opts,
             "file": row,
             "answers": Analysis.objects.filter(file=row).count(),
@@ -135,7 +140,7 @@ class AnalysisFileAdminMixin(FileModelAdmin):
 class AnalysisAdmin(TitledList, ShownByTemplate, DeletesInPages, MadeByTheMachine, AnalysisModelAdmin):
     """List answers, show them on the picture, and delete them. Files are analysed from the file list."""
 
-    list_title = "Analyses"
+    list_title = _("Analyses")
     page_template = "analysis/result.html"
     change_list_template = "analysis/change_list.html"
     list_display = ["thumbnail", "file_name", "asked", "state", "said", "made"]
@@ -143,7 +148,7 @@ class AnalysisAdmin(TitledList, ShownByTemplate, DeletesInPages, MadeByTheMachin
     list_filter = ["provider", "status", ("created_at", AddedFilter)]
     list_select_related = ["file"]
     search_fields = ["file__original_name"]
-    search_help_text = "Part of the file's name. What models said is searched in the list of files."
+    search_help_text = _("Part of the file's name. What models said is searched in the list of files.")
     ordering = ["-id"]
     list_per_page = 50
     list_max_show_all = 200
@@ -168,15 +173,15 @@ class AnalysisAdmin(TitledList, ShownByTemplate, DeletesInPages, MadeByTheMachin
 
     # -- The list ----------------------------------------------------------------------------------
 
-    @admin.display(description="preview")
+    @admin.display(description=_("preview"))
     def thumbnail(self, row: Analysis) -> SafeString:
         return thumbnail(next(iter(row.original.proxies.all()), None), str(row.file))
 
-    @admin.display(description="file", ordering="file__original_name")
+    @admin.display(description=_("file"), ordering="file__original_name")
     def file_name(self, row: Analysis) -> str:
         return str(row.file)
 
-    @admin.display(description="asked")
+    @admin.display(description=pgettext_lazy("column of analyses: the model", "asked"))
     def asked(self, row: Analysis) -> SafeString:
         """Return provider and model in one column, so that the list and its filters fit 1280 px."""
         return format_html(
@@ -186,15 +191,15 @@ class AnalysisAdmin(TitledList, ShownByTemplate, DeletesInPages, MadeByTheMachin
             truncatechars(row.model, _MODEL),
         )
 
-    @admin.display(description="state")
+    @admin.display(description=_("state"))
     def state(self, row: Analysis) -> SafeString:
         return badge(row.error or row.status, row.message)
 
-    @admin.display(description="said")
+    @admin.display(description=pgettext_lazy("column of analyses: the answer", "said"))
     def said(self, row: Analysis) -> str:
         return truncatechars(said(row), _CAPTION) or "-"
 
-    @admin.display(description="made", ordering="id")
+    @admin.display(description=pgettext_lazy("column of analyses: the date", "made"), ordering="id")
     def made(self, row: Analysis) -> str:
         return day_text(row.created_at)
 
@@ -227,7 +232,7 @@ def layers(row: Analysis) -> list[Layer]:
     return [
         Layer(
             key,
-            label,
+            str(label),
             [
                 Drawn(
                     each["name"],

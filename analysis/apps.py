@@ -1,9 +1,10 @@
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 
 class AnalysisConfig(AppConfig):
     name = "analysis"
-    verbose_name = "Analysis"
+    verbose_name = _("Analysis")
 
     def ready(self) -> None:
         # Importing them registers the checks, operations and receivers.

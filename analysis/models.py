@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.deletion import Collector
 from django.utils.timezone import now
+from django.utils.translation import gettext_lazy as _
 
 from analysis.conf import conf
 from analysis.results import Result
@@ -67,9 +68,9 @@ class Analysis(models.Model):
     """
 
     class Status(models.TextChoices):
-        STARTED = "started"
-        DONE = "done"
-        FAILED = "failed"
+        STARTED = "started", _("Started")
+        DONE = "done", _("Done")
+        FAILED = "failed", _("Failed")
 
     class Sent(models.TextChoices):
         PROXY = "proxy"
@@ -83,7 +84,7 @@ class Analysis(models.Model):
         help_text="None once the file was deleted: the answer is then kept for the trash period.",
     )
     removed_at = models.DateTimeField(null=True, editable=False, help_text="When the file was deleted.")
-    provider = models.CharField(max_length=32)
+    provider = models.CharField(_("provider"), max_length=32)
     model = models.CharField(max_length=512, help_text="Of Nova its id, of Rekognition the feature.")
     request_version = models.CharField(max_length=64, help_text="Changes with all that decides the question.")
     question = models.TextField(blank=True, help_text="A free question; empty for the usual one.")
@@ -97,7 +98,7 @@ class Analysis(models.Model):
     height = models.PositiveIntegerField()
     source_fingerprint = models.CharField(max_length=80)
 
-    status = models.CharField(max_length=8, choices=Status, default=Status.STARTED)
+    status = models.CharField(_("state"), max_length=8, choices=Status, default=Status.STARTED)
     result = models.JSONField(default=dict, blank=True)
     raw = models.JSONField("raw answer", default=dict, blank=True)
     search_text = models.TextField(blank=True, editable=False)
@@ -122,7 +123,7 @@ class Analysis(models.Model):
     )
     holder = models.CharField(max_length=128, blank=True, editable=False)
     until = models.DateTimeField(null=True, editable=False)
-    created_at = models.DateTimeField(default=now)
+    created_at = models.DateTimeField(_("created at"), default=now)
     finished_at = models.DateTimeField(null=True, blank=True)
 
     objects = AnalysesOfFiles()
@@ -133,7 +134,8 @@ class Analysis(models.Model):
     KEY: ClassVar = ("sha256", "provider", "model", "request_version")
 
     class Meta:
-        verbose_name_plural = "analyses"
+        verbose_name = _("analysis")
+        verbose_name_plural = _("analyses")
         ordering = ["-id"]
         default_permissions = ("add", "view", "delete")
         constraints = [

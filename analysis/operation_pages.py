@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from analysis.options import BUDGET_DIGITS, BUDGET_PLACES
 from analysis.providers.nova import LONGEST_QUESTION
 from proxies.admin.operation_pages import OperationPage, profile_field, register
 from proxies.outcomes import Outcome
 
-_PLANNED: Final[dict[str, str]] = {
-    Outcome.CREATED: "will be sent to the model for the first time",
-    Outcome.REPLACED: "will be sent and billed again; earlier answers are kept",
-    Outcome.REUSED: "already answered; nothing is billed",
-    Outcome.SKIPPED: "nothing to ask",
-    Outcome.FAILED: "cannot be sent",
-    Outcome.QUARANTINED: "in quarantine and left alone",
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
+_PLANNED: Final[dict[str, StrOrPromise]] = {
+    Outcome.CREATED: _("will be sent to the model for the first time"),
+    Outcome.REPLACED: _("will be sent and billed again; earlier answers are kept"),
+    Outcome.REUSED: _("already answered; nothing is billed"),
+    Outcome.SKIPPED: _("nothing to ask"),
+    Outcome.FAILED: _("cannot be sent"),
+    Outcome.QUARANTINED: _("in quarantine and left alone"),
 }
-_HAPPENED: Final[dict[str, str]] = {
-    Outcome.CREATED: "answered for the first time",
-    Outcome.REPLACED: "answered again; earlier answers are kept",
-    Outcome.REUSED: "already answered; nothing was billed",
-    Outcome.SKIPPED: "nothing was asked",
-    Outcome.FAILED: "could not be answered",
-    Outcome.QUARANTINED: "in quarantine and left alone",
+_HAPPENED: Final[dict[str, StrOrPromise]] = {
+    Outcome.CREATED: _("answered for the first time"),
+    Outcome.REPLACED: _("answered again; earlier answers are kept"),
+    Outcome.REUSED: _("already answered; nothing was billed"),
+    Outcome.SKIPPED: _("nothing was asked"),
+    Outcome.FAILED: _("could not be answered"),
+    Outcome.QUARANTINED: _("in quarantine and left alone"),
 }
-_SWITCHES: Final = {"force": "Ask again what was answered before, and pay for it again."}
+_SWITCHES: Final[dict[str, StrOrPromise]] = {
+    "force": _("Ask again what was answered before, and pay for it again.")
+}
 
 
 class AnalysisPage(OperationPage):
@@ -35,15 +41,15 @@ class AnalysisPage(OperationPage):
         return {
             **super().fields(),
             "profile": profile_field(
-                "whose proxies are sent; rekognition keeps more pixels, for small faces and text."
+                _("whose proxies are sent; rekognition keeps more pixels, for small faces and text.")
             ),
             "max_cost": forms.DecimalField(
                 required=False,
                 min_value=0,
                 max_digits=BUDGET_DIGITS,
                 decimal_places=BUDGET_PLACES,
-                label="Budget",
-                help_text="US dollars, at which the batch pauses. Empty for that of the settings.",
+                label=_("Budget"),
+                help_text=_("US dollars, at which the batch pauses. Empty for that of the settings."),
             ),
         }
 
@@ -54,7 +60,7 @@ class QuestionPage(AnalysisPage):
             required=False,
             max_length=LONGEST_QUESTION,
             widget=forms.TextInput(attrs={"size": 60}),
-            help_text="ask this of each image, instead of the usual description.",
+            help_text=_("ask this of each image, instead of the usual description."),
         )
         return {**super().fields(), "question": question}
 
@@ -62,8 +68,8 @@ class QuestionPage(AnalysisPage):
 register(
     "analyze-nova",
     QuestionPage(
-        label="Analyze (Nova)",
-        description=(
+        label=_("Analyze (Nova)"),
+        description=_(
             "Asks Amazon Nova what each selected image shows: a caption, labels, text, and objects with "
             "boxes. It sends the proxy, never GPS data; each answer is paid for once."
         ),
@@ -77,8 +83,8 @@ register(
 register(
     "analyze-rekognition",
     AnalysisPage(
-        label="Analyze (Rekognition)",
-        description=(
+        label=_("Analyze (Rekognition)"),
+        description=_(
             "Asks Amazon Rekognition for labels, text and the other features that the settings name, in each "
             "selected image. It sends the proxy, never GPS data; each answer is paid for once."
         ),

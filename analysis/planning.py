@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db.models import Avg, Count, Q, QuerySet, Sum
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from analysis import prices
 from analysis.errors import NotConfigured
@@ -15,10 +17,14 @@ from analysis.estimates import expected_cost, most_cost
 from analysis.options import Run
 from analysis.providers.base import Image, Request
 from analysis.queries import is_answered, sent_bytes, with_outcome
+from media_files import localised
 from proxies.batches.plan import Plan
 from proxies.batches.selection import Selection
 from proxies.models import Proxy
 from proxies.outcomes import NEEDS_WORK
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrPromise
 
 # Assumed size of a proxy while there are none to measure.
 _USUAL = Image("JPEG", 1344, 896, 250_000)
@@ -57,7 +63,7 @@ class AnalysisPlan(Plan):
     def most_cost_text(self) -> str:
         return money(self.most_cost)
 
-    NOTE: ClassVar[str] = (
+    NOTE: ClassVar[StrPromise] = _(
         "Nova 2 Lite bills 230 tokens an image, whatever its size: proxies save bytes, time and refusals, "
         "not token cost."
     )
@@ -170,8 +176,9 @@ def _sum(amounts: list[Decimal | None]) -> Decimal | None:
 def money(amount: Decimal | None) -> str:
     """Format US dollars with a useful number of digits: ``$26.40``, ``$0.0031``."""
     if amount is None:
-        return "unknown"
-    return f"${amount:,.2f}" if amount >= 1 or not amount else f"${amount:.4f}"
+        return gettext("unknown")
+    decimals = 2 if amount >= 1 or not amount else 4
+    return gettext("$%(amount)s") % {"amount": localised.number(amount, decimals)}
 
 
 def _text(amount: Decimal | None) -> str | None:

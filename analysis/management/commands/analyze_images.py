@@ -201,7 +201,7 @@ def _show_plan(plan: AnalysisPlan, out: OutputWrapper) -> None:
     say(out, f"To be sent: {sent}, of originals of {originals}")
     if plan.to_be_made:
         say(out, f"  a guess for {plan.to_be_made} whose proxies are made first")
-    say(out, plan.NOTE)
+    say(out, str(plan.NOTE))
 
 
 def _show_outcomes(sums: dict[str, Any], out: OutputWrapper) -> None:
