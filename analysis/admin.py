@@ -40,6 +40,7 @@ from media_files.admin import (
 from media_files.models import MediaFile
 from proxies.admin.proxies import ShownByTemplate, badge, thumbnail
 from proxies.models import Proxy
+from proxies.queries import has_thumbnail
 
 if TYPE_CHECKING:
     AnalysisModelAdmin = admin.ModelAdmin[Analysis]
@@ -162,9 +163,10 @@ class AnalysisAdmin(TitledList, ShownByTemplate, DeletesInPages, MadeByTheMachin
         """Require the permission to view files: an answer reveals what the original shows."""
         return request.user.has_perm("media_files.view_mediafile")
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Analysis]:
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         proxies = Prefetch("file__proxies", Proxy.objects.filter(file_type=Proxy.FileType.IMAGE))
-        return super().get_queryset(request).prefetch_related(proxies)
+        found = super().get_queryset(request).prefetch_related(proxies)
+        return found.annotate(has_thumbnail=has_thumbnail("file_id"))
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -174,8 +176,8 @@ class AnalysisAdmin(TitledList, ShownByTemplate, DeletesInPages, MadeByTheMachin
     # -- The list ----------------------------------------------------------------------------------
 
     @admin.display(description=_("preview"))
-    def thumbnail(self, row: Analysis) -> SafeString:
-        return thumbnail(next(iter(row.original.proxies.all()), None), str(row.file))
+    def thumbnail(self, row: Any) -> SafeString:
+        return thumbnail(row.file_id, str(row.file), exists=row.has_thumbnail)
 
     @admin.display(description=_("file"), ordering="file__original_name")
     def file_name(self, row: Analysis) -> str:

@@ -94,6 +94,11 @@ def is_decoded() -> Exists:
     )
 
 
+def has_thumbnail(file: str = "pk") -> Exists:
+    """Return whether a row's file has a thumbnail, of whatever bytes; ``file`` is the column with its id."""
+    return Exists(Thumbnail.objects.filter(source=OuterRef(file)))
+
+
 def quarantines(operation: str) -> QuerySet[Quarantine]:
     """Return for each file of the outer query its quarantine for this operation and its current bytes."""
     return Quarantine.objects.filter(

@@ -64,9 +64,9 @@ def test_the_list_shows_proxies_and_never_originals(admin_client: Client, add: A
     proxy = ImageProxyService().create_proxy(large).proxy
     assert proxy is not None
     page = admin_client.get(LIST).content.decode()
-    assert re.findall(r'<img src="(/api/[^"]*)"', page) == [reverse("proxy-content", args=[proxy.pk])]
+    assert re.findall(r'<img src="(/api/[^"]*)"', page) == [reverse("file-thumbnail", args=[large.pk])]
     assert 'loading="lazy"' in page
-    assert 'alt="Proxy of large.jpg"' in page
+    assert 'alt="Preview of large.jpg"' in page
     assert reverse("file-content", args=[small.pk]) not in page
 
 
@@ -373,3 +373,12 @@ def test_deleting_a_large_selection_shows_a_summary(admin_client: Client, folder
     assert "IMG_7.jpg" not in page
     admin_client.post(LIST, form | {"post": "yes"})
     assert not MediaFile.objects.exists()
+
+
+def test_a_file_that_needs_no_proxy_shows_its_thumbnail(admin_client: Client, add: Adds, off: None) -> None:
+    row = add(pictures.jpeg(30, 20), "small.jpg")
+    page = reverse("admin:media_files_mediafile_change", args=[row.pk])
+    assert reverse("file-thumbnail", args=[row.pk]) not in admin_client.get(page).content.decode()
+    ImageProxyService().create_proxy(row)
+    for address in (page, LIST):
+        assert reverse("file-thumbnail", args=[row.pk]) in admin_client.get(address).content.decode()

@@ -45,7 +45,7 @@ from proxies.labels import PROXY_STATES, batch_name, duration, word_of
 from proxies.models import Batch, BatchItem, Proxy, Quarantine, WorkerState
 from proxies.outcomes import Outcome
 from proxies.processes.shared_settings import difference_in_words
-from proxies.queries import proxy_state_of
+from proxies.queries import has_thumbnail, proxy_state_of
 from proxies.reports import savings_percent
 
 if TYPE_CHECKING:
@@ -62,14 +62,14 @@ else:
 _LAST_ITEMS = 10
 
 
-def thumbnail(proxy: Proxy | None, name: str) -> SafeString:
-    """Return a proxy in a box of fixed size, loaded lazily. Never the original, however small."""
-    if proxy is None or proxy.file_type != Proxy.FileType.IMAGE:
-        return format_html('<span class="np-thumb np-thumb-none">{}</span>', gettext("no proxy"))
+def thumbnail(file_id: int, name: str, *, exists: bool) -> SafeString:
+    """Return a file's thumbnail in a box of fixed size, loaded lazily. Never the original, however small."""
+    if not exists:
+        return format_html('<span class="np-thumb np-thumb-none">{}</span>', gettext("no preview"))
     return format_html(
         '<span class="np-thumb"><img src="{}" alt="{}" width="72" height="72" loading="lazy"></span>',
-        reverse("proxy-content", args=[proxy.pk]),
-        gettext("Proxy of %(name)s") % {"name": name},
+        reverse("file-thumbnail", args=[file_id]),
+        gettext("Preview of %(name)s") % {"name": name},
     )
 
 
@@ -165,7 +165,11 @@ class ProxyFileAdminMixin(OperationsMixin):
         return (
             super()
             .get_queryset(request)
-            .annotate(proxy_state=proxy_state_of(conf().nova), is_queued=Exists(waits))
+            .annotate(
+                proxy_state=proxy_state_of(conf().nova),
+                is_queued=Exists(waits),
+                has_thumbnail=has_thumbnail(),
+            )
             .prefetch_related(Prefetch("proxies", Proxy.objects.order_by("id")))
         )
 
@@ -180,8 +184,8 @@ class ProxyFileAdminMixin(OperationsMixin):
         return [ProxyStateFilter, FailedInFilter, *super().get_list_filter(request)]
 
     @admin.display(description=_("preview"))
-    def thumbnail(self, row: MediaFile) -> SafeString:
-        return thumbnail(_image_proxy(row), str(row))
+    def thumbnail(self, row: Any) -> SafeString:
+        return thumbnail(row.pk, str(row), exists=row.has_thumbnail)
 
     @admin.display(description=_("proxy"))
     def proxy(self, row: Any) -> SafeString:
@@ -193,6 +197,7 @@ class ProxyFileAdminMixin(OperationsMixin):
         context = {
             "file": row,
             "proxy": proxy,
+            "has_thumbnail": row.has_thumbnail,
             "state": _state_of(row),
             "savings": savings_percent(row.bytes, proxy.bytes) if proxy else None,
             "operations": [
@@ -231,9 +236,12 @@ class ProxyAdmin(TitledList, DeletesInPages, MadeByTheMachine, ProxyModelAdmin):
         """Require the permission to view originals, because a proxy shows its original."""
         return request.user.has_perm("media_files.view_mediafile")
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).annotate(has_thumbnail=has_thumbnail("source_id"))
+
     @admin.display(description=_("preview"))
-    def thumbnail(self, row: Proxy) -> SafeString:
-        return thumbnail(row, str(row.source))
+    def thumbnail(self, row: Any) -> SafeString:
+        return thumbnail(row.source_id, str(row.source), exists=row.has_thumbnail)
 
     @admin.display(description=_("proxy"))
     def picture(self, row: Proxy) -> SafeString:
