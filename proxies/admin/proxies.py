@@ -237,7 +237,8 @@ class ProxyAdmin(TitledList, DeletesInPages, MadeByTheMachine, ProxyModelAdmin):
         return request.user.has_perm("media_files.view_mediafile")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).annotate(has_thumbnail=has_thumbnail("source_id"))
+        rows: QuerySet[Any] = super().get_queryset(request)
+        return rows.annotate(has_thumbnail=has_thumbnail("source_id"))
 
     @admin.display(description=_("preview"))
     def thumbnail(self, row: Any) -> SafeString:
