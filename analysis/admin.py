@@ -166,7 +166,8 @@ class AnalysisAdmin(TitledList, ShownByTemplate, DeletesInPages, MadeByTheMachin
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         proxies = Prefetch("file__proxies", Proxy.objects.filter(file_type=Proxy.FileType.IMAGE))
         rows: QuerySet[Any] = super().get_queryset(request).prefetch_related(proxies)
-        return rows.annotate(has_thumbnail=has_thumbnail("file_id"))
+        annotated: QuerySet[Any] = rows.annotate(has_thumbnail=has_thumbnail("file_id"))
+        return annotated
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

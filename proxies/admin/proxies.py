@@ -238,7 +238,8 @@ class ProxyAdmin(TitledList, DeletesInPages, MadeByTheMachine, ProxyModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows: QuerySet[Any] = super().get_queryset(request)
-        return rows.annotate(has_thumbnail=has_thumbnail("source_id"))
+        annotated: QuerySet[Any] = rows.annotate(has_thumbnail=has_thumbnail("source_id"))
+        return annotated
 
     @admin.display(description=_("preview"))
     def thumbnail(self, row: Any) -> SafeString:
