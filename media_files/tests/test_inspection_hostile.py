@@ -283,18 +283,19 @@ class TestDecoderErrors:
         with pytest.raises(expected), decoding.named_errors(name, pixels):
             raise RuntimeError("Decoding of color planes failed")
 
-    @pytest.mark.parametrize("name", ["WEBP", "AVIF", "JPEG2000"])
+    @pytest.mark.parametrize("name", ["WEBP", "AVIF"])
     def test_a_missing_codec_names_the_package_to_install(self, monkeypatch, name):
         monkeypatch.setattr(features, "check", lambda _: False)
         with pytest.raises(UnsupportedFormat, match="unsupported on this installation: install Pillow"):
             inspect(io.BytesIO(saved(name)))
 
-    def test_without_imagecodecs_tiff_names_it(self, monkeypatch):
+    @pytest.mark.parametrize("format_name", ["TIFF", "JPEG2000"])
+    def test_without_imagecodecs_these_formats_name_it(self, monkeypatch, format_name):
         monkeypatch.setitem(sys.modules, "imagecodecs", None)
-        for name in ("tiff_image", "tiff_samples"):
+        for name in ("tiff_image", "tiff_samples", "jpeg2000"):
             monkeypatch.delitem(sys.modules, f"media_files.imaging.formats.{name}", raising=False)
         with pytest.raises(UnsupportedFormat, match="install imagecodecs"):
-            inspect(io.BytesIO(saved("TIFF")))
+            inspect(io.BytesIO(saved(format_name)))
 
     def test_a_missing_module_names_the_package_to_install(self):
         with heif_modules(), pytest.raises(UnsupportedFormat, match="install pillow-heif"):

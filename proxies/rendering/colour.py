@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from media_files.imaging.formats import icc
 
@@ -19,6 +19,8 @@ _SHORT_MODES: Final = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 _SHORT_TOP: Final = 65535
 _OPAQUE: Final = 255
 _GLANCE_STEP: Final = 16
+_GREY_SPREAD: Final = 2
+"""Levels by which the channels of a grey picture may differ."""
 
 ProfileOutcome = Literal["none", "srgb", "converted", "ignored"]
 
@@ -137,12 +139,26 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Coloured:
     """
     if image.mode == "LAB":
         return Coloured(icc.lab_to_srgb().apply(image), "none")
+    if profile and image.mode == "RGB" and icc.fits(profile, "L") and _is_grey(image):
+        image = image.convert("L")  # as some decoders return grey, RGB does not fit the profile
     space = "RGB" if image.mode == "RGBA" else image.mode
     outcome = _judge(profile, space)
     if outcome == "converted":
         assert profile is not None  # noqa: S101 - "converted" implies a profile
         return Coloured(_convert(image, profile, space), outcome)
     return Coloured(image.convert("RGB") if image.mode == "CMYK" else image, outcome)
+
+
+def _is_grey(image: Image.Image) -> bool:
+    """Return whether an RGB image has no colours, but for the rounding of a decoder."""
+    red, green, blue = image.split()
+    spread = (ImageChops.difference(red, green), ImageChops.difference(green, blue))
+    return all(_highest(each) <= _GREY_SPREAD for each in spread)
+
+
+def _highest(band: Image.Image) -> float:
+    high = band.getextrema()[1]
+    return high if isinstance(high, int | float) else high[1]
 
 
 def _judge(profile: bytes | None, space: str) -> ProfileOutcome:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import struct
 import zlib
 
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image, ImageCms
 
 from media_files.tests.craft import chunk, picture, png, saved
 from media_files.tests.test_inspection import LAB, SRGB, swapped_profile
+from media_files.tests.tools import run
 from proxies.rendering.profiles import NOVA
 from proxies.tests.rendering import made, opened, photograph, pixels
 
@@ -182,3 +185,33 @@ def grey_profile() -> bytes:
     head = head.ljust(36, b"\x00") + b"acsp"
     head = head.ljust(68, b"\x00") + bytes.fromhex("0000f6d6000100000000d32d")
     return head.ljust(128, b"\x00") + (3).to_bytes(4, "big") + table + data
+
+
+@pytest.mark.parametrize("tool", ["avifenc", "heif-enc"])
+def test_a_grey_picture_with_a_grey_profile_is_not_too_dark(tool, tmp_path):
+    """The profile has a gamma of 1: a stored 128 is 188 in sRGB."""
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(_linear_grey()))
+    source, written = tmp_path / "a.png", tmp_path / ("a.avif" if tool == "avifenc" else "a.heic")
+    Image.new("L", (400, 300), 128).save(source, icc_profile=profile.tobytes())
+    if tool == "avifenc":
+        run("avifenc", "-s", "8", "--yuv", "400", source, written)
+    else:
+        run("heif-enc", "-q", "90", source, "-o", written)
+    rendered = made(written.read_bytes(), NOVA)
+    assert rendered.provenance["profile"] == "converted"
+    assert abs(pixels(rendered).mean() - 188) < 3
+
+
+def _linear_grey() -> bytes:
+    """Return a grey profile of gamma 1 (ICC.1:2022, sections 7.2 and 10)."""
+    curve = b"curv" + bytes(4) + struct.pack(">I", 0)
+    white = b"XYZ " + bytes(4) + struct.pack(">3I", 63190, 65536, 54061)
+    tags = [(b"wtpt", white), (b"kTRC", curve)]
+    at, table, data = 128 + 4 + 12 * len(tags), b"", b""
+    for name, value in tags:
+        table += name + struct.pack(">II", at + len(data), len(value))
+        data += value
+    size = at + len(data)
+    head = struct.pack(">I4sI4s4s4s", size, b"\0\0\0\0", 0x02400000, b"mntr", b"GRAY", b"XYZ ")
+    head += bytes(12) + b"acsp" + bytes(28) + struct.pack(">3I", 63190, 65536, 54061)
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + data
