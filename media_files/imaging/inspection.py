@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Final, cast
 
-from PIL import ImageFile, TiffImagePlugin
+from PIL import ImageFile
 
 from media_files.errors import (
     CorruptImage,
@@ -245,7 +245,7 @@ def _opened(image: ImageFile.ImageFile, format_name: str, container: Container, 
     metadata = container.metadata if format_name in ("PNG", "TIFF") else metadata_of(image)
     frames = frames_of(image) if container.frames is None else container.frames
     # Pillow's TIFF decoder rotates the pixels itself, and reports the upright size before that.
-    turn = 1 if isinstance(image, TiffImagePlugin.TiffImageFile) else metadata.orientation
+    turn = 1 if image.info.get("decoder") == "libtiff" else metadata.orientation
     width, height = image.size if turn < FIRST_SIDEWAYS else image.size[::-1]
     facts = ImageFacts(
         format=format_name,
