@@ -59,6 +59,7 @@ class QuestionPage(AnalysisPage):
         question = forms.CharField(
             required=False,
             max_length=LONGEST_QUESTION,
+            label=_("Question"),
             widget=forms.TextInput(attrs={"size": 60}),
             help_text=_("ask this of each image, instead of the usual description."),
         )

@@ -26,6 +26,7 @@ PLAIN_BITS: Final = 8
 
 _WIDTH, _LENGTH, _BITS, _SUBFILE, _STRIPS, _TILES, _SUB_IFDS = 256, 257, 258, 254, 273, 324, 330
 _DNG_VERSION: Final = 50706
+_SRGB_CODE_POINTS: Final = (1, 13)
 _CR2_MARK: Final = b"CR"
 _MPF_PICTURES: Final = 0xB001
 
@@ -42,6 +43,7 @@ class Container:
         size: width and height of the stored picture, px, if they are needed before the decoder is called;
             otherwise None.
         png: the chunks; only for PNG files.
+        code_points: primaries and transfer that are named instead of a profile (ITU-T H.273).
     """
 
     contents: Contents = field(default_factory=Contents)
@@ -50,6 +52,7 @@ class Container:
     deep: bool = False
     size: tuple[int, int] | None = None
     png: png.PngFacts | None = None
+    code_points: tuple[int, int] | None = None
 
 
 def read_container(stream: BinaryIO, format_name: str, size: int, max_frames: int) -> Container:
@@ -82,7 +85,8 @@ def _read_png(stream: BinaryIO, size: int, _max_frames: int) -> Container:
         png_contents.walk(stream, size),
         metadata=read_exif(found.exif),
         frames=found.frames,
-        deep=found.header.depth > PLAIN_BITS or found.foreign_code_points,
+        deep=found.header.depth > PLAIN_BITS or found.code_points not in (None, _SRGB_CODE_POINTS),
+        code_points=found.code_points,
         size=(found.header.width, found.header.height),
         png=found,
     )
@@ -102,7 +106,7 @@ def _read_jpeg2000(stream: BinaryIO, size: int, _max_frames: int) -> Container:
 
 
 def _read_heif(stream: BinaryIO, size: int, _max_frames: int) -> Container:
-    return Container(boxes.walk_heif(stream, size))
+    return Container(boxes.walk_heif(stream, size), code_points=boxes.code_points(stream, size))
 
 
 def _read_webp(stream: BinaryIO, file_size: int, _max_frames: int) -> Container:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Final, cast
 
-from PIL import ImageFile, TiffImagePlugin
+from PIL import ImageFile
 
 from media_files.errors import (
     CorruptImage,
@@ -32,7 +32,7 @@ from media_files.imaging.containers import (
     read_container,
 )
 from media_files.imaging.decoding import named_errors, open_decoder
-from media_files.imaging.formats import icc, png
+from media_files.imaging.formats import code_points, icc, png
 from media_files.imaging.formats.metered import Metered
 from media_files.imaging.formats.signatures import (
     CONTENT_TYPES,
@@ -123,12 +123,16 @@ class Opened:
         image: the picture, not decoded yet.
         turn: the EXIF orientation to apply to the decoded pixels; 1 if the decoder rotates them.
         png: the chunks; only for PNG files.
+        profile: the ICC profile of the pixels, made here if the file describes its colours in another way.
+        tone_mapping: how the profile reduces the light of high dynamic range; None for other pictures.
     """
 
     facts: ImageFacts
     image: ImageFile.ImageFile
     turn: int
     png: png.PngFacts | None
+    profile: bytes | None = None
+    tone_mapping: str | None = None
 
 
 def inspect(stream: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> ImageFacts:
@@ -236,13 +240,12 @@ def _check_frames(format_name: str, frames: int, limits: Limits) -> None:
 def _opened(image: ImageFile.ImageFile, format_name: str, container: Container, size: int) -> Opened:
     if format_name in ("HEIF", "AVIF"):
         add_decoded(container.contents, image)
-    if container.png is not None and container.png.profile is not None:
-        image.info["icc_profile"] = container.png.profile
+    profile, tone_mapping = _colours_of(image, container)
     # PNG and TIFF containers have been read completely; other decoders return the blocks with the header.
     metadata = container.metadata if format_name in ("PNG", "TIFF") else metadata_of(image)
     frames = frames_of(image) if container.frames is None else container.frames
     # Pillow's TIFF decoder rotates the pixels itself, and reports the upright size before that.
-    turn = 1 if isinstance(image, TiffImagePlugin.TiffImageFile) else metadata.orientation
+    turn = 1 if image.info.get("decoder") == "libtiff" else metadata.orientation
     width, height = image.size if turn < FIRST_SIDEWAYS else image.size[::-1]
     facts = ImageFacts(
         format=format_name,
@@ -254,10 +257,26 @@ def _opened(image: ImageFile.ImageFile, format_name: str, container: Container, 
         has_location=container.contents.has_location,
         has_metadata=container.contents.has_metadata,
         captured_at=metadata.captured_at,
-        standard_colour=not _is_deep(image, container) and _has_standard_colour(image),
+        standard_colour=not _is_deep(image, container) and _has_standard_colour(image, profile),
         bytes=size,
     )
-    return Opened(facts, image, turn, container.png)
+    return Opened(facts, image, turn, container.png, profile, tone_mapping)
+
+
+def _colours_of(image: ImageFile.ImageFile, container: Container) -> tuple[bytes | None, str | None]:
+    """Return the profile, also of colours that the file describes in another way, and the tone mapping in it.
+
+    A PNG's code points come before its profile, and its gamma counts only without either (PNG, third edition,
+    section 4.3). In HEIF and AVIF, code points count only without a profile.
+    """
+    chunks = container.png
+    profile = image.info.get("icc_profile") if chunks is None else chunks.profile
+    if container.code_points is not None and (chunks is not None or not profile):
+        primaries, transfer = container.code_points
+        return code_points.profile_of(primaries, transfer), code_points.tone_mapping_of(transfer)
+    if chunks is not None and profile is None and not chunks.is_srgb and "gamma" in image.info:
+        return code_points.profile_of_gamma(image.info["gamma"], image.info.get("chromaticity")), None
+    return profile or None, None
 
 
 def _is_deep(image: ImageFile.ImageFile, container: Container) -> bool:
@@ -265,11 +284,10 @@ def _is_deep(image: ImageFile.ImageFile, container: Container) -> bool:
     return container.deep or image.info.get("bit_depth", 0) > PLAIN_BITS
 
 
-def _has_standard_colour(image: ImageFile.ImageFile) -> bool:
+def _has_standard_colour(image: ImageFile.ImageFile, profile: bytes | None) -> bool:
     space = _PLAIN_MODES.get(image.mode)
     if space is None:
         return False
-    profile = image.info.get("icc_profile")
     # Readers and `render` ignore a profile that is broken or made for other pixels.
     if not profile or not icc.fits(profile, space) or icc.to_srgb(profile, space) is None:
         return True

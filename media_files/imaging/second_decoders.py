@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, BinaryIO, Final
 
-from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
+from PIL import Image, ImageFile
 
 from media_files.imaging.formats.png import without_metadata
 
@@ -45,9 +45,7 @@ def _png(image: ImageFile.ImageFile, stream: BinaryIO, _orientation: int) -> Ima
     """Pillow unpacks rows itself; libspng does the same with SIMD instructions."""
     if image.info.get("decoder") != "libspng":
         return None
-    with PngImagePlugin.PngImageFile(without_metadata(stream)) as again:  # type: ignore[arg-type] # reads and seeks
-        again.load()
-        return again.copy()
+    return _by_pillow("PngImagePlugin", "PngImageFile", without_metadata(stream))
 
 
 def _tiff(image: ImageFile.ImageFile, stream: BinaryIO, orientation: int) -> Image.Image | None:
@@ -58,9 +56,7 @@ def _tiff(image: ImageFile.ImageFile, stream: BinaryIO, orientation: int) -> Ima
     plain = layout.bits == _BYTE and layout.sample_format == "uint" and layout.meaning in _TIFF_MEANINGS
     if not plain or layout.compression not in ("none", "LZW", "deflate", "PackBits"):
         return None
-    with TiffImagePlugin.TiffImageFile(stream) as again:
-        again.load()
-        return again.copy()
+    return _by_pillow("TiffImagePlugin", "TiffImageFile", stream)
 
 
 def _gif(image: ImageFile.ImageFile, stream: BinaryIO, _orientation: int) -> Image.Image | None:
@@ -81,6 +77,15 @@ def _bmp(image: ImageFile.ImageFile, stream: BinaryIO, _orientation: int) -> Ima
     if int.from_bytes(data[28:30], "little") != 3 * _BYTE:
         return None
     return _from_samples(library.bmp_decode(data), image.size)
+
+
+def _by_pillow(module: str, name: str, source: Any) -> Image.Image:
+    """Decode with one of Pillow's classes, imported on first use."""
+    factory = getattr(importlib.import_module(f"PIL.{module}"), name)
+    with factory(source) as again:
+        again.load()
+        copy: Image.Image = again.copy()
+        return copy
 
 
 def _from_samples(samples: Any, size: tuple[int, int]) -> Image.Image | None:

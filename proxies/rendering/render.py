@@ -236,7 +236,7 @@ class _Picture:
     def finished(self, image: Image.Image) -> Coloured:
         """Return a reduced version of the stored pixels, turned upright and converted to sRGB."""
         upright = drop_opaque_alpha(_upright(image, self.opened.turn))
-        return to_srgb(upright, self.opened.image.info.get("icc_profile"))
+        return to_srgb(upright, self.opened.profile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +331,7 @@ def _make(picture: _Picture, target: tuple[int, int], resizer: Resizer) -> _Made
         "resizer": resized_by,
         "decoder": opened.image.info.get("decoder", _DECODERS.get(opened.facts.format, "Pillow")),
         "combination": opened.image.info.get("combination", f"{opened.facts.format}, {opened.facts.mode}"),
+        "tone_mapping": opened.tone_mapping,
         "second_decoder": "not asked",
         **{key: opened.image.info[key] for key in _REPORTED if key in opened.image.info},
     }

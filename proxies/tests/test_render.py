@@ -182,6 +182,7 @@ class TestRender:
             "resizer": FAST if resizer == "auto" else "pillow",
             "decoder": "libjpeg-turbo",
             "combination": "JPEG, RGB",
+            "tone_mapping": None,
             "second_decoder": "not asked",
             "quality": 85,
             "facts_changed": False,

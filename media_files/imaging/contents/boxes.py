@@ -51,6 +51,23 @@ def walk_heif(stream: BinaryIO, size: int) -> Contents:
     return contents
 
 
+def code_points(stream: BinaryIO, size: int) -> tuple[int, int] | None:
+    """Return primaries and transfer of a HEIF or AVIF file's first ``nclx`` property; None without one."""
+    at: list[tuple[int, int, tuple[bytes, ...]]] = [(0, size, (b"meta", b"iprp", b"ipco"))]
+    while at:
+        start, end, path = at.pop()
+        for box in _boxes(stream, Contents(), start, end):
+            if path and box.type == path[0]:
+                inner = box.start + (_META_VERSION if box.type == b"meta" else 0)
+                at.append((inner, box.end, path[1:]))
+            elif not path and box.type == b"colr":
+                stream.seek(box.start)
+                data = stream.read(8)
+                if data[:4] == b"nclx" and len(data) == 8:
+                    return int.from_bytes(data[4:6], "big"), int.from_bytes(data[6:8], "big")
+    return None
+
+
 def walk_jpeg2000(stream: BinaryIO, size: int) -> Contents:
     """Walk a JPEG 2000 file of ``size`` bytes."""
     contents = Contents()

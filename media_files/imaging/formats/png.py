@@ -42,7 +42,6 @@ _ADAM7: Final = (
     (1, 0, 2, 2),
     (0, 1, 1, 2),
 )
-_SRGB_CODE_POINTS: Final = bytes((1, 13))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,8 @@ class PngFacts:
         frames: pictures in the file; more than one for an APNG.
         exif: the EXIF block, before or after the pixels; empty if there is none.
         profile: the ICC profile, if there is one.
-        foreign_code_points: whether a cICP chunk names a colour space other than sRGB (HDR, Display P3).
+        code_points: primaries and transfer of a cICP chunk (ITU-T H.273); None without one.
+        is_srgb: whether an sRGB chunk says so.
         idat: the pixel chunks of the picture that is shown first.
     """
 
@@ -95,7 +95,8 @@ class PngFacts:
     frames: int
     exif: bytes
     profile: bytes | None
-    foreign_code_points: bool
+    code_points: tuple[int, int] | None
+    is_srgb: bool
     idat: tuple[Chunk, ...]
 
 
@@ -168,7 +169,8 @@ class _Gatherer:
         self._stream = stream
         self.frames = 1
         self.exif = b""
-        self.foreign_code_points = False
+        self.code_points: tuple[int, int] | None = None
+        self.is_srgb = False
         self.profile: bytes | None = None
         self.idat: list[Chunk] = []
 
@@ -180,7 +182,10 @@ class _Gatherer:
         elif chunk.type == b"acTL":
             self.frames = max(int.from_bytes(_data(self._stream, chunk, 4), "big"), 1)
         elif chunk.type == b"cICP":
-            self.foreign_code_points = _data(self._stream, chunk, 2) != _SRGB_CODE_POINTS
+            data = _data(self._stream, chunk, 2)
+            self.code_points = (data[0], data[1]) if len(data) > 1 else None
+        elif chunk.type == b"sRGB":
+            self.is_srgb = True
         elif chunk.type == b"iCCP" and self.profile is None:
             self.profile = self._profile(chunk)
         elif chunk.type in (b"tEXt", b"zTXt", b"iTXt"):
@@ -223,7 +228,8 @@ def read_png(stream: BinaryIO) -> PngFacts:
         frames=gathered.frames,
         exif=gathered.exif,
         profile=gathered.profile,
-        foreign_code_points=gathered.foreign_code_points,
+        code_points=gathered.code_points,
+        is_srgb=gathered.is_srgb,
         idat=tuple(gathered.idat),
     )
 

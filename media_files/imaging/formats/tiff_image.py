@@ -87,15 +87,21 @@ class TiffImage(ImageFile.ImageFile):
 
     def load(self) -> Any:
         """Decode the page. Memory: four bytes per pixel, and one row of strips or tiles."""
-        if self._im is not None:
-            return self.im.pixel_access(self.readonly)
-        decoded = Image.new(self.mode, self.size, None)
+        if self._im is None:
+            try:
+                self._load()
+            except BaseException:
+                self._im = None  # no half of a picture
+                raise
+        return super().load()
+
+    def _load(self) -> None:
+        self.load_prepare()
         top = 0
         for band in self.bands():
-            decoded.paste(band, (0, top))
+            self.im.paste(band.im, (0, top, band.width, top + band.height))
             top += band.height
-        self.im = decoded.im
-        return super().load()
+        self.load_end()
 
     def bands(self) -> Iterator[Image.Image]:
         """Yield the picture from top to bottom in pieces of its full width.
