@@ -67,7 +67,7 @@ _DECODERS: Final[Mapping[str, str]] = {
 }
 """The library that decodes a format through Pillow, where that is not Pillow itself."""
 
-_REPORTED: Final = ("exif_orientation_ignored", "tone_mapping")
+_REPORTED: Final = ("exif_orientation_ignored",)
 """What decoders report about some pictures."""
 
 _TRANSPOSE: Final[Mapping[int, Image.Transpose]] = {
