@@ -42,7 +42,7 @@ DECODERS: Final[Mapping[str, _Decoder]] = MappingProxyType(
         "BMP": _Decoder("media_files.imaging.formats.bmp_image", "BmpImage", "Pillow"),
         "JPEG2000": _Decoder("media_files.imaging.formats.jpeg2000", "Jpeg2000Image", "imagecodecs"),
         "HEIF": _Decoder("media_files.imaging.formats.heif", "HeifImage", "pillow-heif"),
-        "AVIF": _Decoder("PIL.AvifImagePlugin", "AvifImageFile", f"{_PILLOW} libavif", "avif"),
+        "AVIF": _Decoder("media_files.imaging.formats.avif", "AvifImage", f"{_PILLOW} libavif", "avif"),
     }
 )
 

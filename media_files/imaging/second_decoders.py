@@ -1,6 +1,7 @@
 """Decode a picture again with another library, or another unpacker of its samples, to compare the two.
 
-JPEG, WebP and AVIF have no second decoder here: Pillow and imagecodecs use the same libraries for them.
+JPEG and WebP have no second decoder here: Pillow and imagecodecs use the same libraries for them. HEIC and
+AVIF are checked by a second one whenever they are decoded (`hevc`, `av1`).
 """
 
 from __future__ import annotations

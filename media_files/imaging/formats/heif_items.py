@@ -99,6 +99,16 @@ def read_items(stream: BinaryIO) -> Items:
         raise ItemsError("a box of it ends early") from error
 
 
+def read_item(stream: BinaryIO, item: Item) -> bytes:
+    """Return the content of an item; the stream is left behind its last part."""
+    parts = []
+    for offset, size in item.extents:
+        stream.seek(offset)
+        # A size of zero means up to the end of the file.
+        parts.append(stream.read(size or -1))
+    return b"".join(parts)
+
+
 def _find_meta(stream: BinaryIO) -> tuple[bytes, int]:
     """Return the content of the ``meta`` box and its offset in the file."""
     at = 0

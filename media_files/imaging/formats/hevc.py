@@ -14,17 +14,15 @@ libde265's header ``de265.h`` of version 1.
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import functools
-import importlib.util
 import logging
 import random
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from media_files.imaging.formats.heif_items import Item, Items
+from media_files.imaging.formats.bundled import Signatures, find_libraries
+from media_files.imaging.formats.heif_items import Item, Items, read_item
 
 logger = logging.getLogger(__name__)
 
@@ -71,50 +69,28 @@ class _Allocation(ctypes.Structure):
 
 
 _POINTER, _INT = ctypes.c_void_p, ctypes.c_int
-_SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
-    "get_version_number": (ctypes.c_uint32, []),
-    "new_decoder": (_POINTER, []),
-    "free_decoder": (_INT, [_POINTER]),
-    "set_parameter_bool": (None, [_POINTER, _INT, _INT]),
-    "set_image_allocation_functions": (None, [_POINTER, ctypes.POINTER(_Allocation), _POINTER]),
-    "set_image_plane": (None, [_POINTER, _INT, _POINTER, _INT, _POINTER]),
-    "get_bits_per_pixel": (_INT, [_POINTER, _INT]),
-    "push_NAL": (_INT, [_POINTER, ctypes.c_char_p, _INT, ctypes.c_int64, _POINTER]),
-    "flush_data": (_INT, [_POINTER]),
-    "decode": (_INT, [_POINTER, ctypes.POINTER(_INT)]),
-    "get_next_picture": (_POINTER, [_POINTER]),
-    "get_image_plane": (_POINTER, [_POINTER, _INT, ctypes.POINTER(_INT)]),
-    "get_warning": (_INT, [_POINTER]),
-    "get_error_text": (ctypes.c_char_p, [_INT]),
+_SIGNATURES: Final[Signatures] = {
+    "de265_get_version_number": (ctypes.c_uint32, []),
+    "de265_new_decoder": (_POINTER, []),
+    "de265_free_decoder": (_INT, [_POINTER]),
+    "de265_set_parameter_bool": (None, [_POINTER, _INT, _INT]),
+    "de265_set_image_allocation_functions": (None, [_POINTER, ctypes.POINTER(_Allocation), _POINTER]),
+    "de265_set_image_plane": (None, [_POINTER, _INT, _POINTER, _INT, _POINTER]),
+    "de265_get_bits_per_pixel": (_INT, [_POINTER, _INT]),
+    "de265_push_NAL": (_INT, [_POINTER, ctypes.c_char_p, _INT, ctypes.c_int64, _POINTER]),
+    "de265_flush_data": (_INT, [_POINTER]),
+    "de265_decode": (_INT, [_POINTER, ctypes.POINTER(_INT)]),
+    "de265_get_next_picture": (_POINTER, [_POINTER]),
+    "de265_get_image_plane": (_POINTER, [_POINTER, _INT, ctypes.POINTER(_INT)]),
+    "de265_get_warning": (_INT, [_POINTER]),
+    "de265_get_error_text": (ctypes.c_char_p, [_INT]),
 }
-
-
-def _candidates() -> Iterator[str]:
-    """Yield where libde265 may be: beside the package that has brought it, or in the system."""
-    for package in ("pillow_heif", "pi_heif"):
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:
-            continue
-        home = Path(spec.origin).parent
-        for folder in (home.with_name(f"{package}.libs"), home / ".dylibs", home, home.parent):
-            yield from sorted(str(path) for path in folder.glob("*de265*.*") if path.is_file())
-    found = ctypes.util.find_library("de265")
-    if found is not None:
-        yield found
 
 
 @functools.lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL | None:
     """Return libde265, or None if it is not found or is of another version."""
-    for path in _candidates():
-        try:
-            library = ctypes.CDLL(path)
-            for name, (result, arguments) in _SIGNATURES.items():
-                function = getattr(library, f"de265_{name}")
-                function.restype, function.argtypes = result, arguments
-        except (OSError, AttributeError) as error:
-            logger.info("libde265 of %s cannot be used: %s", path, error)
-            continue
+    for library in find_libraries("de265", ("pillow_heif", "pi_heif"), _SIGNATURES):
         if library.de265_get_version_number() >> 24 == _API:
             return library
     logger.warning("HEIC pictures are not checked for damage, because libde265 was not found.")
@@ -155,17 +131,8 @@ def find_damage(stream: BinaryIO, items: Items) -> str | None:
 
 
 def _find_damage(library: ctypes.CDLL, stream: BinaryIO, item: Item, setup: bytes) -> str | None:
-    units = _units(setup, _read(stream, item))
+    units = _units(setup, read_item(stream, item))
     return "its coded data end early" if units is None else _Decoding(library).run(units)
-
-
-def _read(stream: BinaryIO, item: Item) -> bytes:
-    parts = []
-    for offset, size in item.extents:
-        stream.seek(offset)
-        # A size of zero means up to the end of the file.
-        parts.append(stream.read(size or -1))
-    return b"".join(parts)
 
 
 def _units(setup: bytes, data: bytes) -> list[bytes] | None:
