@@ -41,7 +41,7 @@ DECODERS: Final[Mapping[str, _Decoder]] = MappingProxyType(
         "TIFF": _Decoder("media_files.imaging.formats.tiff_image", "open_tiff", "imagecodecs"),
         "BMP": _Decoder("media_files.imaging.formats.bmp_image", "BmpImage", "Pillow"),
         "JPEG2000": _Decoder("media_files.imaging.formats.jpeg2000", "Jpeg2000Image", "imagecodecs"),
-        "HEIF": _Decoder("media_files.imaging.formats.heif", "HeifImageFile", "pillow-heif"),
+        "HEIF": _Decoder("media_files.imaging.formats.heif", "HeifImage", "pillow-heif"),
         "AVIF": _Decoder("PIL.AvifImagePlugin", "AvifImageFile", f"{_PILLOW} libavif", "avif"),
     }
 )

@@ -67,6 +67,9 @@ _DECODERS: Final[Mapping[str, str]] = {
 }
 """The library that decodes a format through Pillow, where that is not Pillow itself."""
 
+_REPORTED: Final = ("exif_orientation_ignored",)
+"""What decoders report about some pictures."""
+
 _TRANSPOSE: Final[Mapping[int, Image.Transpose]] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -330,6 +333,7 @@ def _make(picture: _Picture, target: tuple[int, int], resizer: Resizer) -> _Made
         "combination": opened.image.info.get("combination", f"{opened.facts.format}, {opened.facts.mode}"),
         "tone_mapping": opened.tone_mapping,
         "second_decoder": "not asked",
+        **{key: opened.image.info[key] for key in _REPORTED if key in opened.image.info},
     }
     return _Made(coloured.image, provenance)
 

@@ -32,6 +32,9 @@ _HEIF_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"
 _NEUTRAL_BRANDS: Final = frozenset({b"mif1", b"msf1", b"mif2", b"miaf"})
 """Brands that indicate an image file but leave its codec to the list of compatible brands."""
 
+_VIDEO_MAJORS: Final = (b"iso", b"mp4", b"qt  ", b"avc1", b"M4", b"3g", b"F4V", b"dash", b"msnv", b"mmp4")
+"""What major brands of videos begin with. Any other leaves the decision to the compatible brands."""
+
 CONTENT_TYPES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "JPEG": "image/jpeg",
@@ -117,7 +120,12 @@ def _sniff_iso_image(head: bytes) -> str | None:
         return "AVIF"
     if major in _HEIF_BRANDS | _NEUTRAL_BRANDS:
         return "HEIF"
-    return None
+    if major in _OTHER_FTYP or major.startswith(_VIDEO_MAJORS):
+        return None
+    # Cameras and programs have brands of their own, and add those of the standards that the file follows.
+    if brands & _AVIF_BRANDS:
+        return "AVIF"
+    return "HEIF" if brands & (_HEIF_BRANDS | _NEUTRAL_BRANDS) else None
 
 
 def sniff_image(head: bytes) -> str | None:
