@@ -75,8 +75,8 @@ def can_check() -> bool:
 def find_damage(stream: BinaryIO, items: Items) -> str | None:
     """Return what is damaged in the coded pictures that are shown, or None if nothing is.
 
-    Takes about as long as dav1d's decoding. Memory: for one coded picture at a time, its data and some 6
-    bytes for each of its pixels.
+    Takes about as long as dav1d's decoding. Memory: for one coded picture at a time, its data and some
+    15 bytes for each of its pixels.
 
     Args:
         stream: the file; left at an unspecified position.
