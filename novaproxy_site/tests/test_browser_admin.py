@@ -332,8 +332,8 @@ def test_an_upload_shows_its_proxy_once_the_worker_has_made_it(
         worker.terminate()
         worker.wait()
     page.goto(f"{FILES}?proxy_state=current")
-    image = page.get_by_alt_text("Proxy of Köln.jpg")
-    expect(image).to_have_js_property("naturalHeight", 896)
+    image = page.get_by_alt_text("Preview of Köln.jpg")
+    expect(image).to_have_js_property("naturalWidth", 256)
     box = image.bounding_box()
     assert box is not None
     assert (box["width"], box["height"]) == (72, 72)
